@@ -1,0 +1,1 @@
+"""The bundle: a model, its signature and the answers it must give, under one digest."""

@@ -1,0 +1,12 @@
+"""Labels and annotations. All of them live under one domain, so that one prefix finds everything of ours."""
+
+DOMAIN = "models.tidegate.dev"
+
+MODEL = f"{DOMAIN}/model"
+"""Label: the name of the ModelDeployment that an object belongs to."""
+
+REVISION = f"{DOMAIN}/revision"
+"""Label of a pod: the hash of everything that can change an answer."""
+
+APPLIED = f"{DOMAIN}/applied"
+"""Annotation of a child: the hash of the intent that was applied last."""

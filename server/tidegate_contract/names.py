@@ -1,0 +1,40 @@
+"""Names, ports and paths that the operator writes into a pod and the server finds there."""
+
+GROUP = "models.tidegate.dev"
+VERSION = "v1alpha1"
+PLURAL = "modeldeployments"
+KIND = "ModelDeployment"
+
+HTTP_PORT = 8080
+"""Open Inference Protocol, in every serving pod."""
+
+METRICS_PORT = 9090
+"""Prometheus metrics, in every serving pod and in the operator."""
+
+SERVICE_PORT = 80
+"""The port of a model's Service, in every traffic mode."""
+
+BUNDLE_DIR = "/bundle"
+"""Where a serving pod finds its bundle, read-only for the server."""
+
+SERVER_CONTAINER = "server"
+FETCH_CONTAINER = "fetch"
+
+TERMINATION_LOG = "/dev/termination-log"
+"""Where a container leaves the `Failure` that ended it; Kubernetes' own default path."""
+
+# Environment of the server container.
+ENV_MODEL_NAME = "TIDEGATE_MODEL_NAME"
+ENV_REVISION = "TIDEGATE_REVISION"
+ENV_BUNDLE_DIR = "TIDEGATE_BUNDLE_DIR"
+ENV_BUNDLE_DIGEST = "TIDEGATE_BUNDLE_DIGEST"
+"""`sha256:<64 hex>` of manifest.json; unset: any manifest is taken, its files are still verified."""
+ENV_ALLOW_PICKLE = "TIDEGATE_ALLOW_PICKLE"
+"""`true` or `false`."""
+ENV_DRAIN_SECONDS = "TIDEGATE_DRAIN_SECONDS"
+"""Seconds that the server goes on serving after SIGTERM with readiness already failed."""
+ENV_TIMEOUT_SECONDS = "TIDEGATE_TIMEOUT_SECONDS"
+"""Deadline of one request, in seconds."""
+
+SECRET_ENV_PREFIX = "TIDEGATE_SECRET_"  # noqa: S105 - a prefix, not a secret
+"""The fetcher sees key `k` of `spec.model.secretName` as the variable TIDEGATE_SECRET_k."""
