@@ -1,0 +1,35 @@
+"""`python -m tidegate_operator`: read the settings, set up the logs, run."""
+
+import asyncio
+import logging
+import os
+import sys
+
+from pythonjsonlogger.core import RESERVED_ATTRS
+from pythonjsonlogger.json import JsonFormatter
+
+from tidegate_operator.settings import SettingsError, read
+from tidegate_operator.shell import run
+
+
+def main() -> int:
+    try:
+        settings = read(os.environ)
+    except SettingsError as error:
+        sys.stderr.write(f"tidegate-operator: {error}\n")
+        return 2
+    handler = logging.StreamHandler()
+    handler.setFormatter(
+        JsonFormatter(
+            "%(asctime)s %(levelname)s %(name)s %(message)s",
+            reserved_attrs=[*RESERVED_ATTRS, "k8s_skip", "k8s_ref", "settings"],  # kopf's own, not fit for JSON
+            rename_fields={"asctime": "time", "levelname": "level", "name": "logger"},
+        )
+    )
+    logging.basicConfig(level=settings.log_level, handlers=[handler])
+    logging.getLogger("kopf.objects").setLevel(logging.WARNING)
+    return asyncio.run(run(settings, os.environ))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,375 @@
+"""ModelDeployment v1alpha1: the one source of the CRD, of the validation and of the documentation.
+
+What a schema or a CEL rule can refuse, the API server refuses, with the message
+written here. `parse` therefore meets only objects that have passed; it converts them
+once to the core's frozen types.
+"""
+
+from enum import StrEnum
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic.alias_generators import to_camel
+
+from tidegate_contract import source
+from tidegate_operator.api.durations import DURATION_PATTERN, seconds
+from tidegate_operator.core import types as core
+
+Name = Annotated[str, Field(min_length=1, max_length=253, pattern=r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$")]
+ShortText = Annotated[str, Field(max_length=253)]
+Quantity = Annotated[
+    str,
+    Field(
+        max_length=32,
+        pattern=r"^[0-9]+(\.[0-9]+)?(m|[kMGTPE]|[KMGTPE]i)?$",
+        json_schema_extra={"x-kubernetes-int-or-string": True},
+    ),
+]
+
+
+def rule(expression: str, message: str, path: str = "") -> dict[str, str]:
+    """A CEL rule of the API server.
+
+    `path` names the field at fault. A rule that stands on a string itself makes the
+    server print the string, so every rule about an address, which may hold a password,
+    stands on its parent.
+    """
+    found = {"rule": expression, "message": message}
+    return found | {"fieldPath": path} if path else found
+
+
+def rules(*found: dict[str, str]) -> dict[str, Any]:
+    return {"x-kubernetes-validations": list(found)}
+
+
+class Api(BaseModel):
+    """Camel case outside, snake case inside, and nothing unknown."""
+
+    model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, extra="forbid", frozen=True)
+
+
+class Owner(Api):
+    """Who answers for the model; shown wherever it fails."""
+
+    team: ShortText = Field("", description="The team that owns the model.")
+    contact: ShortText = Field("", description="Where that team is reached: an address, a channel, a pager.")
+    runbook: Annotated[str, Field(max_length=1024)] = Field("", description="A page that says what to do.")
+
+
+class Model(Api):
+    """What is served."""
+
+    model_config = ConfigDict(
+        json_schema_extra=rules(
+            rule(
+                "!self.uri.matches('^[a-zA-Z0-9+.-]+://[^/]*@')",
+                "an address must not carry credentials: put them in a Secret and name it in secretName (https) "
+                "or in server.template.imagePullSecrets (oci)",
+                ".uri",
+            ),
+            rule(
+                "self.uri.matches('^(oci|pvc|https)://')",
+                "the address must start with oci://, pvc:// or https://",
+                ".uri",
+            ),
+            rule(
+                "!self.uri.startsWith('oci://') || self.uri.matches('^oci://[^/@]+/.*[^/]$')",
+                "an oci address is oci://REGISTRY/NAME:TAG or oci://REGISTRY/NAME@sha256:DIGEST",
+                ".uri",
+            ),
+            rule(
+                "!self.uri.startsWith('pvc://') || "
+                "(self.uri.matches('^pvc://[a-z0-9]([a-z0-9.-]*[a-z0-9])?(/|$)') && "
+                "!self.uri.matches('/[.][.]?(/|$)'))",
+                "a pvc address is pvc://CLAIM/PATH, and the path holds no . or .. parts",
+                ".uri",
+            ),
+            rule(
+                "!self.uri.startsWith('https://') || "
+                "self.uri.matches('^https://([A-Za-z0-9._-]+|[[][0-9A-Fa-f:.]+[]])(:[0-9]{1,5})?/.+')",
+                "an https address is https://HOST[:PORT]/PATH",
+                ".uri",
+            ),
+            rule(
+                "!has(self.secretName) || self.uri.startsWith('https://')",
+                "secretName is for https addresses; credentials of an oci registry go to "
+                "server.template.imagePullSecrets, and a pvc needs none",
+                ".secretName",
+            ),
+        )
+    )
+
+    uri: Annotated[str, Field(min_length=1, max_length=2048)] = Field(
+        description="Address of the bundle: oci://REGISTRY/NAME:TAG, pvc://CLAIM/PATH or https://HOST/PATH.tar.gz."
+    )
+    digest: Annotated[str, Field(max_length=71, pattern=source.DIGEST_PATTERN)] | None = Field(
+        None,
+        description="Digest of the bundle's manifest, as `tidegate inspect` prints it. Other bytes are never served. "
+        "Without it whatever the address holds is served.",
+    )
+    secret_name: Name | None = Field(
+        None,
+        description="Secret with the credentials of an https address: token, or username and password; ca.crt for a "
+        "private authority. Only the fetcher sees it.",
+    )
+    allow_pickle: bool = Field(
+        False, description="Load a model that needs pickle, which can run any code. Only for bundles you trust."
+    )
+
+
+class Amounts(Api):
+    """Amounts of CPU and memory. A bare number is fine: YAML reads `cpu: 2` as one."""
+
+    model_config = ConfigDict(coerce_numbers_to_str=True)
+
+    cpu: Quantity | None = Field(None, description="CPU, for example 500m or 2.")
+    memory: Quantity | None = Field(None, description="Memory, for example 512Mi.")
+
+
+class Resources(Api):
+    """What a pod asks for, and what it may not exceed."""
+
+    model_config = ConfigDict(
+        json_schema_extra=rules(
+            *(
+                rule(
+                    f"!has(self.requests.{amount}) || !has(self.limits.{amount}) || "
+                    f"quantity(string(self.requests.{amount})).compareTo(quantity(string(self.limits.{amount}))) <= 0",
+                    f"requests.{amount} must not exceed limits.{amount}: lower the one or raise the other",
+                    f".requests.{amount}",
+                )
+                for amount in ("cpu", "memory")
+            )
+        )
+    )
+
+    requests: Amounts = Field(Amounts(cpu="250m", memory="512Mi"), description="What the scheduler sets aside.")
+    limits: Amounts = Field(Amounts(memory="1Gi"), description="What the kernel enforces; no CPU limit by default.")
+
+
+class Slo(Api):
+    """What the model promises its callers."""
+
+    model_config = ConfigDict(
+        json_schema_extra=rules(
+            rule(
+                "duration(self.timeout) >= duration('100ms') && duration(self.timeout) <= duration('10m')",
+                "timeout must be between 100ms and 10m",
+                ".timeout",
+            )
+        )
+    )
+
+    timeout: Annotated[str, Field(max_length=32, pattern=DURATION_PATTERN)] = Field(
+        "10s", description="Deadline of one request; later than that the answer is 504."
+    )
+
+
+class Toleration(Api):
+    """A taint that the pods accept, as in a pod."""
+
+    key: ShortText = Field("", description="Key of the taint; empty with operator Exists means every taint.")
+    operator: Literal["Exists", "Equal"] = Field("Equal", description="How key and value are compared.")
+    value: ShortText = Field("", description="Value of the taint.")
+    effect: Literal["", "NoSchedule", "PreferNoSchedule", "NoExecute"] = Field(
+        "", description="Effect of the taint; empty means every effect."
+    )
+    toleration_seconds: Annotated[int, Field(ge=0, le=86400)] | None = Field(
+        None, description="Seconds that a NoExecute taint is borne."
+    )
+
+
+class Variable(Api):
+    """An environment variable with a plain value; nothing secret belongs into a serving pod."""
+
+    model_config = ConfigDict(
+        json_schema_extra=rules(
+            rule(
+                "!self.name.startsWith('TIDEGATE_')", "names that start with TIDEGATE_ are the operator's own", ".name"
+            )
+        )
+    )
+
+    name: Annotated[str, Field(min_length=1, max_length=128, pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")] = Field(
+        description="Name of the variable."
+    )
+    value: Annotated[str, Field(max_length=4096)] = Field("", description="Value of the variable.")
+
+
+class PullSecret(Api):
+    """A Secret of type kubernetes.io/dockerconfigjson."""
+
+    name: Name = Field(description="Name of the Secret, in the namespace of the model.")
+
+
+class Template(Api):
+    """What of a pod the owner may set; everything else is the operator's."""
+
+    node_selector: Annotated[dict[str, ShortText], Field(max_length=32)] = Field(
+        default_factory=dict, description="Labels that a node must have."
+    )
+    tolerations: Annotated[list[Toleration], Field(max_length=32)] = Field(
+        default_factory=list,
+        description="Taints that the pods accept.",
+        json_schema_extra={"x-kubernetes-list-type": "atomic"},
+    )
+    image_pull_secrets: Annotated[list[PullSecret], Field(max_length=8)] = Field(
+        default_factory=list,
+        description="Credentials for the server's image and for oci addresses.",
+        json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]},
+    )
+    env: Annotated[list[Variable], Field(max_length=64)] = Field(
+        default_factory=list,
+        description="Environment of the model server.",
+        json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]},
+    )
+
+
+class Server(Api):
+    """How the model is served."""
+
+    image: Annotated[str, Field(min_length=1, max_length=512, pattern=r"^[^\s]+$")] | None = Field(
+        None, description="Image of the model server; the operator's default when absent."
+    )
+    resources: Resources = Field(default_factory=Resources, description="CPU and memory of one pod.")
+    slo: Slo = Field(default_factory=Slo, description="What the model promises its callers.")
+    template: Template = Field(default_factory=Template, description="Settings of the pods.")
+
+
+class ScalingMode(StrEnum):
+    FIXED = "Fixed"
+
+
+class Scaling(Api):
+    """How many pods serve."""
+
+    mode: ScalingMode = Field(ScalingMode.FIXED, description="Fixed: as many pods as replicas says.")
+    replicas: Annotated[int, Field(ge=0, le=1000)] = Field(1, description="Number of pods; 0 serves nothing.")
+
+
+class TrafficVia(StrEnum):
+    SERVICE = "Service"
+
+
+class Traffic(Api):
+    """How requests reach the pods."""
+
+    via: TrafficVia | None = Field(
+        None, description="Service: straight to the pods. Absent: the operator's setting, which is Service."
+    )
+
+
+class Spec(Api):
+    """What the owner wants."""
+
+    owner: Owner = Field(default_factory=Owner, description="Who answers for the model.")
+    model: Model = Field(description="What is served.")
+    server: Server = Field(default_factory=Server, description="How it is served.")
+    scaling: Scaling = Field(default_factory=Scaling, description="How many pods serve it.")
+    traffic: Traffic = Field(default_factory=Traffic, description="How requests reach it.")
+
+
+class Condition(Api):
+    """One aspect of the object's state."""
+
+    type: Annotated[str, Field(min_length=1, max_length=64)] = Field(description="Name of the aspect.")
+    status: Literal["True", "False", "Unknown"] = Field(description="Whether it holds.")
+    reason: Annotated[str, Field(min_length=1, max_length=128)] = Field(description="Why, in one word.")
+    message: Annotated[str, Field(max_length=4096)] = Field("", description="Why, in a sentence.")
+    observed_generation: Annotated[int, Field(ge=0)] = Field(description="The generation that this was said of.")
+    last_transition_time: Annotated[str, Field(max_length=32)] = Field(
+        description="When status last changed.", json_schema_extra={"format": "date-time"}
+    )
+
+
+class Stable(Api):
+    """The revision that serves."""
+
+    revision: Annotated[str, Field(max_length=64)] = Field(description="Its hash.")
+    since: Annotated[str, Field(max_length=32)] = Field(
+        description="When it had taken over completely.", json_schema_extra={"format": "date-time"}
+    )
+
+
+class Phase(StrEnum):
+    IDLE = "Idle"
+    PREPARING = "Preparing"
+
+
+class Status(Api):
+    """What the operator found and did."""
+
+    observed_generation: Annotated[int, Field(ge=0)] | None = Field(
+        None, description="The generation of spec that the operator has seen."
+    )
+    phase: Phase | None = Field(None, description="A summary; the conditions are the source.")
+    url: Annotated[str, Field(max_length=512)] | None = Field(
+        None, description="Where the model answers, inside the cluster."
+    )
+    revision: Annotated[str, Field(max_length=64)] | None = Field(None, description="Hash of what spec asks for.")
+    stable: Stable | None = Field(None, description="The revision that serves.")
+    replicas: Annotated[int, Field(ge=0)] | None = Field(None, description="The number of pods that is wanted.")
+    conditions: Annotated[list[Condition], Field(max_length=32)] = Field(
+        default_factory=list,
+        description="The aspects of the object's state.",
+        json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]},
+    )
+
+
+class ModelDeployment(Api):
+    """A model that is served."""
+
+    model_config = ConfigDict(
+        json_schema_extra=rules(
+            rule(
+                "self.metadata.name.matches('^[a-z]([-a-z0-9]{0,38}[a-z0-9])?$')",
+                "the name becomes the name of a Service: at most 40 characters, lower case letters, digits and "
+                "dashes, starting with a letter",
+            )
+        )
+    )
+
+    spec: Spec = Field(description="What the owner wants.")
+    status: Status | None = Field(None, description="What the operator found and did.")
+
+
+class SpecError(ValueError):
+    """A spec that the schema let pass and that means nothing; the message is fit for a condition."""
+
+
+def parse(spec: dict[str, Any]) -> core.Desired:
+    """The spec of a stored object as the core's frozen type.
+
+    Raises SpecError with one sentence a field that is wrong.
+    """
+    try:
+        parsed = Spec.model_validate(spec)
+        origin = source.parse(parsed.model.uri)
+    except ValidationError as error:
+        found = "; ".join(f"spec.{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
+        raise SpecError(found) from error
+    except source.SourceError as error:
+        raise SpecError(f"spec.model.uri: {error}") from error
+    server, template = parsed.server, parsed.server.template
+    return core.Desired(
+        owner=core.Owner(parsed.owner.team, parsed.owner.contact, parsed.owner.runbook),
+        source=origin,
+        digest=parsed.model.digest,
+        secret_name=parsed.model.secret_name,
+        allow_pickle=parsed.model.allow_pickle,
+        image=server.image,
+        requests=_amounts(server.resources.requests),
+        limits=_amounts(server.resources.limits),
+        timeout=seconds(server.slo.timeout),
+        node_selector=tuple(sorted(template.node_selector.items())),
+        tolerations=tuple(
+            core.Toleration(t.key, t.operator, t.value, t.effect, t.toleration_seconds) for t in template.tolerations
+        ),
+        pull_secrets=tuple(secret.name for secret in template.image_pull_secrets),
+        env=tuple((variable.name, variable.value) for variable in template.env),
+        replicas=parsed.scaling.replicas,
+    )
+
+
+def _amounts(amounts: Amounts) -> tuple[tuple[str, str], ...]:
+    return tuple((name, value) for name, value in (("cpu", amounts.cpu), ("memory", amounts.memory)) if value)

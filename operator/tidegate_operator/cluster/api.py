@@ -1,0 +1,183 @@
+"""Reading from the API server: GET, LIST in pages, WATCH. Writing is `writer.py`'s alone."""
+
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+import aiohttp
+import msgspec
+
+from tidegate_operator.cluster.connection import Connection
+
+PAGE = 100
+"""Objects a page of a list: 500 use a third more memory and are no faster."""
+INACTIVITY_SECONDS = 70.0
+"""Bookmarks come every minute; a watch that is silent for longer is dead."""
+
+
+T = TypeVar("T")
+
+
+class ApiError(Exception):
+    """An answer of the API server that is not a success.
+
+    ├── Gone           410: the place where a watch would go on is no longer known
+    ├── Conflict       409: the object has changed since it was read
+    ├── NotFound       404
+    └── Forbidden      403: a right is missing, or an admission policy refuses
+    """
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(f"{status}: {message}")
+        self.status = status
+        self.message = message
+
+
+class Gone(ApiError):  # noqa: N818 - named for what the server says
+    pass
+
+
+class Conflict(ApiError):  # noqa: N818
+    pass
+
+
+class NotFound(ApiError):  # noqa: N818
+    pass
+
+
+class Forbidden(ApiError):  # noqa: N818
+    pass
+
+
+_ERRORS: dict[int, type[ApiError]] = {403: Forbidden, 404: NotFound, 409: Conflict, 410: Gone}
+
+
+class _StatusBody(msgspec.Struct):
+    message: str = ""
+    code: int = 0
+
+
+def error_of(status: int, body: bytes) -> ApiError:
+    """The exception for an unsuccessful answer."""
+    try:
+        message = msgspec.json.decode(body, type=_StatusBody).message
+    except msgspec.DecodeError:
+        message = body[:500].decode(errors="replace")
+    return _ERRORS.get(status, ApiError)(status, message)
+
+
+class _Continue(msgspec.Struct):
+    resourceVersion: str = ""  # noqa: N815 - the API's own spelling
+    continue_: str = msgspec.field(default="", name="continue")
+
+
+class Page(msgspec.Struct, Generic[T]):
+    items: list[T]
+    metadata: _Continue
+
+
+class _Event(msgspec.Struct):
+    type: str
+    object: msgspec.Raw
+
+
+class _Bookmark(msgspec.Struct):
+    metadata: _Continue
+
+
+@dataclass(frozen=True, slots=True)
+class Listed(Generic[T]):
+    items: tuple[T, ...]
+    resource_version: str
+
+
+@dataclass(frozen=True, slots=True)
+class Seen(Generic[T]):
+    """One event of a watch; `item` is None in a bookmark."""
+
+    type: str
+    item: T | None
+    resource_version: str
+
+
+class Api:
+    """Reads through one session; `count` is told verb and code of every answer."""
+
+    def __init__(self, connection: Connection, count: Callable[[str, int], None]) -> None:
+        self._connection = connection
+        self._count = count
+
+    async def get(self, path: str, type: type[T], *, accept: str = "application/json") -> T:
+        """One object.
+
+        Raises ApiError, aiohttp.ClientError, TimeoutError.
+        """
+        return msgspec.json.decode(await self._read("get", path, {}, accept), type=type)
+
+    async def list(
+        self, path: str, type: type[T], *, selector: str = "", accept: str = "application/json"
+    ) -> Listed[T]:
+        """All objects of a collection, page by page.
+
+        Raises Gone if it changed too much in between, and what `get` raises.
+        """
+        decoder = msgspec.json.Decoder(Page[type])  # type: ignore[valid-type]
+        parameters = {"limit": str(PAGE)} | ({"labelSelector": selector} if selector else {})
+        items: list[T] = []
+        while True:
+            page = decoder.decode(await self._read("list", path, parameters, accept))
+            items += page.items
+            if not page.metadata.continue_:
+                return Listed(tuple(items), page.metadata.resourceVersion)
+            parameters["continue"] = page.metadata.continue_
+
+    async def watch(
+        self, path: str, type: type[T], resource_version: str, *, selector: str = ""
+    ) -> AsyncIterator[Seen[T]]:
+        """Every change since a resource version; ends when the server ends it.
+
+        Raises Gone when that version is no longer known, TimeoutError after
+        INACTIVITY_SECONDS of silence, and what `get` raises.
+        """
+        decoder = msgspec.json.Decoder(type)
+        parameters = {
+            "watch": "1",
+            "allowWatchBookmarks": "true",
+            "resourceVersion": resource_version,
+            "timeoutSeconds": "600",
+        } | ({"labelSelector": selector} if selector else {})
+        timeout = aiohttp.ClientTimeout(total=None, sock_connect=5, sock_read=INACTIVITY_SECONDS)
+        async with self._connection.session.get(
+            f"{self._connection.server}{path}", params=parameters, timeout=timeout
+        ) as response:
+            self._count("watch", response.status)
+            if response.status != 200:
+                raise error_of(response.status, await response.read())
+            async for line in _lines(response.content):
+                event = msgspec.json.decode(line, type=_Event)
+                if event.type == "ERROR":
+                    body = bytes(event.object)
+                    raise error_of(msgspec.json.decode(body, type=_StatusBody).code, body)
+                version = msgspec.json.decode(event.object, type=_Bookmark).metadata.resourceVersion
+                item = None if event.type == "BOOKMARK" else decoder.decode(event.object)
+                yield Seen(event.type, item, version)
+
+    async def _read(self, verb: str, path: str, parameters: dict[str, str], accept: str) -> bytes:
+        async with self._connection.session.get(
+            f"{self._connection.server}{path}", params=parameters, headers={"Accept": accept}
+        ) as response:
+            self._count(verb, response.status)
+            body = await response.read()
+            if response.status != 200:
+                raise error_of(response.status, body)
+            return body
+
+
+async def _lines(stream: aiohttp.StreamReader) -> AsyncIterator[bytes]:
+    """Lines of any length; the stream's own iterator gives up at 64 KiB, and an object can be larger."""
+    rest = b""
+    async for chunk in stream.iter_any():
+        *lines, rest = (rest + chunk).split(b"\n")
+        for line in lines:
+            if line:
+                yield line

@@ -1,0 +1,167 @@
+"""What the operator reads of each kind of object, and where it finds it.
+
+The structs name only the fields that are used; msgspec skips everything else, which is
+most of every object. Spelling and defaults are the API's own.
+"""
+
+# ruff: noqa: N815 - the fields are spelled as in the API
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+import msgspec
+
+from tidegate_contract import labels, names
+from tidegate_operator.core.types import Kind
+
+MANAGER = "tidegate-operator"
+"""Our field manager."""
+
+
+class OwnerReference(msgspec.Struct):
+    uid: str
+    controller: bool = False
+
+
+class ManagedFields(msgspec.Struct):
+    manager: str = ""
+    operation: str = ""
+    subresource: str = ""
+    fieldsV1: msgspec.Raw = msgspec.Raw(b"")
+
+
+class Metadata(msgspec.Struct):
+    name: str
+    uid: str
+    namespace: str = ""
+    resourceVersion: str = ""
+    generation: int = 0
+    deletionTimestamp: str | None = None
+    labels: dict[str, str] = {}
+    annotations: dict[str, str] = {}
+    ownerReferences: list[OwnerReference] = []
+
+
+class ChildMetadata(Metadata):
+    managedFields: list[ManagedFields] = []
+
+
+class Meta(msgspec.Struct):
+    """An object of which only the metadata matters."""
+
+    metadata: Metadata
+
+
+class Child(msgspec.Struct):
+    """A child of which nothing matters but that it is what we applied."""
+
+    metadata: ChildMetadata
+
+
+class DeploymentSpec(msgspec.Struct):
+    replicas: int = 1
+
+
+class ConditionBody(msgspec.Struct):
+    type: str
+    status: str = ""
+    reason: str = ""
+    message: str = ""
+
+
+class DeploymentStatus(msgspec.Struct):
+    observedGeneration: int = 0
+    replicas: int = 0
+    updatedReplicas: int = 0
+    availableReplicas: int = 0
+    conditions: list[ConditionBody] = []
+
+
+class Deployment(msgspec.Struct):
+    metadata: ChildMetadata
+    spec: DeploymentSpec
+    status: DeploymentStatus = msgspec.field(default_factory=DeploymentStatus)
+
+
+class Waiting(msgspec.Struct):
+    reason: str = ""
+    message: str = ""
+
+
+class Terminated(msgspec.Struct):
+    exitCode: int = 0
+    reason: str = ""
+    message: str = ""
+
+
+class ContainerState(msgspec.Struct):
+    waiting: Waiting | None = None
+    terminated: Terminated | None = None
+
+
+class ContainerStatus(msgspec.Struct):
+    name: str
+    ready: bool = False
+    state: ContainerState = msgspec.field(default_factory=ContainerState)
+    lastState: ContainerState = msgspec.field(default_factory=ContainerState)
+
+
+class PodStatus(msgspec.Struct):
+    phase: str = ""
+    conditions: list[ConditionBody] = []
+    initContainerStatuses: list[ContainerStatus] = []
+    containerStatuses: list[ContainerStatus] = []
+
+
+class Pod(msgspec.Struct):
+    metadata: Metadata
+    status: PodStatus = msgspec.field(default_factory=PodStatus)
+
+
+class ModelDeployment(msgspec.Struct):
+    """The user's object, as kopf hands it over; spec and status are read elsewhere."""
+
+    metadata: Metadata
+    spec: dict[str, Any] = {}
+    status: dict[str, Any] = {}
+
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Resource(Generic[T]):
+    """Where a kind is found, and what is read of it."""
+
+    group: str
+    """`api/v1` or `apis/GROUP/VERSION`."""
+    plural: str
+    type: type[T]
+
+    def path(self, namespace: str = "", name: str = "", subresource: str = "") -> str:
+        """
+        >>> PODS.path("ml")
+        '/api/v1/namespaces/ml/pods'
+        >>> MODELS.path("ml", "flights", "status")
+        '/apis/models.tidegate.dev/v1alpha1/namespaces/ml/modeldeployments/flights/status'
+        """
+        parts = ["", self.group, *(("namespaces", namespace) if namespace else ()), self.plural]
+        return "/".join([*parts, *(part for part in (name, subresource) if part)])
+
+
+MODELS = Resource(f"apis/{names.GROUP}/{names.VERSION}", names.PLURAL, ModelDeployment)
+PODS = Resource("api/v1", "pods", Pod)
+EVENTS = Resource("api/v1", "events", Meta)
+LEASES = Resource("apis/coordination.k8s.io/v1", "leases", Meta)
+
+CHILDREN: Mapping[Kind, Resource[Any]] = {
+    Kind.SERVICE_ACCOUNT: Resource("api/v1", "serviceaccounts", Child),
+    Kind.NETWORK_POLICY: Resource("apis/networking.k8s.io/v1", "networkpolicies", Child),
+    Kind.SERVICE: Resource("api/v1", "services", Child),
+    Kind.DEPLOYMENT: Resource("apis/apps/v1", "deployments", Deployment),
+    Kind.POD_DISRUPTION_BUDGET: Resource("apis/policy/v1", "poddisruptionbudgets", Child),
+}
+
+SELECTOR = labels.MODEL
+"""Selects what has the label at all: every child, and every pod of a child."""

@@ -1,0 +1,114 @@
+"""What the operator knows of the cluster: the newest version of each object that it has seen.
+
+Two feeds write here, the watch and the answers to our own writes. The one with the
+higher resourceVersion wins, so that reading our own write never depends on the watch.
+"""
+
+from collections import OrderedDict
+from collections.abc import Callable, Iterable
+from typing import Generic, Protocol, TypeVar
+
+from tidegate_contract import labels
+from tidegate_operator.cluster.resources import Metadata
+
+Key = tuple[str, str]
+"""Namespace and name."""
+
+REMEMBERED_DELETIONS = 4096
+
+
+class Item(Protocol):
+    """Anything with metadata."""
+
+    @property
+    def metadata(self) -> Metadata: ...
+
+
+I = TypeVar("I", bound=Item)  # noqa: E741 - the store's one type
+
+
+def key_of(item: Item) -> Key:
+    """The object's own key."""
+    return item.metadata.namespace, item.metadata.name
+
+
+def model_key(item: Item) -> Key:
+    """The key of the ModelDeployment that a child or a pod belongs to, by its label."""
+    return item.metadata.namespace, item.metadata.labels.get(labels.MODEL, "")
+
+
+def version(item: Item) -> int:
+    return int(item.metadata.resourceVersion or 0)
+
+
+class Store(Generic[I]):
+    """Objects of one kind, found by the ModelDeployment they belong to.
+
+    `changed` is called with that key after every change.
+    """
+
+    def __init__(self, changed: Callable[[Key], None], owner: Callable[[I], Key] = model_key) -> None:
+        self._changed = changed
+        self._owner = owner
+        self._items: dict[Key, I] = {}
+        self._owned: dict[Key, set[Key]] = {}
+        self._deleted: OrderedDict[str, int] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    def get(self, key: Key) -> I | None:
+        return self._items.get(key)
+
+    def of(self, owner: Key) -> list[I]:
+        """The objects that belong to a ModelDeployment, by name."""
+        return [self._items[key] for key in sorted(self._owned.get(owner, ()))]
+
+    def keys(self) -> list[Key]:
+        return list(self._items)
+
+    def put(self, item: I) -> None:
+        """Keep an object, unless something newer is known of it."""
+        key = key_of(item)
+        known = self._items.get(key)
+        if known is not None and known.metadata.uid == item.metadata.uid and version(known) >= version(item):
+            return
+        if self._deleted.get(item.metadata.uid, -1) >= version(item):
+            return
+        if known is not None:
+            self._forget(key, known)
+        self._items[key] = item
+        self._owned.setdefault(self._owner(item), set()).add(key)
+        self._changed(self._owner(item))
+
+    def remove(self, item: I) -> None:
+        """Forget a deleted object, unless another one has taken its place."""
+        self._deleted[item.metadata.uid] = version(item)
+        if len(self._deleted) > REMEMBERED_DELETIONS:
+            self._deleted.popitem(last=False)
+        key = key_of(item)
+        known = self._items.get(key)
+        if known is not None and known.metadata.uid == item.metadata.uid:
+            self._forget(key, known)
+            self._changed(self._owner(known))
+
+    def replace(self, items: Iterable[I], namespace: str) -> None:
+        """Take over a whole list; what it does not hold was deleted while nobody looked.
+
+        `namespace` limits that to what the list covers; empty means all.
+        """
+        listed = list(items)
+        uids = {item.metadata.uid for item in listed}
+        for key, known in list(self._items.items()):
+            if namespace in ("", key[0]) and known.metadata.uid not in uids:
+                self._forget(key, known)
+                self._changed(self._owner(known))
+        for item in listed:
+            self.put(item)
+
+    def _forget(self, key: Key, item: I) -> None:
+        del self._items[key]
+        owner = self._owner(item)
+        self._owned[owner].discard(key)
+        if not self._owned[owner]:
+            del self._owned[owner]

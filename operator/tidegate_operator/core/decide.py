@@ -1,0 +1,165 @@
+"""One snapshot in, one plan out; the same call for create, update, child event, resync and restart."""
+
+from collections.abc import Iterable
+from datetime import datetime
+
+from tidegate_operator.core import conditions, drift
+from tidegate_operator.core.children import children, seal, url
+from tidegate_operator.core.failures import failure
+from tidegate_operator.core.reasons import Reason, Type
+from tidegate_operator.core.revision import revision
+from tidegate_operator.core.types import (
+    Apply,
+    Child,
+    Condition,
+    Desired,
+    Happening,
+    Identity,
+    Kind,
+    Observed,
+    Plan,
+    Release,
+    Remove,
+    Scale,
+    Stable,
+    Status,
+    Truth,
+    Workload,
+)
+
+STRANGER_SECONDS = 10.0
+"""How soon to look again for an object that stands in the way: no event tells us that it has gone."""
+
+
+def decide(
+    identity: Identity, desired: Desired, status: Status, observed: Observed, release: Release, now: datetime
+) -> Plan:
+    """What should be done now.
+
+    `observed.children` holds whatever stands at the name of a wanted child, ours or not.
+    """
+    wanted = {kind: seal(manifest) for kind, manifest in children(identity, desired, release).items()}
+    strangers = tuple(
+        child for kind, child in observed.children.items() if kind in wanted and child.owner_uid != identity.uid
+    )
+    after = next_status(identity, desired, status, observed, strangers, revision(desired, release), now)
+    return Plan(
+        happenings=happenings(status.conditions, after.conditions),
+        status=after if after != status else None,
+        applies=tuple(applies(identity, wanted, observed)),
+        scale=scale(identity, desired, observed),
+        removes=tuple(removes(identity, wanted, observed)),
+        look_again=STRANGER_SECONDS if strangers else None,
+    )
+
+
+def invalid(identity: Identity, message: str, status: Status, now: datetime) -> Plan:
+    """The plan for a spec that means nothing: say so, touch nothing, leave running what runs."""
+    finding = conditions.Finding(Type.DEGRADED, Truth.TRUE, Reason.INVALID_SPEC, message)
+    kept = tuple(condition for condition in status.conditions if condition.type != Type.DEGRADED)
+    stamped = conditions.stamp([finding], status.conditions, identity.generation, now, same_revision=False)
+    after = Status(
+        observed_generation=identity.generation,
+        phase=status.phase or "Idle",
+        url=status.url or url(identity),
+        revision=status.revision,
+        stable=status.stable,
+        replicas=status.replicas,
+        conditions=kept + stamped,
+    )
+    return Plan(happenings=happenings(status.conditions, after.conditions), status=after if after != status else None)
+
+
+def applies(identity: Identity, wanted: dict[Kind, dict[str, object]], observed: Observed) -> Iterable[Apply]:
+    """Children that are missing, or that are not what they should be; a stranger is left alone."""
+    for kind, manifest in wanted.items():
+        child = observed.children.get(kind)
+        if child is None:
+            yield Apply(kind, manifest, uid=None)
+        elif child.owner_uid == identity.uid and not child.deleting and not drift.intact(child, manifest, identity):
+            yield Apply(kind, manifest, uid=child.uid)
+
+
+def scale(identity: Identity, desired: Desired, observed: Observed) -> Scale | None:
+    """Replicas that are not what spec says; a Deployment of strangers, or one just being made, is left alone."""
+    child = observed.children.get(Kind.DEPLOYMENT)
+    if child is None or child.owner_uid != identity.uid or child.deleting or observed.workload is None:
+        return None
+    return Scale(child.name, desired.replicas) if observed.workload.wanted != desired.replicas else None
+
+
+def removes(identity: Identity, wanted: dict[Kind, dict[str, object]], observed: Observed) -> Iterable[Remove]:
+    """Children of ours that nothing wants any more."""
+    for kind, child in observed.children.items():
+        if kind not in wanted and child.owner_uid == identity.uid and not child.deleting:
+            yield Remove(kind, child.name, child.uid)
+
+
+def next_status(
+    identity: Identity,
+    desired: Desired,
+    status: Status,
+    observed: Observed,
+    strangers: tuple[Child, ...],
+    target: str,
+    now: datetime,
+) -> Status:
+    workload = observed.workload or Workload()
+    pods = tuple(pod for pod in observed.pods if pod.revision == target)
+    complete = rolled_over(desired, workload, observed, target)
+    stable = status.stable
+    if complete and (stable is None or stable.revision != target):
+        stable = Stable(target, now.replace(microsecond=0))
+    facts = conditions.Facts(
+        desired=desired,
+        revision=target,
+        workload=workload,
+        pods=pods,
+        strangers=strangers,
+        failure=None if complete else failure(desired, observed.workload, pods),
+        complete=complete,
+        taken_over=stable is not None and stable.revision == target,
+    )
+    return Status(
+        observed_generation=identity.generation,
+        phase="Idle" if facts.taken_over else "Preparing",
+        url=url(identity),
+        revision=target,
+        stable=stable,
+        replicas=desired.replicas,
+        conditions=conditions.stamp(
+            (check(facts) for check in conditions.CHECKS),
+            status.conditions,
+            identity.generation,
+            now,
+            same_revision=status.revision == target,
+        ),
+    )
+
+
+def rolled_over(desired: Desired, workload: Workload, observed: Observed, target: str) -> bool:
+    """Whether every wanted pod runs the target revision and is ready, and the controller has seen the latest."""
+    return (
+        observed.workload is not None
+        and workload.observed_generation >= workload.generation
+        and workload.wanted == desired.replicas
+        and workload.total == workload.updated == workload.available == desired.replicas
+        and all(pod.revision == target for pod in observed.pods if not pod.deleting)
+    )
+
+
+def happenings(before: Iterable[Condition], after: Iterable[Condition]) -> tuple[Happening, ...]:
+    """What people should find in the Events: the model serves, stops serving, or something stands in its way."""
+    old = {condition.type: condition for condition in before}
+    found = []
+    for condition in after:
+        known = old.get(condition.type)
+        if known and (known.status, known.reason) == (condition.status, condition.reason):
+            continue
+        if condition.type == Type.DEGRADED and (condition.status == Truth.TRUE or known is not None):
+            found.append(Happening(condition.status == Truth.TRUE, condition.reason, condition.message))
+        elif condition.type == Type.READY and (condition.status == Truth.TRUE or known is not None):
+            found.append(Happening(condition.status != Truth.TRUE, condition.reason, condition.message))
+        elif condition.type == Type.PROGRESSING and known is not None and condition.status == Truth.FALSE:
+            found.append(Happening(False, condition.reason, condition.message))
+    return tuple(found)

@@ -1,0 +1,70 @@
+"""Whether a child still is what we applied, found without a call.
+
+The API server keeps, for every manager, the set of fields that it applied last. Whoever
+changes a value of ours takes the field out of our set; a write of the same value does
+not. So a child is intact if the hash of what was applied is the hash of what we want,
+and every leaf of what we want is still in our set. Values are never compared, so
+defaults and spellings (1000m is stored as 1) cannot raise a false alarm.
+"""
+
+import json
+from typing import Any
+
+from tidegate_contract import labels
+from tidegate_operator.core.types import Child, Identity, Manifest
+
+_NOT_IN_FIELDS = ("apiVersion", "kind")
+_NOT_IN_METADATA = ("name", "namespace", "ownerReferences", "uid")
+"""Identity is never in the set; the owner's key holds its uid and is compared by hand."""
+
+
+def intact(child: Child, sealed: Manifest, identity: Identity) -> bool:
+    """Whether nothing of what `sealed` says has been changed by anybody."""
+    return (
+        child.applied == sealed["metadata"]["annotations"][labels.APPLIED]
+        and child.owner_uid == identity.uid
+        and bool(child.fields)
+        and holds(_comparable(sealed), json.loads(child.fields))
+    )
+
+
+def _comparable(manifest: Manifest) -> Manifest:
+    metadata = {key: value for key, value in manifest["metadata"].items() if key not in _NOT_IN_METADATA}
+    return {key: value for key, value in manifest.items() if key not in _NOT_IN_FIELDS} | {"metadata": metadata}
+
+
+def holds(intent: Any, fields: dict[str, Any]) -> bool:
+    """Whether every leaf of `intent` is in `fields`, a fieldsV1 set.
+
+    An empty set under a key means that the key is ours as a whole: a leaf, or an atomic list or map.
+
+    >>> holds({"spec": {"replicas": 1}}, {"f:spec": {"f:replicas": {}}})
+    True
+    >>> holds({"spec": {"replicas": 1}}, {"f:spec": {}})
+    True
+    >>> holds({"spec": {"replicas": 1}}, {"f:spec": {"f:paused": {}}})
+    False
+    >>> holds([{"name": "a", "image": "x"}], {'k:{"name":"a"}': {".": {}, "f:name": {}, "f:image": {}}})
+    True
+    """
+    if not fields:
+        return True
+    if isinstance(intent, dict):
+        return all(
+            (found := fields.get(f"f:{key}")) is not None and holds(value, found) for key, value in intent.items()
+        )
+    if isinstance(intent, list):
+        return all(_item_held(item, fields) for item in intent)
+    return True
+
+
+def _item_held(item: Any, fields: dict[str, Any]) -> bool:
+    for key, found in fields.items():
+        if key.startswith("k:") and isinstance(item, dict):
+            wanted = json.loads(key[2:])
+            # A key field that the intent leaves to a default (a port's protocol) matches any value.
+            if all(item.get(name, value) == value for name, value in wanted.items()):
+                return holds(item, found)
+        elif key.startswith("v:") and json.loads(key[2:]) == item:
+            return True
+    return False

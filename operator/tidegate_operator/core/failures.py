@@ -1,0 +1,132 @@
+"""Why the pods of a revision do not serve: from the facts in their status to one reason and one sentence.
+
+The checks are ordered by how near they are to the cause. The first pod with a failure
+speaks for all: they run the same revision, and one sentence helps more than ten.
+"""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from tidegate_contract import failure as contract
+from tidegate_contract import names
+from tidegate_contract.source import OciSource, PvcSource
+from tidegate_operator.core.reasons import Reason
+from tidegate_operator.core.types import Container, Desired, Pod, Workload
+
+PULL_REASONS = frozenset(
+    {"ErrImagePull", "ImagePullBackOff", "ErrImageNeverPull", "InvalidImageName", "ImageInspectError"}
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A reason, as in `core.reasons` or the contract's FailureReason, and a sentence that says what to do."""
+
+    reason: str
+    message: str
+
+
+def failure(desired: Desired, workload: Workload | None, pods: Iterable[Pod]) -> Failure | None:
+    """What keeps these pods, all of one revision, from serving; None if nothing is known to."""
+    for pod in sorted(pods, key=lambda pod: pod.name):
+        if not pod.ready and not pod.deleting and (found := _pod_failure(desired, pod)):
+            return found
+    if workload and workload.refused:
+        return Failure(Reason.PODS_REFUSED, f"the API server refuses the pods: {workload.refused}")
+    return None
+
+
+def _pod_failure(desired: Desired, pod: Pod) -> Failure | None:
+    if pod.unschedulable:
+        return _unschedulable(desired, pod)
+    for container in pod.containers:
+        if container.ready:
+            continue
+        for check in CHECKS:
+            if found := check(desired, container):
+                return found
+    return None
+
+
+def _unschedulable(desired: Desired, pod: Pod) -> Failure:
+    if isinstance(desired.source, PvcSource) and "persistentvolumeclaim" in pod.unschedulable:
+        return Failure(
+            Reason.CLAIM_NOT_FOUND,
+            f"{pod.unschedulable}: create the claim {desired.source.claim} in the model's namespace, "
+            "or correct spec.model.uri",
+        )
+    return Failure(
+        Reason.UNSCHEDULABLE,
+        f"no node takes the pod: {pod.unschedulable}; free capacity, or change spec.server.resources or "
+        "spec.server.template",
+    )
+
+
+Check = Callable[[Desired, Container], Failure | None]
+
+
+def pull_failed(desired: Desired, container: Container) -> Failure | None:
+    """The kubelet cannot get an image: the bundle's, mounted as a volume, or the container's own."""
+    if container.waiting not in PULL_REASONS:
+        return None
+    if isinstance(desired.source, OciSource) and desired.source.reference in container.waiting_message:
+        return Failure(
+            Reason.ARTIFACT_PULL_FAILED,
+            f"the bundle's image oci://{desired.source.reference} cannot be pulled: {container.waiting_message}; "
+            "check the address, and spec.server.template.imagePullSecrets if the registry wants credentials",
+        )
+    return Failure(
+        Reason.IMAGE_PULL_FAILED,
+        f"the image of container {container.name} cannot be pulled: {container.waiting_message}; "
+        "check spec.server.image and spec.server.template.imagePullSecrets",
+    )
+
+
+def config_error(desired: Desired, container: Container) -> Failure | None:
+    """The kubelet has the image and cannot make a container of it."""
+    if container.waiting not in ("CreateContainerConfigError", "CreateContainerError"):
+        return None
+    if container.name == names.FETCH_CONTAINER and "secret" in container.waiting_message.lower():
+        return Failure(
+            Reason.SECRET_NOT_FOUND,
+            f"{container.waiting_message}: create the Secret {desired.secret_name} in the model's namespace, or "
+            "correct spec.model.secretName",
+        )
+    if isinstance(desired.source, PvcSource) and "subpath" in container.waiting_message.lower():
+        return Failure(
+            Reason.PATH_NOT_FOUND,
+            f"the claim {desired.source.claim} has no directory {desired.source.path}: "
+            "put the bundle there, or correct spec.model.uri",
+        )
+    return Failure(
+        Reason.CONTAINER_CONFIG_ERROR, f"container {container.name} cannot be made: {container.waiting_message}"
+    )
+
+
+def gave_up(_desired: Desired, container: Container) -> Failure | None:
+    """The container said itself why it ended."""
+    if container.exit_code in (None, 0):
+        return None
+    found = contract.decode(container.exit_message)
+    return Failure(found.reason, found.message) if found else None
+
+
+def out_of_memory(desired: Desired, container: Container) -> Failure | None:
+    if container.exit_reason != "OOMKilled":
+        return None
+    limit = dict(desired.limits).get("memory", "none")
+    return Failure(
+        Reason.OUT_OF_MEMORY,
+        f"the model does not fit into memory (limit {limit}): raise spec.server.resources.limits.memory",
+    )
+
+
+def crashed(_desired: Desired, container: Container) -> Failure | None:
+    if container.exit_code in (None, 0):
+        return None
+    last = container.exit_message.strip().splitlines()[-1:] or ["see its logs"]
+    return Failure(Reason.CRASHED, f"container {container.name} ended with exit code {container.exit_code}: {last[0]}")
+
+
+CHECKS: tuple[Check, ...] = (pull_failed, config_error, gave_up, out_of_memory, crashed)
+"""Asked in this order of each container that is not ready; the first answer counts."""

@@ -1,0 +1,79 @@
+"""The types and reasons of conditions: every word that a user can find in one, in one place."""
+
+from enum import StrEnum
+
+from tidegate_contract.failure import ARTIFACT_REASONS, FailureReason
+
+
+class Type(StrEnum):
+    READY = "Ready"
+    """The model answers."""
+    PROGRESSING = "Progressing"
+    """The operator is on its way to what spec asks for."""
+    DEGRADED = "Degraded"
+    """Something stands in that way."""
+    ARTIFACT_AVAILABLE = "ArtifactAvailable"
+    """The bundle's bytes are there, and are the right ones."""
+    NAME_CONFLICT = "NameConflict"
+    """An object that is not ours has a name that we need."""
+
+
+class Reason(StrEnum):
+    """Reasons that the operator finds itself; a serving pod's own are `tidegate_contract.failure.FailureReason`."""
+
+    # Ready
+    SERVING = "Serving"
+    NO_READY_POD = "NoReadyPod"
+    SCALED_TO_ZERO = "ScaledToZero"
+
+    # Progressing
+    COMPLETE = "Complete"
+    ROLLING_OVER = "RollingOver"
+    AWAITING_PODS = "AwaitingPods"
+    BLOCKED = "Blocked"
+
+    # Degraded
+    AS_EXPECTED = "AsExpected"
+    INVALID_SPEC = "InvalidSpec"
+    UNSCHEDULABLE = "Unschedulable"
+    PODS_REFUSED = "PodsRefused"
+    IMAGE_PULL_FAILED = "ImagePullFailed"
+    CONTAINER_CONFIG_ERROR = "ContainerConfigError"
+    OUT_OF_MEMORY = "OutOfMemory"
+    CRASHED = "Crashed"
+
+    # ArtifactAvailable
+    VERIFIED = "Verified"
+    UNPINNED = "Unpinned"
+    PENDING = "Pending"
+    ARTIFACT_PULL_FAILED = "ArtifactPullFailed"
+    SECRET_NOT_FOUND = "SecretNotFound"
+    CLAIM_NOT_FOUND = "ClaimNotFound"
+    PATH_NOT_FOUND = "PathNotFound"
+
+    # NameConflict
+    NO_CONFLICT = "NoConflict"
+    FOREIGN_OBJECT = "ForeignObject"
+
+
+ABOUT_THE_ARTIFACT = frozenset(map(str, ARTIFACT_REASONS)) | {
+    Reason.ARTIFACT_PULL_FAILED,
+    Reason.SECRET_NOT_FOUND,
+    Reason.CLAIM_NOT_FOUND,
+    Reason.PATH_NOT_FOUND,
+}
+"""Failures to get the right bytes; every other failure leaves ArtifactAvailable alone."""
+
+FAILURE_REASONS = (
+    ABOUT_THE_ARTIFACT
+    | frozenset(map(str, FailureReason))
+    | {
+        Reason.UNSCHEDULABLE,
+        Reason.PODS_REFUSED,
+        Reason.IMAGE_PULL_FAILED,
+        Reason.CONTAINER_CONFIG_ERROR,
+        Reason.OUT_OF_MEMORY,
+        Reason.CRASHED,
+    }
+)
+"""Everything that can keep the pods of a revision from serving."""

@@ -1,0 +1,86 @@
+"""How each kind of source reaches a serving pod: volumes, init containers, and where the pod must be let out to.
+
+A new source is one more case in `supply`; nothing else in the operator asks what kind it is.
+"""
+
+from dataclasses import dataclass, field
+
+from tidegate_contract import names
+from tidegate_contract.source import HttpsSource, OciSource, PvcSource
+from tidegate_operator.core.types import Desired, Manifest, Release
+
+VOLUME = "bundle"
+
+RESTRICTED: Manifest = {
+    "allowPrivilegeEscalation": False,
+    "capabilities": {"drop": ["ALL"]},
+    "privileged": False,
+    "readOnlyRootFilesystem": True,
+    "runAsNonRoot": True,
+    "runAsUser": 65532,
+    "runAsGroup": 65532,
+    "seccompProfile": {"type": "RuntimeDefault"},
+}
+"""Set on every container, field by field: a field that we do not set could be added by others and stay."""
+
+
+@dataclass(frozen=True, slots=True)
+class Supply:
+    """What a source adds to the pod."""
+
+    volume: Manifest
+    mount: Manifest
+    init_containers: tuple[Manifest, ...] = ()
+    egress: tuple[Manifest, ...] = field(default=())
+    """Rules of the NetworkPolicy; none: the pod may not call out at all."""
+
+
+def supply(desired: Desired, release: Release) -> Supply:
+    """What the pod needs so that the bundle lies in BUNDLE_DIR, read-only for the server."""
+    mount = {"name": VOLUME, "mountPath": names.BUNDLE_DIR, "readOnly": True}
+    match desired.source:
+        case OciSource(reference=reference, pinned=pinned):
+            # A tag can move: a node that has an old image under it would serve that for ever.
+            policy = "IfNotPresent" if pinned else "Always"
+            return Supply({"name": VOLUME, "image": {"reference": reference, "pullPolicy": policy}}, mount)
+        case PvcSource(claim=claim, path=path):
+            volume = {"name": VOLUME, "persistentVolumeClaim": {"claimName": claim, "readOnly": True}}
+            return Supply(volume, mount | ({"subPath": path} if path else {}))
+        case HttpsSource(url=url, port=port):
+            return Supply(
+                {"name": VOLUME, "emptyDir": {"sizeLimit": str(2 * release.bundle_max_bytes)}},
+                mount,
+                (fetcher(url, desired, release),),
+                egress(port),
+            )
+
+
+def fetcher(url: str, desired: Desired, release: Release) -> Manifest:
+    """The init container that downloads and verifies; the only one that sees the Secret."""
+    pin = ["--digest", desired.digest] if desired.digest else []
+    container: Manifest = {
+        "name": names.FETCH_CONTAINER,
+        "image": release.tools_image,
+        "imagePullPolicy": release.pull_policy,
+        "args": [
+            "-m",
+            "tidegate_server.fetch",
+            url,
+            names.BUNDLE_DIR,
+            *pin,
+            "--max-bytes",
+            str(release.bundle_max_bytes),
+        ],
+        "resources": {"requests": {"cpu": "100m", "memory": "128Mi"}, "limits": {"memory": "256Mi"}},
+        "securityContext": RESTRICTED,
+        "volumeMounts": [{"name": VOLUME, "mountPath": names.BUNDLE_DIR}],
+    }
+    if desired.secret_name:
+        container["envFrom"] = [{"prefix": names.SECRET_ENV_PREFIX, "secretRef": {"name": desired.secret_name}}]
+    return container
+
+
+def egress(port: int) -> tuple[Manifest, ...]:
+    """DNS, and the one port of the source."""
+    dns = [{"port": 53, "protocol": "UDP"}, {"port": 53, "protocol": "TCP"}]
+    return ({"ports": dns}, {"ports": [{"port": port, "protocol": "TCP"}]})

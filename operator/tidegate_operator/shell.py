@@ -1,0 +1,285 @@
+"""The process: kopf around the core.
+
+kopf gives the process its life (login, signals, liveness) and is the one feed of
+ModelDeployments. Everything else is ours: reflectors for the children, the queue, the
+workers, the Lease. Only `on.event` is used of kopf's handlers, because every other kind
+writes to the user's object.
+"""
+
+import asyncio
+import contextlib
+import itertools
+import logging
+from collections.abc import Awaitable, Iterator, Mapping
+from typing import Any
+
+import kopf
+import msgspec
+from aiohttp import web
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+
+from tidegate_contract import names
+from tidegate_operator import clock
+from tidegate_operator.cluster import resources as r
+from tidegate_operator.cluster.api import Api, ApiError, Conflict, NotFound
+from tidegate_operator.cluster.connection import Connection, connect
+from tidegate_operator.cluster.reflector import TRANSIENT, Reflector
+from tidegate_operator.cluster.store import Key, Store, key_of
+from tidegate_operator.core.types import Kind
+from tidegate_operator.leader import Leader
+from tidegate_operator.metrics import Metrics
+from tidegate_operator.queue import Queue
+from tidegate_operator.reconcile import Reconciler, Stores
+from tidegate_operator.settings import Settings
+from tidegate_operator.writer import NotLeader, Writer
+
+log = logging.getLogger(__name__)
+
+PARTIAL = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
+
+
+class Endless:
+    """kopf ends the process when a sequence of pauses ends; an API server may be away for longer than that."""
+
+    def __iter__(self) -> Iterator[float]:
+        return itertools.chain((0.2, 0.5, 1.0, 2.0, 3.0), itertools.repeat(5.0))
+
+
+class Operator:
+    """Everything that lives as long as the process does."""
+
+    def __init__(self, settings: Settings, connection: Connection) -> None:
+        self.settings = settings
+        self.connection = connection
+        self.metrics = Metrics()
+        self.queue = Queue(clock.monotonic)
+        self.leader = Leader(settings, clock.now, clock.monotonic)
+        self.api = Api(connection, self.metrics.count_request)
+        self.writer = Writer(connection, self.leader.held, self.metrics.count_request)
+        self.stores = Stores(
+            models=Store(self._changed, key_of),
+            pods=Store(self._changed),
+            children={kind: Store(self._changed) for kind in Kind},
+        )
+        self.reconciler = Reconciler(self.stores, self.api, self.writer, settings.release, clock.now)
+        watched: list[tuple[r.Resource[Any], Store[Any]]] = [(r.PODS, self.stores.pods)]
+        watched += [(r.CHILDREN[kind], self.stores.children[kind]) for kind in Kind]
+        self.reflectors = [
+            Reflector(
+                self.api,
+                resource,
+                store,
+                namespace=namespace,
+                selector=r.SELECTOR,
+                restarted=lambda plural: self.metrics.watch_restarts.labels(resource=plural).inc(),
+            )
+            for namespace in settings.watch_namespaces or ("",)
+            for resource, store in watched
+        ]
+        self.ready = False
+        """Every cache is filled; a standby is ready too."""
+        self.tasks: list[asyncio.Task[None]] = []
+
+    def _changed(self, key: Key) -> None:
+        self.queue.mark(key)
+
+    def seen(self, event: str | None, body: Mapping[str, Any]) -> None:
+        """One event of the feed of ModelDeployments."""
+        model = msgspec.convert(body, r.ModelDeployment)
+        if event == "DELETED":
+            self.stores.models.remove(model)
+        else:
+            self.stores.models.put(model)
+        self.metrics.models.set(len(self.stores.models))
+
+    async def check_definition(self) -> None:
+        """Fail early, and in words, where the CRD is missing: kopf would wait for it without one."""
+        namespace = next(iter(self.settings.watch_namespaces), "")
+        try:
+            await self.api.list(r.MODELS.path(namespace), r.Meta)
+        except NotFound as error:
+            raise SystemExit(
+                f"the API server does not know {names.PLURAL}.{names.GROUP}: install the CustomResourceDefinition "
+                "(kubectl apply -f manifests/crd.yaml, or the chart with crds.install=true)"
+            ) from error
+
+    async def lead(self) -> None:
+        """Fill the caches, wait for the Lease, then work until it is lost."""
+        await asyncio.gather(*(reflector.synced.wait() for reflector in self.reflectors))
+        self.ready = True
+        await self.leader.acquire(self.api, self.writer)
+        self.metrics.leader.set(1)
+        for key in self.stores.models.keys():  # noqa: SIM118 - a store is no dict
+            self.queue.mark(key)
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self.leader.keep(self.api, self.writer))
+            group.create_task(self.resync())
+            for _ in range(self.settings.workers):
+                group.create_task(self.work())
+
+    async def work(self) -> None:
+        while True:
+            key, waited = await self.queue.take()
+            self.metrics.queue_wait_seconds.observe(waited)
+            self.metrics.queue_depth.set(len(self.queue))
+            started = clock.monotonic()
+            result = await self._look(key)
+            self.metrics.reconciles.labels(result=result).inc()
+            self.metrics.reconcile_seconds.observe(clock.monotonic() - started)
+
+    async def _look(self, key: Key) -> str:
+        """One look, whatever becomes of it; returns the result's name."""
+        try:
+            self.queue.done(key, await self.reconciler.look(key))
+        except Conflict:
+            # Somebody was faster; the newer version is on its way to us.
+            self.queue.failed(key)
+            return "conflict"
+        except NotLeader:
+            self.queue.failed(key)
+            return "not_leader"
+        except TRANSIENT as error:
+            wait = self.queue.failed(key)
+            log.warning("%s, again in %.1f s", error, wait, extra={"model": "/".join(key)})
+            return "error"
+        except Exception:  # one object's bug must not stop the others'
+            wait = self.queue.failed(key)
+            log.exception("a bug, again in %.1f s", wait, extra={"model": "/".join(key)})
+            return "bug"
+        return "done"
+
+    async def resync(self) -> None:
+        """Look at everything now and then, and forget what is gone: the feed never tells of deletions it missed."""
+        while True:
+            await asyncio.sleep(self.settings.resync_seconds)
+            try:
+                for namespace in self.settings.watch_namespaces or ("",):
+                    listed = await self.api.list(r.MODELS.path(namespace), r.Meta, accept=PARTIAL)
+                    uids = {item.metadata.uid for item in listed.items}
+                    for key in self.stores.models.keys():  # noqa: SIM118
+                        model = self.stores.models.get(key)
+                        if model and namespace in ("", key[0]) and model.metadata.uid not in uids:
+                            await self._evict(model)
+            except TRANSIENT as error:
+                log.warning("the resync could not list: %s", error)
+            for key in self.stores.models.keys():  # noqa: SIM118
+                self.queue.mark(key)
+
+    async def _evict(self, model: r.ModelDeployment) -> None:
+        """Forget an object that a list did not show, unless it was made after that list."""
+        try:
+            await self.api.get(r.MODELS.path(*key_of(model)), r.Meta)
+        except NotFound:
+            self.stores.models.remove(model)
+
+    async def serve_metrics(self) -> None:
+        async def metrics(_: web.Request) -> web.Response:
+            return web.Response(
+                body=generate_latest(self.metrics.registry), headers={"Content-Type": CONTENT_TYPE_LATEST}
+            )
+
+        async def readyz(_: web.Request) -> web.Response:
+            return web.Response(text="ok") if self.ready else web.Response(status=503, text="the caches are not full")
+
+        app = web.Application()
+        app.add_routes([web.get("/metrics", metrics), web.get("/readyz", readyz)])
+        runner = web.AppRunner(app, access_log=None)
+        await runner.setup()
+        await web.TCPSite(runner, None, self.settings.metrics_port).start()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            await runner.cleanup()
+
+    def start(self, stop: asyncio.Event) -> None:
+        """Start every task; the end of any of them ends the process."""
+
+        async def supervised(name: str, work: Awaitable[None]) -> None:
+            try:
+                await work
+                log.error("%s ended", name)
+            except asyncio.CancelledError:
+                raise
+            except BaseException:
+                log.exception("%s failed", name)
+            stop.set()
+
+        works: list[tuple[str, Awaitable[None]]] = [("lead", self.lead()), ("metrics", self.serve_metrics())]
+        works += [("reflector", reflector.run()) for reflector in self.reflectors]
+        self.tasks = [asyncio.create_task(supervised(name, work), name=name) for name, work in works]
+
+    async def stop(self) -> None:
+        for task in self.tasks:
+            task.cancel()
+        await asyncio.gather(*self.tasks, return_exceptions=True)
+        await self.leader.release(self.api, self.writer)
+
+
+def kopf_settings() -> kopf.OperatorSettings:
+    found = kopf.OperatorSettings()
+    found.posting.enabled = False  # kopf's Events have random names
+    found.scanning.disabled = True  # it would want to watch CRDs and namespaces
+    found.watching.chunk_size = 100
+    found.networking.request_timeout = 30
+    found.networking.connect_timeout = 5
+    found.networking.error_backoffs = Endless()
+    found.process.ultimate_exiting_timeout = 20
+    return found
+
+
+async def run(settings: Settings, environment: Mapping[str, str]) -> int:
+    """Run until SIGTERM, SIGINT or a lost Lease; returns the exit code."""
+    connection = connect(environment, clock.monotonic)
+    operator = Operator(settings, connection)
+    stop, failed = asyncio.Event(), asyncio.Event()
+    registry = kopf.OperatorRegistry()
+
+    @kopf.on.startup(registry=registry)
+    async def start(**_: Any) -> None:
+        operator.start(failed)
+
+    @kopf.on.cleanup(registry=registry)
+    async def finish(**_: Any) -> None:
+        await operator.stop()
+
+    @kopf.on.login(registry=registry)
+    async def login(**_: Any) -> kopf.AiohttpSession:
+        return kopf.AiohttpSession(server=connection.server, aiohttp_session=connection.session)
+
+    @kopf.on.event(names.GROUP, names.VERSION, names.PLURAL, registry=registry)
+    async def feed(event: kopf.RawEvent, **_: Any) -> None:
+        operator.seen(event["type"], event["object"])  # returns None: a value would be written into the status
+
+    # Left to itself, a probe that raises hangs for a minute with a lock held.
+    @kopf.on.probe(registry=registry, id="tasks", errors=kopf.ErrorsMode.PERMANENT, retries=1)
+    async def tasks(**_: Any) -> int:
+        ended = [task.get_name() for task in operator.tasks if task.done()]
+        if ended:
+            raise RuntimeError(f"ended: {', '.join(ended)}")
+        return len(operator.tasks)
+
+    async def stop_on_failure() -> None:
+        await failed.wait()
+        stop.set()
+
+    watcher = asyncio.create_task(stop_on_failure())
+    try:
+        try:
+            await operator.check_definition()
+        except (ApiError, *TRANSIENT) as error:
+            log.warning("the API server could not be asked for the CustomResourceDefinition: %s", error)
+        await kopf.operator(
+            registry=registry,
+            settings=kopf_settings(),
+            standalone=True,
+            clusterwide=not settings.watch_namespaces,
+            namespaces=settings.watch_namespaces,
+            liveness_endpoint=f"http://0.0.0.0:{settings.health_port}/healthz",
+            stop_flag=stop,
+        )
+    finally:
+        watcher.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await watcher
+        await connection.session.close()
+    return 1 if failed.is_set() else 0

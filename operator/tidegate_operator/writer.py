@@ -1,0 +1,149 @@
+"""The one module that writes to the API server.
+
+Every write passes the same gate: it goes out only while the Lease is held, measured at
+the moment of the write. A leader that was stopped and wakes up finds the gate closed.
+"""
+
+import hashlib
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any, TypeVar
+
+import msgspec
+
+from tidegate_contract import names
+from tidegate_operator.cluster import convert
+from tidegate_operator.cluster import resources as r
+from tidegate_operator.cluster.api import error_of
+from tidegate_operator.cluster.connection import Connection
+from tidegate_operator.core import types as core
+
+APPLY = "application/apply-patch+yaml"
+MERGE = "application/merge-patch+json"
+JSON = "application/json"
+
+T = TypeVar("T")
+
+
+class NotLeader(Exception):  # noqa: N818 - a state, not a mistake
+    """The Lease is not held, so nothing may be written."""
+
+
+class Writer:
+    """Writes through one session; `may_write` is asked before each, `count` is told verb and code of every answer."""
+
+    def __init__(
+        self, connection: Connection, may_write: Callable[[], bool], count: Callable[[str, int], None]
+    ) -> None:
+        self._connection = connection
+        self._may_write = may_write
+        self._count = count
+
+    async def child(self, apply: core.Apply, namespace: str) -> r.Child | r.Deployment:
+        """Make a child look like its manifest, and return what the API server made of it.
+
+        The uid keeps an update from becoming a creation when the object goes in the meantime.
+        """
+        resource = r.CHILDREN[apply.kind]
+        manifest = apply.manifest
+        if apply.uid:
+            manifest = manifest | {"metadata": manifest["metadata"] | {"uid": apply.uid}}
+        path = resource.path(namespace, manifest["metadata"]["name"])
+        found: r.Child | r.Deployment = await self._apply(path, manifest, resource.type)
+        return found
+
+    async def scale(self, scale: core.Scale, namespace: str) -> str:
+        """Set replicas through `/scale`; returns the resourceVersion that the object has now."""
+        path = r.CHILDREN[core.Kind.DEPLOYMENT].path(namespace, scale.name, "scale")
+        body = {"spec": {"replicas": scale.replicas}}
+        return (await self._send("PATCH", path, body, MERGE, r.Meta)).metadata.resourceVersion
+
+    async def remove(self, remove: core.Remove, namespace: str) -> None:
+        """Delete a child, if it still is the one that was meant."""
+        path = r.CHILDREN[remove.kind].path(namespace, remove.name)
+        await self._send("DELETE", path, {"preconditions": {"uid": remove.uid}}, JSON, msgspec.Raw)
+
+    async def status(self, model: r.ModelDeployment, status: core.Status) -> r.ModelDeployment:
+        """Write `/status`, if the object is still the version that was decided on.
+
+        Raises Conflict if it is not: decide again on the new one.
+        """
+        metadata = model.metadata
+        manifest = {
+            "apiVersion": f"{names.GROUP}/{names.VERSION}",
+            "kind": names.KIND,
+            "metadata": {
+                "name": metadata.name,
+                "namespace": metadata.namespace,
+                "resourceVersion": metadata.resourceVersion,
+            },
+            "status": convert.status_body(status),
+        }
+        path = r.MODELS.path(metadata.namespace, metadata.name, "status")
+        return await self._apply(path, manifest, r.ModelDeployment)
+
+    async def event(self, model: r.ModelDeployment, happening: core.Happening, now: datetime) -> None:
+        """Post an Event whose name follows from what it says, so that saying it again changes it and adds none."""
+        metadata = model.metadata
+        said = f"{metadata.uid} {happening.reason} {happening.message}"
+        name = f"{metadata.name}.{hashlib.sha256(said.encode()).hexdigest()[:16]}"
+        manifest = {
+            "apiVersion": "v1",
+            "kind": "Event",
+            "metadata": {"name": name, "namespace": metadata.namespace},
+            "involvedObject": {
+                "apiVersion": f"{names.GROUP}/{names.VERSION}",
+                "kind": names.KIND,
+                "name": metadata.name,
+                "namespace": metadata.namespace,
+                "uid": metadata.uid,
+            },
+            "type": "Warning" if happening.warning else "Normal",
+            "reason": happening.reason,
+            "message": happening.message[:1024],
+            "firstTimestamp": convert.timestamp(now),
+            "lastTimestamp": convert.timestamp(now),
+            "count": 1,
+            "source": {"component": r.MANAGER},
+            "reportingComponent": r.MANAGER,
+        }
+        await self._apply(r.EVENTS.path(metadata.namespace, name), manifest, msgspec.Raw)
+
+    async def lease(self, namespace: str, body: dict[str, Any], *, create: bool) -> dict[str, Any]:
+        """Create or replace the Lease; the one write that does not ask whether the Lease is held."""
+        name = "" if create else body["metadata"]["name"]
+        path = r.LEASES.path(namespace, name)
+        return await self._request("POST" if create else "PUT", path, {}, body, JSON, dict[str, Any])
+
+    async def _apply(self, path: str, manifest: core.Manifest, type: type[T]) -> T:
+        parameters = {"fieldManager": r.MANAGER, "force": "true"}
+        return await self._send("PATCH", path, manifest, APPLY, type, parameters)
+
+    async def _send(
+        self,
+        method: str,
+        path: str,
+        body: Any,
+        content: str,
+        type: type[T],
+        parameters: dict[str, str] | None = None,
+    ) -> T:
+        if not self._may_write():
+            raise NotLeader(f"{method} {path} was not sent")
+        return await self._request(method, path, parameters or {}, body, content, type)
+
+    async def _request(
+        self, method: str, path: str, parameters: dict[str, str], body: Any, content: str, type: type[T]
+    ) -> T:
+        async with self._connection.session.request(
+            method,
+            f"{self._connection.server}{path}",
+            params=parameters,
+            data=msgspec.json.encode(body),
+            headers={"Content-Type": content, "Accept": JSON},
+        ) as response:
+            self._count(method.lower(), response.status)
+            answer = await response.read()
+            if response.status >= 300:
+                raise error_of(response.status, answer)
+            return msgspec.json.decode(answer, type=type)

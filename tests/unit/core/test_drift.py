@@ -1,0 +1,109 @@
+"""Drift is seen exactly when a field of ours has left our set; defaults and other managers raise no alarm."""
+
+import json
+from typing import Any
+
+import pytest
+
+from tidegate_contract import labels
+from tidegate_operator.core import drift
+from tidegate_operator.core.types import Child, Identity, Kind
+
+ME = Identity("ml", "flights", "uid-1", 1)
+
+INTENT: dict[str, Any] = {
+    "apiVersion": "apps/v1",
+    "kind": "Deployment",
+    "metadata": {
+        "name": "flights",
+        "namespace": "ml",
+        "labels": {labels.MODEL: "flights"},
+        "annotations": {labels.APPLIED: "h1"},
+        "ownerReferences": [{"uid": "uid-1"}],
+    },
+    "spec": {"template": {"spec": {"containers": [{"name": "server", "image": "a", "args": ["x", "y"]}]}}},
+}
+
+
+def fields() -> dict[str, Any]:
+    container = {".": {}, "f:name": {}, "f:image": {}, "f:args": {}}
+    return {
+        "f:metadata": {
+            "f:labels": {f"f:{labels.MODEL}": {}},
+            "f:annotations": {f"f:{labels.APPLIED}": {}},
+            "f:ownerReferences": {'k:{"uid":"uid-1"}': {}},
+        },
+        "f:spec": {"f:template": {"f:spec": {"f:containers": {'k:{"name":"server"}': container}}}},
+    }
+
+
+def child(found: dict[str, Any] | None, **changes: Any) -> Child:
+    values = {
+        "kind": Kind.DEPLOYMENT,
+        "name": "flights",
+        "uid": "d1",
+        "owner_uid": "uid-1",
+        "applied": "h1",
+        "fields": json.dumps(found).encode() if found is not None else b"",
+    }
+    return Child(**(values | changes))
+
+
+def without(path: list[str], found: dict[str, Any] | None = None) -> dict[str, Any]:
+    """The set after somebody took a field; the server drops a parent with its last child."""
+    first, *rest = path
+    left = dict(fields() if found is None else found)
+    inner = without(rest, left[first]) if rest else {}
+    if inner:
+        return left | {first: inner}
+    del left[first]
+    return left
+
+
+CONTAINER = ["f:spec", "f:template", "f:spec", "f:containers", 'k:{"name":"server"}']
+
+
+def test_what_was_applied_and_left_alone_is_intact() -> None:
+    assert drift.intact(child(fields()), INTENT, ME)
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        pytest.param([*CONTAINER, "f:image"], id="kubectl set image"),
+        pytest.param([*CONTAINER, "f:args"], id="kubectl edit of an argument"),
+        pytest.param(CONTAINER, id="the container replaced"),
+        pytest.param(["f:metadata", "f:labels", f"f:{labels.MODEL}"], id="our label removed"),
+        pytest.param(["f:metadata", "f:annotations"], id="our annotations removed"),
+    ],
+)
+def test_a_field_that_left_our_set_is_drift(path: list[str]) -> None:
+    assert not drift.intact(child(without(path)), INTENT, ME)
+
+
+@pytest.mark.parametrize(
+    ("found", "changes"),
+    [
+        pytest.param(fields(), {"applied": "h0"}, id="another intent was applied"),
+        pytest.param(fields(), {"applied": None}, id="nothing was applied"),
+        pytest.param(fields(), {"owner_uid": "uid-2"}, id="another owner"),
+        pytest.param(None, {}, id="managedFields stripped"),
+    ],
+)
+def test_what_is_not_ours_any_more_is_drift(found: dict[str, Any] | None, changes: dict[str, Any]) -> None:
+    assert not drift.intact(child(found, **changes), INTENT, ME)
+
+
+def test_an_atomic_list_is_ours_as_a_whole() -> None:
+    assert drift.holds({"args": ["a", "b"]}, {"f:args": {}})
+
+
+def test_a_set_must_hold_each_value() -> None:
+    assert drift.holds({"finalizers": ["a"]}, {"f:finalizers": {'v:"a"': {}}})
+    assert not drift.holds({"finalizers": ["a", "b"]}, {"f:finalizers": {'v:"a"': {}}})
+
+
+def test_a_key_that_the_server_completed_still_matches() -> None:
+    """A port's protocol is part of its key even where we leave it to the default."""
+    found = {"f:ports": {'k:{"containerPort":80,"protocol":"TCP"}': {".": {}, "f:containerPort": {}}}}
+    assert drift.holds({"ports": [{"containerPort": 80}]}, found)
