@@ -13,51 +13,156 @@ CLUSTER ?= local
 REGISTRY ?=
 PYTHON ?= python3
 NAMESPACE ?= tidegate-system
-
-export CLUSTER REGISTRY
+export CLUSTER REGISTRY NAMESPACE
 export PYTHONPATH := tests
-VENV := .venv
-BIN := $(VENV)/bin
-LOCKS := tools operator server cli dev
 
-# The environment of the cluster, for the targets that need one.
-WITH_CLUSTER = eval "$$($(PYTHON) -m cluster env)";
+BIN := .venv/bin
+
+# In front of a command that talks to a cluster: where it is, and the tools for it.
+ifeq ($(CLUSTER),local)
+WITH_CLUSTER = eval "$$($(PYTHON) -m cluster env --export)";
+else
+WITH_CLUSTER = export PATH="$(CURDIR)/.cluster/bin:$$PATH";
+endif
 
 ## help: this list
 .PHONY: help
 help:
-	@sed -n 's/^## \([a-z-]*\): /\1\t/p' $(MAKEFILE_LIST) | sort | awk -F'\t' '{printf "  make %-16s %s\n", $$1, $$2}'
+	@sed -n 's/^## \([a-z-]*\): /\1\t/p' Makefile | awk -F'\t' '{printf "  make %-14s %s\n", $$1, $$2}'
+
+# ---------------------------------------------------------------- the house
 
 ## venv: the Python environment, from the locked requirements
 .PHONY: venv
-venv: $(VENV)/installed
-$(VENV)/installed: requirements/dev.txt pyproject.toml
-	@echo "== Python environment"
-	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: set PYTHON=")'
-	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes --no-deps -r <(sed -n '/^uv==/,/^[a-z]/p' requirements/dev.txt | sed '$$d' | sed '$$s/ *\\$$//')
-	$(BIN)/uv pip install -q --python $(BIN)/python --require-hashes -r requirements/dev.txt
-	$(BIN)/uv pip install -q --python $(BIN)/python --no-deps --no-build-isolation-package none -e .
+venv: .venv/installed
+.venv/installed: requirements/dev.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; set PYTHON=")'
+	echo "== the Python environment"
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	test -x $(BIN)/uv || $(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes -r requirements/uv.txt
+	export VIRTUAL_ENV=.venv
+	$(BIN)/uv pip sync -q --require-hashes requirements/dev.txt requirements/build.txt
+	$(BIN)/uv pip install -q --no-deps --no-build-isolation -e .
 	touch $@
 
 ## lock: resolve requirements/*.txt anew from pyproject.toml
 .PHONY: lock
 lock: venv
-	@compile() { $(BIN)/uv pip compile -q --generate-hashes --no-emit-index-url --universal --python-version 3.11 --no-header "$$@"; }
+	@compile() { $(BIN)/uv pip compile -q --generate-hashes --no-emit-index-url --universal --python-version 3.11 --no-header --no-annotate "$$@"; }
 	compile pyproject.toml -o requirements/tools.txt
 	for extra in operator server cli dev; do compile pyproject.toml --extra $$extra -o requirements/$$extra.txt; done
-	echo 'hatchling>=1.33' | compile - -o requirements/build.txt
+	compile - -o requirements/build.txt <<< 'hatchling>=1.33'
+	compile - -o requirements/uv.txt <<< "$$(grep -E '^uv==' requirements/dev.txt | cut -d' ' -f1)"
 
 ## generate: the CRD and manifests/install.yaml, from their sources
 .PHONY: generate
-generate: venv
-	$(BIN)/python -m tidegate_operator.api.crd manifests/crd.yaml charts/tidegate/files/crd.yaml
+generate: venv tools
+	@$(BIN)/python -m tidegate_operator.api.crd manifests/crd.yaml charts/tidegate/files/crd.yaml
+	$(BIN)/python manifests/render.py
 
-## check: linters, types, generated files, documents
+## check: linters, types, generated files
 .PHONY: check
-check: venv
+check: venv tools
 	@echo "== checks"
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/python -m tidegate_operator.api.crd --check manifests/crd.yaml charts/tidegate/files/crd.yaml
+	$(BIN)/python manifests/render.py --check
+
+# ---------------------------------------------------------------- the cluster, the images, the operator
+
+## tools: kubectl and helm in .cluster/bin
+.PHONY: tools
+tools:
+	@$(PYTHON) -m cluster tools
+
+## cluster: start a real Kubernetes on this machine; with CLUSTER=current, say which one is used
+.PHONY: cluster
+cluster:
+ifeq ($(CLUSTER),local)
+	@$(PYTHON) -m cluster up
+else
+	@kubectl config current-context
+	kubectl version
+endif
+
+## cluster-down: end that Kubernetes and everything of it
+.PHONY: cluster-down
+cluster-down:
+	@$(PYTHON) -m cluster down
+
+## images: build the images and bring them to the cluster
+.PHONY: images
+images:
+ifeq ($(CLUSTER),local)
+	@$(PYTHON) -m images build
+else
+	@test -n "$(REGISTRY)" || { echo "REGISTRY= is needed: where your cluster pulls images from"; exit 1; }
+	$(PYTHON) -m images build --cluster current --registry "$(REGISTRY)" --push
+endif
+
+## install: install or upgrade the operator by its chart
+.PHONY: install
+install: tools
+	@$(WITH_CLUSTER)
+	tag="$$($(PYTHON) -m images tag --cluster $(CLUSTER))"
+	kubectl create namespace $(NAMESPACE) --dry-run=client -o yaml | kubectl apply -f - >/dev/null
+	kubectl label --overwrite namespace $(NAMESPACE) pod-security.kubernetes.io/enforce=restricted >/dev/null
+	helm upgrade --install tidegate charts/tidegate --namespace $(NAMESPACE) \
+	  --set image.registry=$(or $(REGISTRY),tidegate.local) --set image.tag="$$tag" --wait --timeout 3m >/dev/null
+	echo "== the operator runs in namespace $(NAMESPACE)"
+
+## uninstall: remove the operator; models go on serving
+.PHONY: uninstall
+uninstall:
+	@$(WITH_CLUSTER)
+	helm uninstall tidegate --namespace $(NAMESPACE) --wait
+
+# ---------------------------------------------------------------- see it, test it
+
+## demo: from nothing to predictions of real flights
+.PHONY: demo
+demo:
+	@started=$$SECONDS
+	# Kubernetes takes longest to build; the environment is made beside it.
+	$(MAKE) venv & environment=$$!
+	$(MAKE) cluster
+	wait $$environment
+	$(MAKE) images
+	$(MAKE) install
+	$(WITH_CLUSTER)
+	$(BIN)/python examples/flights/demo.py
+	echo "== make demo took $$((SECONDS - started)) s"
+
+## test: everything that CI runs
+.PHONY: test
+test:
+	@started=$$SECONDS
+	$(MAKE) check test-unit test-cluster
+	echo "== make test took $$((SECONDS - started)) s"
+
+## test-unit: unit and property tests; no cluster
+.PHONY: test-unit
+test-unit: venv tools
+	@echo "== unit and property tests"
+	$(BIN)/pytest -q tests/unit tests/property
+
+## test-cluster: the tests on the real cluster
+.PHONY: test-cluster
+test-cluster: venv
+	@$(MAKE) cluster images install
+	echo "== tests on the real cluster"
+	$(WITH_CLUSTER)
+	$(BIN)/pytest -q tests/e2e
+
+## bench-idle: 15 minutes of idling; counts the operator's writes in the audit log
+.PHONY: bench-idle
+bench-idle: venv
+	@$(WITH_CLUSTER)
+	$(BIN)/python tests/bench/idle.py --minutes 15
+
+## clean: what this checkout made, except its cluster
+.PHONY: clean
+clean:
+	rm -rf .venv dist .mypy_cache .pytest_cache .ruff_cache .hypothesis

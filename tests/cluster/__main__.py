@@ -22,6 +22,7 @@ def parser() -> argparse.ArgumentParser:
     commands.add_parser("down", help="end the cluster and everything of it but its logs")
     commands.add_parser("status", help="say whether the cluster runs, and its components; exits 1 when it does not")
     commands.add_parser("prepare", help="install and build everything, start nothing")
+    commands.add_parser("tools", help="put kubectl and helm into .cluster/bin, nothing else")
     commands.add_parser("base", help="build the base image of our containers, nothing else")
     env = commands.add_parser("env", help="print the cluster's addresses and folders as KEY=value")
     env.add_argument("--export", action="store_true", help="as lines for a shell's eval, with PATH")
@@ -43,6 +44,9 @@ def main() -> int:
             supervisor.main(Slot(args.slot, lifecycle.CHECKOUT))
         if args.command == "env":
             return show_environment(cache, export=args.export, build_only=args.build_only)
+        if args.command == "tools":
+            lifecycle.install_clients(cache, steps)
+            return 0
         preflight.check_root()
         if args.command == "up":
             lifecycle.up(cache, steps)

@@ -179,16 +179,31 @@ def _lay_out(slot: Slot, cache: Cache) -> None:
     network.create(slot)
 
 
-def write_tools(slot: Slot, cache: Cache) -> None:
-    """kubectl and helm for the checkout's owner, and a ctr that knows its socket."""
-    slot.bin.mkdir(parents=True, exist_ok=True)
+def install_clients(cache: Cache, steps: Steps) -> None:
+    """kubectl and helm alone: what a reader with a cluster of their own needs. Wants no root."""
+    for folder in (cache.bin, cache.locks, cache.logs):
+        folder.mkdir(parents=True, exist_ok=True)
+    tools.install_kubectl(cache, steps)
+    if not build.is_built(cache, build.HELM_PROGRAM):
+        build.build(cache, build.HELM_PROGRAM, tools.install_go(cache, steps), steps)
+    link_clients(CHECKOUT / ".cluster" / "bin", cache)
+
+
+def link_clients(folder: Path, cache: Cache) -> None:
+    """kubectl and helm for the checkout's owner."""
+    folder.mkdir(parents=True, exist_ok=True)
     helm = build.folder(cache, build.HELM_PROGRAM) / "helm"
     for name, program in (("kubectl", tools.kubectl_program(cache)), ("helm", helm)):
-        link = slot.bin / name
+        link = folder / name
         if not link.is_symlink() or link.readlink() != program:
-            temporary = slot.bin / f".{name}.{os.getpid()}"
+            temporary = folder / f".{name}.{os.getpid()}"
             temporary.symlink_to(program)
             temporary.replace(link)
+
+
+def write_tools(slot: Slot, cache: Cache) -> None:
+    """kubectl, helm, and a ctr that knows its socket."""
+    link_clients(slot.bin, cache)
     ctr = build.folder(cache, build.CONTAINERD_PROGRAM) / "ctr"
     text = f'#!/bin/sh\nexec {ctr} --address {slot.containerd_socket} --namespace k8s.io "$@"\n'
     if not (slot.bin / "ctr").exists() or (slot.bin / "ctr").read_text() != text:

@@ -137,7 +137,6 @@ def pod_spec(identity: Identity, desired: Desired, release: Release, revision: s
             "runAsNonRoot": True,
             "runAsUser": 65532,
             "runAsGroup": 65532,
-            "fsGroup": 65532,
             "seccompProfile": {"type": "RuntimeDefault"},
         },
         "containers": [server(identity, desired, release, revision, supply.mount)],

@@ -4,6 +4,7 @@ The checks are ordered by how near they are to the cause. The first pod with a f
 speaks for all: they run the same revision, and one sentence helps more than ten.
 """
 
+import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
@@ -16,6 +17,18 @@ from tidegate_operator.core.types import Container, Desired, Pod, Workload
 PULL_REASONS = frozenset(
     {"ErrImagePull", "ImagePullBackOff", "ErrImageNeverPull", "InvalidImageName", "ImageInspectError"}
 )
+
+
+_NOISE = re.compile(r'^Back-off pulling image "[^"]*": ErrImagePull: |rpc error: code = \w+ desc = ')
+
+
+def plain(message: str) -> str:
+    """The kubelet's words without those that say nothing to the owner of a model.
+
+    >>> plain('Back-off pulling image "a:1": ErrImagePull: rpc error: code = NotFound desc = a:1: not found')
+    'a:1: not found'
+    """
+    return _NOISE.sub("", message)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,12 +85,12 @@ def pull_failed(desired: Desired, container: Container) -> Failure | None:
     if isinstance(desired.source, OciSource) and desired.source.reference in container.waiting_message:
         return Failure(
             Reason.ARTIFACT_PULL_FAILED,
-            f"the bundle's image oci://{desired.source.reference} cannot be pulled: {container.waiting_message}; "
+            f"the bundle's image oci://{desired.source.reference} cannot be pulled: {plain(container.waiting_message)}; "
             "check the address, and spec.server.template.imagePullSecrets if the registry wants credentials",
         )
     return Failure(
         Reason.IMAGE_PULL_FAILED,
-        f"the image of container {container.name} cannot be pulled: {container.waiting_message}; "
+        f"the image of container {container.name} cannot be pulled: {plain(container.waiting_message)}; "
         "check spec.server.image and spec.server.template.imagePullSecrets",
     )
 

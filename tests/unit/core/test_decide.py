@@ -1,6 +1,7 @@
 """What is decided: the plan for each small world, as a whole."""
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -299,7 +300,7 @@ def test_an_invalid_spec_is_a_condition_and_touches_nothing() -> None:
     ],
     ids=lambda change: next(iter(change)),
 )
-def test_what_can_change_an_answer_makes_a_revision(change: dict[str, object]) -> None:
+def test_what_can_change_an_answer_makes_a_revision(change: dict[str, Any]) -> None:
     assert revision(replace(FLIGHTS, **change), RELEASE) != REVISION
 
 
@@ -314,5 +315,5 @@ def test_what_can_change_an_answer_makes_a_revision(change: dict[str, object]) -
     ],
     ids=lambda change: next(iter(change)),
 )
-def test_what_cannot_change_an_answer_makes_none(change: dict[str, object]) -> None:
+def test_what_cannot_change_an_answer_makes_none(change: dict[str, Any]) -> None:
     assert revision(replace(FLIGHTS, **change), RELEASE) == REVISION

@@ -26,7 +26,7 @@ INTENT: dict[str, Any] = {
 
 
 def fields() -> dict[str, Any]:
-    container = {".": {}, "f:name": {}, "f:image": {}, "f:args": {}}
+    container: dict[str, Any] = {".": {}, "f:name": {}, "f:image": {}, "f:args": {}}
     return {
         "f:metadata": {
             "f:labels": {f"f:{labels.MODEL}": {}},
@@ -105,5 +105,5 @@ def test_a_set_must_hold_each_value() -> None:
 
 def test_a_key_that_the_server_completed_still_matches() -> None:
     """A port's protocol is part of its key even where we leave it to the default."""
-    found = {"f:ports": {'k:{"containerPort":80,"protocol":"TCP"}': {".": {}, "f:containerPort": {}}}}
+    found: dict[str, Any] = {"f:ports": {'k:{"containerPort":80,"protocol":"TCP"}': {".": {}, "f:containerPort": {}}}}
     assert drift.holds({"ports": [{"containerPort": 80}]}, found)

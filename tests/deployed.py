@@ -1,0 +1,94 @@
+"""Models on the real cluster: the object, its address, and waiting until it is as it should be."""
+
+import json
+import time
+import urllib.error
+import urllib.request
+from dataclasses import dataclass
+from typing import Any
+
+import models
+from kube import Kube, Object, conditions, wait_for
+
+
+@dataclass(frozen=True)
+class Pushed:
+    """A bundle where the cluster can pull it."""
+
+    uri: str
+    digest: str
+    bundle: models.Bundle
+
+
+SMALL = {"requests": {"cpu": "50m", "memory": "128Mi"}, "limits": {"memory": "512Mi"}}
+
+
+def model(namespace: str, source: Pushed | dict[str, Any], **spec: Any) -> Object:
+    """A ModelDeployment named `small`; keyword arguments replace parts of its spec."""
+    found = {"uri": source.uri, "digest": source.digest} if isinstance(source, Pushed) else source
+    return {
+        "apiVersion": "models.tidegate.dev/v1alpha1",
+        "kind": "ModelDeployment",
+        "metadata": {"name": "small", "namespace": namespace},
+        "spec": {"model": found, "server": {"resources": SMALL}} | spec,
+    }
+
+
+def is_ready(kube: Kube, namespace: str, name: str = "small") -> bool:
+    """Whether what spec asks for now serves, completely."""
+    found = kube.get("mdep", name, namespace)
+    status = found.get("status", {})
+    return (
+        status.get("observedGeneration") == found["metadata"]["generation"]
+        and conditions(found)["Ready"][0] == "True"
+        and conditions(found)["Progressing"] == ("False", "Complete")
+    )
+
+
+def until_ready(kube: Kube, namespace: str, name: str = "small", seconds: float = 90.0) -> Object:
+    wait_for(f"{namespace}/{name} ready", lambda: is_ready(kube, namespace, name), seconds)
+    return kube.get("mdep", name, namespace)
+
+
+def until_reason(kube: Kube, namespace: str, reason: str, seconds: float = 60.0) -> Object:
+    """Wait until Degraded says this reason, and return the object."""
+    wait_for(
+        f"Degraded={reason}",
+        lambda: conditions(kube.get("mdep", "small", namespace)).get("Degraded") == ("True", reason),
+        seconds,
+    )
+    return kube.get("mdep", "small", namespace)
+
+
+@dataclass(frozen=True)
+class Address:
+    """Where a model answers, for a caller outside the cluster."""
+
+    url: str
+
+    def infer(self, x: list[float], name: str = "small") -> list[int]:
+        """The model's labels for some rows; raises OSError for anything but an answer."""
+        rows = [
+            {"name": column, "shape": [len(x)], "datatype": "FP64", "data": data}
+            for column, data in (("x", x), ("y", [0.0] * len(x)))
+        ]
+        request = urllib.request.Request(
+            f"{self.url}/v2/models/{name}/infer",
+            json.dumps({"inputs": rows}).encode(),
+            {"Content-Type": "application/json"},
+        )
+        with urllib.request.urlopen(request, timeout=10) as response:
+            outputs = json.load(response)["outputs"]
+        return next(output["data"] for output in outputs if output["name"] == "predict")
+
+
+def first_answer(there: Address, x: list[float], seconds: float = 30.0) -> list[int]:
+    """The first answer, however long the way to it takes to be set up."""
+    end = time.monotonic() + seconds
+    while True:
+        try:
+            return there.infer(x)
+        except (OSError, urllib.error.URLError):
+            if time.monotonic() > end:
+                raise
+            time.sleep(0.1)

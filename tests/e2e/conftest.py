@@ -1,0 +1,97 @@
+"""What every test on the real cluster needs: the cluster, the installed operator, bundles in its registry, a namespace.
+
+`make cluster images install` provides the first two; with CLUSTER=current they are the
+reader's own, and REGISTRY is where bundles go.
+"""
+
+import os
+import subprocess
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+import models
+from deployed import Address, Pushed
+from kube import Kube
+from tidegate_server.offline.push import push
+
+SYSTEM = os.environ.get("NAMESPACE", "tidegate-system")
+LOCAL = os.environ.get("CLUSTER", "local") == "local"
+RESTRICTED = {"pod-security.kubernetes.io/enforce": "restricted"}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if item.path.parent == Path(__file__).parent:
+            item.add_marker(pytest.mark.cluster)
+
+
+@pytest.fixture(scope="session")
+def kube() -> Kube:
+    found = Kube()
+    deployment = found.find("deployment", "tidegate-operator", SYSTEM)
+    assert deployment, f"no operator in namespace {SYSTEM}: run `make install`"
+    return found
+
+
+@pytest.fixture(scope="session")
+def registry() -> str:
+    found = os.environ.get("REGISTRY") or os.environ.get("CLUSTER_REGISTRY")
+    assert found, "no registry: run through make, or set REGISTRY"
+    return found
+
+
+@pytest.fixture(scope="session")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("bundles")
+
+
+@pytest.fixture(scope="session")
+def pushed(registry: str) -> Callable[[str, models.Bundle], Pushed]:
+    def send(name: str, found: models.Bundle) -> Pushed:
+        sent = push(found.directory, f"{registry}/tests/{name}:1", plain_http=LOCAL)
+        return Pushed(sent.uri, sent.bundle_digest, found)
+
+    return send
+
+
+@pytest.fixture(scope="session")
+def good(folder: Path, pushed: Callable[[str, models.Bundle], Pushed]) -> Pushed:
+    """The first version of a model."""
+    return pushed("good", models.bundle(folder / "good"))
+
+
+@pytest.fixture(scope="session")
+def better(folder: Path, pushed: Callable[[str, models.Bundle], Pushed]) -> Pushed:
+    """The second version of it."""
+    return pushed("better", models.bundle(folder / "better", threshold=0.7))
+
+
+@pytest.fixture
+def namespace(kube: Kube) -> Iterator[str]:
+    name = f"t-{uuid.uuid4().hex[:8]}"
+    kube.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": RESTRICTED}})
+    yield name
+    kube.delete("namespace", name, wait=False)
+
+
+@pytest.fixture
+def address(kube: Kube) -> Iterator[Callable[..., Address]]:
+    """The address of a model's Service: routed on the local cluster, forwarded elsewhere."""
+    forwards: list[subprocess.Popen[str]] = []
+
+    def found(namespace: str, name: str = "small") -> Address:
+        if LOCAL:
+            return Address(f"http://{kube.get('service', name, namespace)['spec']['clusterIP']}")
+        process = subprocess.Popen(
+            ["kubectl", "port-forward", "-n", namespace, f"service/{name}", ":80"], stdout=subprocess.PIPE, text=True
+        )
+        forwards.append(process)
+        assert process.stdout
+        return Address("http://" + process.stdout.readline().split()[2])
+
+    yield found
+    for process in forwards:
+        process.terminate()

@@ -1,0 +1,142 @@
+"""Bad input on the real cluster: the object says what is wrong within 10 s, and heals when the cause goes."""
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import models
+from deployed import Address, Pushed, first_answer, model, until_ready, until_reason
+from kube import Kube, Object, conditions, wait_for
+
+LIMIT = 10.0
+"""Seconds from the fact in a pod's status to the condition and the Event."""
+STARTING = ("ContainerCreating", "PodInitializing")
+
+
+def is_fact(pod: Object) -> bool:
+    """Whether the pod's status says that something is wrong."""
+    status = pod.get("status", {})
+    if any(c["type"] == "PodScheduled" and c["status"] == "False" for c in status.get("conditions", [])):
+        return True
+    for container in [*status.get("initContainerStatuses", []), *status.get("containerStatuses", [])]:
+        state, last = container.get("state", {}), container.get("lastState", {})
+        if state.get("waiting", {}).get("reason", STARTING[0]) not in STARTING:
+            return True
+        if any(ended.get("terminated", {}).get("exitCode", 0) for ended in (state, last)):
+            return True
+    return False
+
+
+def said(kube: Kube, namespace: str, reason: str) -> bool:
+    """Whether the object says so, in its condition and in an Event."""
+    in_condition = conditions(kube.get("mdep", "small", namespace)).get("Degraded") == ("True", reason)
+    events = kube.run("get", "events", "-n", namespace, "-o", "jsonpath={.items[*].reason}").split()
+    return in_condition and reason in events
+
+
+def told(kube: Kube, namespace: str, reason: str) -> float:
+    """Wait for the fact, then for the object to say so; returns the seconds between the two."""
+    wait_for("a fact in a pod's status", lambda: any(map(is_fact, kube.items("pods", namespace))), 90, 0.1)
+    seen = time.monotonic()
+    wait_for(f"condition and Event {reason}", lambda: said(kube, namespace, reason), 30, 0.1)
+    seconds = time.monotonic() - seen
+    print(f"\n{reason}: {seconds:.1f} s after the fact")
+    assert seconds <= LIMIT
+    return seconds
+
+
+@pytest.fixture
+def serving(kube: Kube, namespace: str, good: Pushed, address: Callable[..., Address]) -> Callable[[], None]:
+    """A good revision that serves; calling it asserts that it still does."""
+    kube.apply(model(namespace, good))
+    until_ready(kube, namespace)
+    there = address(namespace)
+
+    def check() -> None:
+        assert conditions(kube.get("mdep", "small", namespace))["Ready"] == ("True", "Serving")
+        assert there.infer([0.4]) == [1]
+
+    return check
+
+
+def test_an_address_that_does_not_exist(
+    kube: Kube, namespace: str, registry: str, good: Pushed, serving: Callable[[], None]
+) -> None:
+    kube.apply(model(namespace, {"uri": f"oci://{registry}/tests/nothing:1"}))
+    told(kube, namespace, "ArtifactPullFailed")
+    assert conditions(kube.get("mdep", "small", namespace))["ArtifactAvailable"] == ("False", "ArtifactPullFailed")
+    serving()
+    kube.apply(model(namespace, good))
+    until_ready(kube, namespace)
+
+
+def test_an_image_of_the_server_that_cannot_be_pulled(
+    kube: Kube, namespace: str, registry: str, good: Pushed, serving: Callable[[], None]
+) -> None:
+    broken = model(namespace, good)
+    broken["spec"]["server"]["image"] = f"{registry}/tests/no-server:1"
+    kube.apply(broken)
+    told(kube, namespace, "ImagePullFailed")
+    serving()
+
+
+@pytest.mark.parametrize(
+    ("make", "reason"),
+    [
+        (models.that_cannot_be_loaded, "LoadFailed"),
+        (models.with_wrong_golden_answer, "GoldenMismatch"),
+        (lambda _good, folder: models.pickled(folder), "PickleRefused"),
+    ],
+    ids=["a model that cannot load", "a wrong golden answer", "a pickle without permission"],
+)
+def test_a_model_that_must_not_serve(
+    kube: Kube,
+    namespace: str,
+    good: Pushed,
+    pushed: Callable[[str, models.Bundle], Pushed],
+    tmp_path: Path,
+    serving: Callable[[], None],
+    make: Any,
+    reason: str,
+) -> None:
+    kube.apply(model(namespace, pushed(reason.lower(), make(good.bundle, tmp_path / "bad"))))
+    told(kube, namespace, reason)
+    serving()
+
+
+def test_a_pickle_serves_with_its_owners_permission(
+    kube: Kube,
+    namespace: str,
+    pushed: Callable[[str, models.Bundle], Pushed],
+    tmp_path: Path,
+    address: Callable[..., Address],
+) -> None:
+    found = pushed("pickled", models.pickled(tmp_path))
+    kube.apply(model(namespace, {"uri": found.uri, "digest": found.digest, "allowPickle": True}))
+    until_ready(kube, namespace)
+    assert first_answer(address(namespace), [-1.5, 1.5]) == [0, 1]
+
+
+def test_pods_that_do_not_fit(kube: Kube, namespace: str, good: Pushed, serving: Callable[[], None]) -> None:
+    big = {"requests": {"cpu": "50m", "memory": "900Gi"}, "limits": {"memory": "900Gi"}}
+    kube.apply(model(namespace, good, server={"resources": big}))
+    told(kube, namespace, "Unschedulable")
+    serving()
+
+
+def test_pods_that_the_quota_refuses_come_when_it_is_raised(kube: Kube, namespace: str, good: Pushed) -> None:
+    quota = {
+        "apiVersion": "v1",
+        "kind": "ResourceQuota",
+        "metadata": {"name": "none", "namespace": namespace},
+        "spec": {"hard": {"pods": "0"}},
+    }
+    kube.apply(quota)
+    wait_for("the quota", lambda: "status" in kube.get("resourcequota", "none", namespace), 15)
+    kube.apply(model(namespace, good))
+    until_reason(kube, namespace, "PodsRefused", 30)
+    kube.delete("resourcequota", "none", namespace)
+    until_ready(kube, namespace, seconds=120)

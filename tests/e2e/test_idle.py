@@ -1,0 +1,34 @@
+"""An idle operator writes nothing: the short form of `make bench-idle`."""
+
+import os
+import time
+from datetime import UTC, datetime
+
+import pytest
+
+import audit
+from deployed import Pushed, model, until_ready
+from kube import Kube
+
+pytestmark = pytest.mark.skipif(
+    os.environ.get("CLUSTER", "local") != "local", reason="needs the audit log of the local cluster"
+)
+
+
+def test_nothing_is_written_while_nothing_happens(kube: Kube, namespace: str, good: Pushed) -> None:
+    kube.apply(model(namespace, good, scaling={"replicas": 2}))
+    until_ready(kube, namespace)
+    time.sleep(3)
+    started = datetime.now(UTC)
+    time.sleep(30)
+    assert [found for found in audit.writes(started) if found.namespace == namespace] == []
+    assert list(audit.requests(started)), "the audit log shows nothing at all: the test would prove nothing"
+
+
+def test_a_failure_is_written_once_however_often_it_repeats(kube: Kube, namespace: str, registry: str) -> None:
+    """A crash loop and a pull that is tried again change the pods all the time, and the object not at all."""
+    kube.apply(model(namespace, {"uri": f"oci://{registry}/tests/nothing:1"}))
+    time.sleep(15)
+    started = datetime.now(UTC)
+    time.sleep(30)
+    assert [found for found in audit.writes(started) if found.namespace == namespace] == []

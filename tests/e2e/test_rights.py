@@ -1,0 +1,142 @@
+"""The operator's rights: each verb that it has is used, each that it uses it has, and it has no other.
+
+One list of scenarios is run against the real API server; what the operator asked for
+stands in the audit log. Take a verb away in the chart, and the test named after it is red.
+"""
+
+import contextlib
+import os
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import pytest
+
+import audit
+from deployed import Pushed, model, until_ready
+from kube import Kube, wait_for
+
+SYSTEM = os.environ.get("NAMESPACE", "tidegate-system")
+CHILDREN = ("deployments", "services", "serviceaccounts", "networkpolicies", "poddisruptionbudgets")
+
+RIGHTS = {
+    *((resource, verb) for resource in CHILDREN for verb in ("get", "list", "watch", "create", "patch")),
+    ("poddisruptionbudgets", "delete"),
+    ("deployments/scale", "patch"),
+    ("modeldeployments", "get"),
+    ("modeldeployments", "list"),
+    ("modeldeployments", "watch"),
+    ("modeldeployments/status", "patch"),
+    ("pods", "list"),
+    ("pods", "watch"),
+    ("events", "create"),
+    ("events", "patch"),
+    ("leases", "get"),
+    ("leases", "create"),
+    ("leases", "update"),
+}
+
+pytestmark = pytest.mark.skipif(
+    os.environ.get("CLUSTER", "local") != "local", reason="needs the audit log of the local cluster"
+)
+
+
+@dataclass(frozen=True)
+class Rights:
+    granted: frozenset[tuple[str, str]]
+    used: frozenset[tuple[str, str]]
+    refused: tuple[str, ...]
+
+
+@pytest.fixture(scope="module")
+def space(kube: Kube) -> Iterator[str]:
+    name = "t-rights"
+    kube.delete("namespace", name)
+    kube.run("create", "namespace", name)
+    yield name
+    kube.delete("namespace", name, wait=False)
+
+
+@pytest.fixture(scope="module")
+def rights(kube: Kube, space: str, good: Pushed) -> Rights:
+    started = datetime.now(UTC)
+    # A right that is missing makes a scenario hang; the tests below say which one it was.
+    for scenario in (restart, create, repair, shrink):
+        with contextlib.suppress(AssertionError):
+            scenario(kube, space, good)
+    asked = list(audit.requests(started))
+    return Rights(
+        granted=frozenset(granted(kube)),
+        used=frozenset(right for request in asked for right in needed(request)),
+        refused=tuple(f"{found.verb} {found.resource}" for found in asked if found.code == 403),
+    )
+
+
+def restart(kube: Kube, _space: str, _good: Pushed) -> None:
+    """A new process lists and watches everything, and makes the Lease if there is none."""
+    kube.run("scale", "deployment/tidegate-operator", "-n", SYSTEM, "--replicas=0")
+    wait_for("no operator", lambda: not kube.items("pods", SYSTEM), 60)
+    kube.delete("lease", "tidegate-operator", SYSTEM)
+    kube.run("scale", "deployment/tidegate-operator", "-n", SYSTEM, "--replicas=1")
+    kube.run("rollout", "status", "deployment/tidegate-operator", "-n", SYSTEM, "--timeout=60s")
+    wait_for("the Lease", lambda: kube.find("lease", "tidegate-operator", SYSTEM), 30)
+
+
+def create(kube: Kube, space: str, good: Pushed) -> None:
+    kube.apply(model(space, good, scaling={"replicas": 2}))
+    until_ready(kube, space, seconds=60)
+
+
+def repair(kube: Kube, space: str, _good: Pushed) -> None:
+    """Every child is changed by somebody, and put back."""
+    for kind in CHILDREN:
+        kube.run("label", kind, "small", "models.tidegate.dev/model=stolen", "--overwrite", "-n", space)
+
+    def labelled() -> dict[str, str]:
+        found = {kind: kube.get(kind, "small", space) for kind in CHILDREN}
+        return {kind: item["metadata"]["labels"]["models.tidegate.dev/model"] for kind, item in found.items()}
+
+    wait_for("the labels", lambda: set(labelled().values()) == {"small"}, 15)
+
+
+def shrink(kube: Kube, space: str, good: Pushed) -> None:
+    """A single replica has no disruption budget; the Event that it serves is said a second time."""
+    kube.apply(model(space, good, scaling={"replicas": 1}))
+    until_ready(kube, space, seconds=30)
+    wait_for("no disruption budget", lambda: not kube.items("poddisruptionbudgets", space), 15)
+    time.sleep(1)
+
+
+def granted(kube: Kube) -> Iterator[tuple[str, str]]:
+    """What the roles of the chart say, as they stand in the cluster."""
+    roles = [
+        kube.get("clusterrole", "tidegate-operator"),
+        kube.get("role", "tidegate-operator-lease", SYSTEM),
+    ]
+    for role in roles:
+        for rule in role["rules"]:
+            for resource in rule["resources"]:
+                for verb in rule["verbs"]:
+                    yield resource, verb
+
+
+def needed(request: audit.Request) -> Iterator[tuple[str, str]]:
+    """The rights that a request needed: an apply that creates needs two."""
+    yield request.resource, request.verb
+    if request.verb == "patch" and request.code == 201:
+        yield request.resource, "create"
+
+
+@pytest.mark.parametrize(("resource", "verb"), sorted(RIGHTS), ids=[" ".join(right) for right in sorted(RIGHTS)])
+def test_a_right_is_granted_and_used(rights: Rights, resource: str, verb: str) -> None:
+    assert (resource, verb) in rights.granted, "not granted"
+    assert (resource, verb) in rights.used, "granted, and used by no scenario"
+
+
+def test_no_other_right_is_granted(rights: Rights) -> None:
+    assert rights.granted == RIGHTS
+
+
+def test_nothing_was_refused(rights: Rights) -> None:
+    assert rights.refused == ()

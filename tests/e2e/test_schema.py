@@ -1,0 +1,107 @@
+"""What the API server refuses, and in which words: the CRD's rules on the real thing."""
+
+import json
+from typing import Any
+
+import pytest
+
+from deployed import model
+from kube import Kube, KubectlError, Object
+
+URI = "oci://registry.example/flights:1"
+
+
+def refused(kube: Kube, found: Object) -> str:
+    with pytest.raises(KubectlError) as error:
+        kube.run("create", "--dry-run=server", "-f", "-", stdin=json.dumps(found))
+    return str(error.value)
+
+
+ROWS = [
+    pytest.param({"model": {}}, "spec.model.uri: Required value", id="the address is missing"),
+    pytest.param({"model": {"uri": 7}}, "must be of type string", id="the address is a number"),
+    pytest.param({"model": {"uri": URI}, "modle": {}}, 'unknown field "spec.modle"', id="an unknown field"),
+    pytest.param(
+        {"model": {"uri": "ftp://x/y"}}, "the address must start with oci://, pvc:// or https://", id="another scheme"
+    ),
+    pytest.param({"model": {"uri": "oci://flights"}}, "an oci address is oci://REGISTRY/NAME:TAG", id="no registry"),
+    pytest.param({"model": {"uri": "pvc://Models/x"}}, "a pvc address is pvc://CLAIM/PATH", id="a bad claim"),
+    pytest.param({"model": {"uri": "pvc://models/../x"}}, "no . or .. parts", id="a way out of the claim"),
+    pytest.param({"model": {"uri": "https://x"}}, "an https address is https://HOST", id="no path"),
+    pytest.param(
+        {"model": {"uri": URI, "secretName": "s"}}, "secretName is for https addresses", id="a Secret nobody reads"
+    ),
+    pytest.param({"model": {"uri": URI, "digest": "sha256:abc"}}, "should match", id="half a digest"),
+    pytest.param(
+        {"model": {"uri": URI}, "scaling": {"replicas": -1}}, "greater than or equal to 0", id="no such number"
+    ),
+    pytest.param({"model": {"uri": URI}, "scaling": {"replicas": 1001}}, "less than or equal to 1000", id="too many"),
+    pytest.param({"model": {"uri": URI}, "scaling": {"mode": "Magic"}}, 'supported values: "Fixed"', id="no such mode"),
+    pytest.param(
+        {"model": {"uri": URI}, "server": {"slo": {"timeout": "1h"}}}, "between 100ms and 10m", id="an hour to wait"
+    ),
+    pytest.param(
+        {"model": {"uri": URI}, "server": {"resources": {"requests": {"memory": "2Gi"}}}},
+        "requests.memory must not exceed limits.memory",
+        id="more asked for than allowed",
+    ),
+    pytest.param(
+        {"model": {"uri": URI}, "server": {"template": {"env": [{"name": "TIDEGATE_REVISION"}]}}},
+        "names that start with TIDEGATE_ are the operator's own",
+        id="a variable of ours",
+    ),
+    pytest.param(
+        {"model": {"uri": URI}, "server": {"template": {"env": [{"name": "A"}, {"name": "A"}]}}},
+        "Duplicate value",
+        id="a variable twice",
+    ),
+    pytest.param({"model": {"uri": URI}, "traffic": {"via": "Magic"}}, 'supported values: "Service"', id="no such way"),
+]
+
+
+@pytest.mark.parametrize(("spec", "words"), ROWS)
+def test_a_bad_spec_is_refused_with_a_sentence(kube: Kube, spec: dict[str, Any], words: str) -> None:
+    found = model("default", {})
+    found["spec"] = spec
+    assert words in refused(kube, found)
+
+
+@pytest.mark.parametrize(
+    "uri",
+    ["https://user:hunter2@host/x", "oci://user:hunter2@host/x:1", "ftp://user:hunter2@host", "pvc://user:hunter2@x/y"],
+)
+def test_a_password_in_an_address_is_refused_and_not_repeated(kube: Kube, uri: str) -> None:
+    said = refused(kube, model("default", {"uri": uri}))
+    assert "an address must not carry credentials: put them in a Secret" in said
+    assert "hunter2" not in said
+
+
+@pytest.mark.parametrize("name", ["Flights", "1flights", "a" * 41, "a.b"])
+def test_a_name_that_cannot_name_a_service_is_refused(kube: Kube, name: str) -> None:
+    found = model("default", {"uri": URI})
+    found["metadata"]["name"] = name
+    assert "name" in refused(kube, found)
+
+
+@pytest.mark.parametrize(
+    "uri",
+    [
+        URI,
+        "oci://registry.example:5000/team/flights@sha256:" + "5" * 64,
+        "pvc://models/flights/v1",
+        "pvc://models",
+        "https://models.example:8443/flights.tar.gz?version=3",
+    ],
+)
+def test_the_address_alone_is_a_working_object(kube: Kube, uri: str) -> None:
+    found = model("default", {})
+    found["spec"] = {"model": {"uri": uri}}
+    made = json.loads(kube.run("create", "--dry-run=server", "-o", "json", "-f", "-", stdin=json.dumps(found)))
+    assert made["spec"]["scaling"] == {"mode": "Fixed", "replicas": 1}
+    assert made["spec"]["server"]["resources"]["requests"] == {"cpu": "250m", "memory": "512Mi"}
+    assert made["spec"]["server"]["slo"] == {"timeout": "10s"}
+
+
+def test_a_bare_number_of_cpus_is_fine(kube: Kube) -> None:
+    found = model("default", {"uri": URI}, server={"resources": {"requests": {"cpu": 2}, "limits": {"cpu": 2}}})
+    kube.run("create", "--dry-run=server", "-f", "-", stdin=json.dumps(found))

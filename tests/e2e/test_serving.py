@@ -1,0 +1,216 @@
+"""The way of a model: it answers, it rolls over without a lost request, it is repaired, it never serves wrong bytes."""
+
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable
+
+import pytest
+
+from deployed import Address, Pushed, first_answer, is_ready, model, until_ready, until_reason
+from kube import Kube, KubectlError, conditions, message, wait_for
+
+WRONG = "sha256:" + "0" * 64
+BELOW, ABOVE = -1.5, 1.5
+BETWEEN = 0.4
+"""Above the first version's threshold, below the second's: its label tells which version answered."""
+
+
+def test_an_applied_model_answers(
+    kube: Kube, namespace: str, good: Pushed, address: Callable[..., Address], record_property: Callable[..., None]
+) -> None:
+    started = time.monotonic()
+    kube.apply(model(namespace, good))
+    wait_for("the Service", lambda: kube.find("service", "small", namespace))
+    assert first_answer(address(namespace), [BELOW, ABOVE]) == [0, 1]
+    seconds = time.monotonic() - started
+    print(f"\nkubectl apply to the first answer: {seconds:.1f} s")
+    record_property("apply_to_first_answer_seconds", round(seconds, 2))
+    assert seconds <= 15
+
+
+def test_the_status_says_what_is_true(kube: Kube, namespace: str, good: Pushed) -> None:
+    kube.apply(model(namespace, good, scaling={"replicas": 2}))
+    found = until_ready(kube, namespace)
+    assert conditions(found) == {
+        "Ready": ("True", "Serving"),
+        "Progressing": ("False", "Complete"),
+        "Degraded": ("False", "AsExpected"),
+        "ArtifactAvailable": ("True", "Verified"),
+        "NameConflict": ("False", "NoConflict"),
+    }
+    status = found["status"]
+    assert (status["phase"], status["replicas"]) == ("Idle", 2)
+    assert status["stable"]["revision"] == status["revision"]
+    assert status["url"] == f"http://small.{namespace}.svc"
+    reasons = {event["reason"] for event in kube.items("events", namespace)}
+    assert {"Serving", "Complete"} <= reasons
+
+
+def test_the_users_object_stays_the_users(kube: Kube, namespace: str, good: Pushed) -> None:
+    kube.apply(model(namespace, good))
+    before = kube.get("mdep", "small", namespace)
+    until_ready(kube, namespace)
+    after = kube.get("mdep", "small", namespace)
+    changed = {key for key in after["metadata"] if after["metadata"][key] != before["metadata"].get(key)}
+    assert changed <= {"resourceVersion"}
+    assert "finalizers" not in after["metadata"]
+    assert after["spec"] == before["spec"]
+
+
+def test_a_changed_model_rolls_over_and_no_request_is_lost(
+    kube: Kube, namespace: str, good: Pushed, better: Pushed, address: Callable[..., Address]
+) -> None:
+    kube.apply(model(namespace, good, scaling={"replicas": 2}))
+    until_ready(kube, namespace)
+    there = address(namespace)
+    answers: Counter[str] = Counter()
+    stop = threading.Event()
+
+    def ask() -> None:
+        while not stop.is_set():
+            try:
+                answers[str(there.infer([BETWEEN]))] += 1
+            except OSError as error:
+                answers[f"lost: {error}"] += 1
+            time.sleep(0.02)
+
+    caller = threading.Thread(target=ask)
+    caller.start()
+    try:
+        kube.apply(model(namespace, better, scaling={"replicas": 2}))
+        until_ready(kube, namespace)
+        time.sleep(7)  # the last old pod is still draining
+    finally:
+        stop.set()
+        caller.join()
+    print(f"\nanswers during the rollover: {dict(answers)}")
+    assert set(answers) == {"[1]", "[0]"}
+
+
+def test_a_wrong_digest_never_serves_and_the_last_good_version_does(
+    kube: Kube, namespace: str, good: Pushed, better: Pushed, address: Callable[..., Address]
+) -> None:
+    kube.apply(model(namespace, good))
+    serving = until_ready(kube, namespace)["status"]["stable"]["revision"]
+    kube.apply(model(namespace, {"uri": better.uri, "digest": WRONG}))
+    found = until_reason(kube, namespace, "DigestMismatch")
+    assert conditions(found)["ArtifactAvailable"] == ("False", "DigestMismatch")
+    assert conditions(found)["Ready"] == ("True", "Serving")
+    assert found["status"]["stable"]["revision"] == serving
+    assert WRONG in message(found, "Degraded")
+    assert {tuple(address(namespace).infer([BETWEEN])) for _ in range(20)} == {(1,)}
+    kube.apply(model(namespace, better))
+    assert conditions(until_ready(kube, namespace))["Degraded"] == ("False", "AsExpected")
+    assert first_answer(address(namespace), [BETWEEN]) == [0]
+
+
+@pytest.mark.parametrize("kind", ["deployment", "service", "serviceaccount", "networkpolicy", "poddisruptionbudget"])
+def test_a_deleted_child_comes_back(kube: Kube, namespace: str, good: Pushed, kind: str) -> None:
+    kube.apply(model(namespace, good, scaling={"replicas": 2}))
+    until_ready(kube, namespace)
+    uid = kube.get(kind, "small", namespace)["metadata"]["uid"]
+    kube.delete(kind, "small", namespace, wait=False)
+
+    def again() -> bool:
+        found = kube.find(kind, "small", namespace)
+        return found is not None and found["metadata"]["uid"] != uid
+
+    wait_for(f"a new {kind}", again, 15)
+    until_ready(kube, namespace)
+
+
+def test_what_others_change_is_put_back(kube: Kube, namespace: str, good: Pushed) -> None:
+    kube.apply(model(namespace, good))
+    until_ready(kube, namespace)
+    image = kube.get("deployment", "small", namespace)["spec"]["template"]["spec"]["containers"][0]["image"]
+
+    def spec() -> tuple[str, int, str]:
+        deployment = kube.get("deployment", "small", namespace)
+        return (
+            deployment["spec"]["template"]["spec"]["containers"][0]["image"],
+            deployment["spec"]["replicas"],
+            deployment["metadata"]["labels"].get("models.tidegate.dev/model", ""),
+        )
+
+    kube.run("set", "image", "deployment/small", "server=wrong:1", "-n", namespace)
+    wait_for("the image put back", lambda: spec() == (image, 1, "small"), 10)
+    kube.run("scale", "deployment/small", "--replicas=3", "-n", namespace)
+    wait_for("the replicas put back", lambda: spec() == (image, 1, "small"), 10)
+    kube.run("label", "deployment/small", "models.tidegate.dev/model-", "-n", namespace)
+    wait_for("the label put back", lambda: spec() == (image, 1, "small"), 10)
+    kube.patch("service", "small", {"spec": {"selector": {"models.tidegate.dev/model": "other"}}}, namespace)
+    wait_for(
+        "the selector put back",
+        lambda: kube.get("service", "small", namespace)["spec"]["selector"] == {"models.tidegate.dev/model": "small"},
+        10,
+    )
+    until_ready(kube, namespace)
+
+
+def test_what_others_add_is_not_fought_over(kube: Kube, namespace: str, good: Pushed) -> None:
+    """Two writers that undo each other would be an endless loop; a restart by hand must work."""
+    kube.apply(model(namespace, good))
+    until_ready(kube, namespace)
+    kube.run("rollout", "restart", "deployment/small", "-n", namespace)
+    kube.run("annotate", "service", "small", "team=x", "-n", namespace)
+    kube.run("rollout", "status", "deployment/small", "-n", namespace, "--timeout=60s")
+    until_ready(kube, namespace)
+    before = {kind: kube.get(kind, "small", namespace)["metadata"]["generation"] for kind in ("deployment",)}
+    time.sleep(3)
+    after = {kind: kube.get(kind, "small", namespace)["metadata"]["generation"] for kind in ("deployment",)}
+    assert after == before
+    assert kube.get("service", "small", namespace)["metadata"]["annotations"]["team"] == "x"
+
+
+def test_replicas_follow_the_spec_up_down_and_to_zero(kube: Kube, namespace: str, good: Pushed) -> None:
+    for replicas, budget in ((1, False), (3, True), (0, False)):
+        kube.apply(model(namespace, good, scaling={"replicas": replicas}))
+        found = until_ready(kube, namespace)
+        assert kube.get("deployment", "small", namespace)["spec"]["replicas"] == replicas
+        wait_for("the disruption budget", lambda: bool(kube.items("poddisruptionbudgets", namespace)) == budget, 10)  # noqa: B023
+    assert conditions(found)["Ready"] == ("True", "ScaledToZero")
+
+
+def test_a_strangers_service_is_never_touched(kube: Kube, namespace: str, good: Pushed) -> None:
+    mine = {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": {"name": "small", "namespace": namespace},
+        "spec": {"ports": [{"port": 1234}]},
+    }
+    kube.apply(mine)
+    before = kube.get("service", "small", namespace)
+    kube.apply(model(namespace, good))
+    found = until_reason(kube, namespace, "ForeignObject")
+    assert conditions(found)["NameConflict"] == ("True", "ForeignObject")
+    assert kube.get("service", "small", namespace) == before
+    kube.delete("service", "small", namespace)
+    assert conditions(until_ready(kube, namespace))["NameConflict"] == ("False", "NoConflict")
+
+
+def test_a_deleted_model_takes_its_children_along(kube: Kube, namespace: str, good: Pushed) -> None:
+    kube.apply(model(namespace, good, scaling={"replicas": 2}))
+    until_ready(kube, namespace)
+    kube.delete("mdep", "small", namespace)
+    kinds = "deployment,service,serviceaccount,networkpolicy,poddisruptionbudget"
+
+    def left() -> list[str]:
+        return [found["kind"] for found in kube.items(kinds, namespace, "models.tidegate.dev/model")]
+
+    wait_for("no child", lambda: not left(), 30)
+
+
+def test_a_serving_pod_has_no_token_and_cannot_write(kube: Kube, namespace: str, good: Pushed) -> None:
+    kube.apply(model(namespace, good))
+    until_ready(kube, namespace)
+
+    def inside(*command: str) -> str:
+        return kube.run("exec", "deployment/small", "-n", namespace, "-c", "server", "--", *command)
+
+    python = "import os; print(os.path.exists('/var/run/secrets/kubernetes.io/serviceaccount/token'), os.getuid())"
+    assert inside("python", "-c", python).split() == ["False", "65532"]
+    for path in ("/x", "/bundle/x", "/tmp/x"):
+        with pytest.raises(KubectlError, match=r"Read-only file system|Permission denied"):
+            inside("python", "-c", f"open('{path}', 'w')")
+    assert is_ready(kube, namespace)

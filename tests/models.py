@@ -1,0 +1,95 @@
+"""Small real models for tests: trained, packed and pushed in a second."""
+
+import hashlib
+import json
+import shutil
+import tarfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import joblib
+import numpy as np
+import pandas as pd
+import skops.io
+from sklearn.linear_model import LogisticRegression
+
+from tidegate_server.offline.pack import pack
+
+ROWS = pd.DataFrame({"x": np.linspace(-2.0, 2.0, 40), "y": np.tile([0.0, 1.0], 20)})
+
+
+@dataclass(frozen=True)
+class Bundle:
+    directory: Path
+    digest: str
+
+
+def trained(threshold: float) -> LogisticRegression:
+    """A classifier that says 1 where x is above a threshold."""
+    found = LogisticRegression(C=1000.0)
+    return found.fit(ROWS, (threshold < ROWS["x"]).astype(int))
+
+
+def bundle(folder: Path, threshold: float = 0.1) -> Bundle:
+    """A bundle of a classifier; another threshold is another version of it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    skops.io.dump(trained(threshold), folder / "model.skops")
+    packed = pack(folder / "model.skops", ROWS, folder / "bundle", name="small")
+    return Bundle(packed.directory, packed.digest)
+
+
+def pickled(folder: Path) -> Bundle:
+    """A bundle that needs pickle."""
+    folder.mkdir(parents=True, exist_ok=True)
+    joblib.dump(trained(0.1), folder / "model.joblib")
+    packed = pack(folder / "model.joblib", ROWS, folder / "bundle", name="small", allow_pickle=True)
+    return Bundle(packed.directory, packed.digest)
+
+
+def with_wrong_golden_answer(good: Bundle, folder: Path) -> Bundle:
+    """A bundle whose digests are all right and whose model does not give the answers it was packed with."""
+
+    def lie(manifest: dict[str, object]) -> None:
+        golden = manifest["golden"]
+        assert isinstance(golden, dict)
+        answers = golden["outputs"]["predict"]
+        golden["outputs"]["predict"] = [1 - answer for answer in answers]
+
+    return _changed(good, folder, lie)
+
+
+def that_cannot_be_loaded(good: Bundle, folder: Path) -> Bundle:
+    """A bundle whose bytes are exactly those it names, and no model."""
+    garbage = b"this is no model"
+
+    def swap(manifest: dict[str, object]) -> None:
+        files = manifest["files"]
+        assert isinstance(files, dict)
+        files["model.skops"] = {"sha256": hashlib.sha256(garbage).hexdigest(), "size": len(garbage)}
+
+    changed = _changed(good, folder, swap)
+    _write(changed.directory / "model.skops", garbage)
+    return changed
+
+
+def _changed(good: Bundle, folder: Path, change: object) -> Bundle:
+    assert callable(change)
+    shutil.copytree(good.directory, folder)
+    manifest = json.loads((folder / "manifest.json").read_text())
+    change(manifest)
+    text = json.dumps(manifest).encode()
+    _write(folder / "manifest.json", text)
+    return Bundle(folder, "sha256:" + hashlib.sha256(text).hexdigest())
+
+
+def _write(path: Path, content: bytes) -> None:
+    path.chmod(0o644)
+    path.write_bytes(content)
+
+
+def archive(found: Bundle, path: Path) -> Path:
+    """The bundle as the tar that an https source holds."""
+    with tarfile.open(path, "w:gz") as tar:
+        for file in sorted(found.directory.rglob("*")):
+            tar.add(file, file.relative_to(found.directory))
+    return path

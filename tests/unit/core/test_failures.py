@@ -1,0 +1,133 @@
+"""From what the kubelet says to one reason: a row for every cause."""
+
+from dataclasses import replace
+
+import pytest
+
+from tidegate_contract.source import HttpsSource, PvcSource
+from tidegate_operator.core.failures import failure
+from tidegate_operator.core.types import Container, Desired, Pod, Workload
+from worlds import FLIGHTS
+
+PVC = replace(FLIGHTS, source=PvcSource("models", "flights/v1"))
+HTTPS = replace(FLIGHTS, source=HttpsSource("https://example.com/x.tar.gz", 443), secret_name="login")
+
+
+def pod(*containers: Container, unschedulable: str = "", name: str = "p") -> Pod:
+    return Pod(name, "r", unschedulable=unschedulable, containers=containers)
+
+
+def waiting(reason: str, message: str, name: str = "server") -> Pod:
+    return pod(Container(name, waiting=reason, waiting_message=message))
+
+
+def ended(code: int, message: str = "", reason: str = "Error", name: str = "server") -> Pod:
+    return pod(Container(name, exit_code=code, exit_reason=reason, exit_message=message))
+
+
+ROWS = [
+    pytest.param(
+        FLIGHTS,
+        waiting("ErrImagePull", 'failed to pull "registry.example/flights:1": not found'),
+        "ArtifactPullFailed",
+        "the bundle's image oci://registry.example/flights:1 cannot be pulled",
+        id="the bundle's image is not there",
+    ),
+    pytest.param(
+        FLIGHTS,
+        waiting("ImagePullBackOff", 'Back-off pulling image "registry.example/server:9"'),
+        "ImagePullFailed",
+        "check spec.server.image",
+        id="the server's image is not there",
+    ),
+    pytest.param(
+        HTTPS,
+        waiting("CreateContainerConfigError", 'secret "login" not found', "fetch"),
+        "SecretNotFound",
+        "create the Secret login",
+        id="the Secret is not there",
+    ),
+    pytest.param(
+        PVC,
+        waiting("CreateContainerConfigError", "failed to prepare subPath for volumeMount"),
+        "PathNotFound",
+        "the claim models has no directory flights/v1",
+        id="the directory is not in the claim",
+    ),
+    pytest.param(
+        PVC,
+        pod(unschedulable='0/1 nodes are available: persistentvolumeclaim "models" not found'),
+        "ClaimNotFound",
+        "create the claim models",
+        id="the claim is not there",
+    ),
+    pytest.param(
+        FLIGHTS,
+        pod(unschedulable="0/1 nodes are available: 1 Insufficient memory"),
+        "Unschedulable",
+        "1 Insufficient memory; free capacity",
+        id="the pods do not fit",
+    ),
+    pytest.param(
+        FLIGHTS,
+        waiting("CreateContainerError", "no such device"),
+        "ContainerConfigError",
+        "container server cannot be made: no such device",
+        id="the runtime refuses the container",
+    ),
+    pytest.param(
+        FLIGHTS,
+        ended(3, '{"reason":"GoldenMismatch","message":"row 3: want 1, got 0"}'),
+        "GoldenMismatch",
+        "row 3: want 1, got 0",
+        id="the server says why it gave up",
+    ),
+    pytest.param(
+        FLIGHTS,
+        ended(137, reason="OOMKilled"),
+        "OutOfMemory",
+        "raise spec.server.resources.limits.memory",
+        id="the model does not fit into memory",
+    ),
+    pytest.param(
+        FLIGHTS,
+        ended(1, "Traceback (most recent call last):\n  x\nImportError: no module"),
+        "Crashed",
+        "container server ended with exit code 1: ImportError: no module",
+        id="the server crashed",
+    ),
+]
+
+
+@pytest.mark.parametrize(("desired", "found", "reason", "words"), ROWS)
+def test_a_cause_has_a_reason_and_a_sentence(desired: Desired, found: Pod, reason: str, words: str) -> None:
+    result = failure(desired, None, [found])
+    assert result is not None
+    assert result.reason == reason
+    assert words in result.message
+
+
+def test_pods_that_the_api_server_refuses_are_named() -> None:
+    result = failure(FLIGHTS, Workload(refused="exceeded quota"), [])
+    assert result is not None
+    assert (result.reason, result.message) == ("PodsRefused", "the API server refuses the pods: exceeded quota")
+
+
+@pytest.mark.parametrize(
+    "found",
+    [
+        pytest.param(replace(ended(3), ready=True), id="ready again after a crash"),
+        pytest.param(replace(ended(3), deleting=True), id="on its way out"),
+        pytest.param(ended(0), id="an init container that is done"),
+        pytest.param(waiting("ContainerCreating", ""), id="starting"),
+        pytest.param(pod(), id="nothing known"),
+    ],
+)
+def test_what_is_no_failure_is_not_called_one(found: Pod) -> None:
+    assert failure(FLIGHTS, None, [found]) is None
+
+
+def test_the_first_pod_by_name_speaks_for_all() -> None:
+    """Whatever order the cache has, the sentence is the same, and the status is not written anew."""
+    one, two = replace(ended(1, "a"), name="a"), replace(ended(2, "b"), name="b")
+    assert failure(FLIGHTS, None, [one, two]) == failure(FLIGHTS, None, [two, one])

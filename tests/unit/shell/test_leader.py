@@ -1,0 +1,143 @@
+"""The gate: open only from the start of a renewal that succeeded, for less than the Lease lasts."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from tidegate_operator.cluster.api import Conflict, NotFound
+from tidegate_operator.core.types import Release
+from tidegate_operator.leader import Leader, LeaseLost
+from tidegate_operator.settings import LeaseTimes, Settings
+
+ME = Settings(Release("s", "t"), "tidegate-system", "me", lease=LeaseTimes(15, 0.01, 10))
+
+
+class Server:
+    """The one Lease of an API server, with its resourceVersion as the only guard."""
+
+    def __init__(self) -> None:
+        self.body: dict[str, Any] | None = None
+        self.seconds = 0.0
+        self.version = 0
+        self.before_write: Callable[[], None] = lambda: None
+
+    def now(self) -> datetime:
+        return datetime(2026, 1, 1, tzinfo=UTC) + timedelta(seconds=self.seconds)
+
+    def monotonic(self) -> float:
+        return self.seconds
+
+    async def get(self, _path: str, _type: Any) -> dict[str, Any]:
+        if self.body is None:
+            raise NotFound(404, "no lease")
+        return dict(self.body, spec=dict(self.body["spec"]))
+
+    async def lease(self, _namespace: str, body: dict[str, Any], *, create: bool) -> dict[str, Any]:
+        self.before_write()
+        if create == (self.body is not None) or (
+            self.body and body["metadata"].get("resourceVersion") != str(self.version)
+        ):
+            raise Conflict(409, "changed")
+        self.version += 1
+        self.body = body | {"metadata": body["metadata"] | {"resourceVersion": str(self.version)}}
+        return self.body
+
+    def leader(self, identity: str = "me") -> Leader:
+        return Leader(replace(ME, identity=identity), self.now, self.monotonic)
+
+
+@pytest.fixture
+def server() -> Server:
+    return Server()
+
+
+async def acquired(server: Server, identity: str = "me") -> Leader:
+    leader = server.leader(identity)
+    await leader.acquire(server, server)  # type: ignore[arg-type]
+    return leader
+
+
+async def attempt(server: Server, leader: Leader) -> bool:
+    return await leader._try(server, server)  # type: ignore[arg-type]
+
+
+async def test_a_free_lease_is_taken_and_opens_the_gate(server: Server) -> None:
+    leader = server.leader()
+    assert not leader.held()
+    await leader.acquire(server, server)  # type: ignore[arg-type]
+    assert leader.held()
+    assert server.body is not None
+    assert server.body["spec"]["holderIdentity"] == "me"
+
+
+async def test_the_gate_closes_by_time_alone(server: Server) -> None:
+    leader = await acquired(server)
+    server.seconds = 9.9
+    assert leader.held()
+    server.seconds = 10.0
+    assert not leader.held()
+
+
+async def test_a_renewal_counts_from_its_start(server: Server) -> None:
+    leader = await acquired(server)
+    server.seconds = 4.0
+    server.before_write = lambda: setattr(server, "seconds", 7.0)
+    assert await attempt(server, leader)
+    server.seconds = 14.0
+    assert not leader.held()
+
+
+async def test_another_holder_is_respected_until_it_has_been_silent_for_its_duration(server: Server) -> None:
+    await acquired(server, "other")
+    leader = server.leader()
+    assert not await attempt(server, leader)
+    server.seconds = 15.0
+    assert not await attempt(server, leader)
+    server.seconds = 15.1
+    assert await attempt(server, leader)
+    assert server.body is not None
+    assert server.body["spec"]["leaseTransitions"] == 1
+
+
+async def test_a_holder_that_renews_is_never_pushed_aside(server: Server) -> None:
+    other = await acquired(server, "other")
+    leader = server.leader()
+    for seconds in range(1, 60, 5):
+        server.seconds = float(seconds)
+        await attempt(server, other)
+        assert not await attempt(server, leader)
+
+
+async def test_of_two_that_try_at_once_one_wins(server: Server) -> None:
+    leader = server.leader()
+
+    def faster() -> None:
+        server.before_write = lambda: None
+        server.version += 1
+        server.body = {"metadata": {"resourceVersion": "1"}, "spec": {"holderIdentity": "other"}}
+
+    server.before_write = faster
+    assert not await attempt(server, leader)
+    assert not leader.held()
+
+
+async def test_a_lost_lease_ends_the_process(server: Server) -> None:
+    leader = await acquired(server)
+    server.version += 1
+    assert server.body is not None
+    server.body = {
+        "metadata": {"resourceVersion": str(server.version)},
+        "spec": server.body["spec"] | {"holderIdentity": "other"},
+    }
+    with pytest.raises(LeaseLost, match="another process"):
+        await leader.keep(server, server)  # type: ignore[arg-type]
+
+
+async def test_a_released_lease_is_free_at_once_and_the_gate_is_closed(server: Server) -> None:
+    leader = await acquired(server)
+    await leader.release(server, server)  # type: ignore[arg-type]
+    assert not leader.held()
+    assert await attempt(server, server.leader("other"))

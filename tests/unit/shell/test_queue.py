@@ -1,0 +1,81 @@
+"""No mark is lost, no key is worked on twice at once, and a broken key does not come sooner for being marked."""
+
+import asyncio
+
+import pytest
+
+from tidegate_operator.queue import Queue
+
+A, B = ("ml", "a"), ("ml", "b")
+
+
+@pytest.fixture
+def queue() -> Queue:
+    return Queue(lambda: 0.0)
+
+
+async def taken(queue: Queue) -> tuple[str, str] | None:
+    try:
+        async with asyncio.timeout(0.02):
+            return (await queue.take())[0]
+    except TimeoutError:
+        return None
+
+
+async def test_a_key_is_taken_once_however_often_it_is_marked(queue: Queue) -> None:
+    queue.mark(A)
+    queue.mark(A)
+    assert await taken(queue) == A
+    assert await taken(queue) is None
+
+
+async def test_a_mark_during_the_work_brings_the_key_again_afterwards(queue: Queue) -> None:
+    queue.mark(A)
+    await taken(queue)
+    queue.mark(A)
+    assert await taken(queue) is None
+    queue.done(A)
+    assert await taken(queue) == A
+
+
+async def test_keys_come_in_the_order_of_their_marks(queue: Queue) -> None:
+    queue.mark(A)
+    queue.mark(B)
+    await taken(queue)
+    queue.mark(A)
+    queue.done(A)
+    assert [await taken(queue), await taken(queue)] == [B, A]
+
+
+async def test_a_failed_key_waits_twice_as_long_each_time(queue: Queue) -> None:
+    waits = []
+    for _ in range(9):
+        queue.mark(A)
+        waits.append(queue.failed(A))
+    assert waits == [0.2, 0.4, 0.8, 1.6, 3.2, 6.4, 12.8, 25.6, 30.0]
+
+
+async def test_events_do_not_shorten_the_pause_of_a_failed_key(queue: Queue) -> None:
+    queue.mark(A)
+    await taken(queue)
+    queue.failed(A)
+    queue.mark(A)
+    assert await taken(queue) is None
+    await asyncio.sleep(0.25)
+    assert await taken(queue) == A
+
+
+async def test_a_success_forgets_the_failures(queue: Queue) -> None:
+    queue.mark(A)
+    queue.failed(A)
+    queue.failed(A)
+    queue.done(A)
+    assert queue.failed(A) == 0.2
+
+
+async def test_a_later_look_comes_by_itself_and_sooner_if_marked(queue: Queue) -> None:
+    queue.mark_later(A, 0.01)
+    assert await taken(queue) == A
+    queue.done(A, look_again=60)
+    queue.mark(A)
+    assert await taken(queue) == A

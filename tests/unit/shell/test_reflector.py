@@ -1,0 +1,151 @@
+"""A reflector against an API server that misbehaves: whatever it answers, the store ends up right."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import aiohttp
+import pytest
+from aiohttp import web
+
+from tidegate_contract import labels
+from tidegate_operator.cluster import resources as r
+from tidegate_operator.cluster.api import Api
+from tidegate_operator.cluster.connection import Connection
+from tidegate_operator.cluster.reflector import Reflector
+from tidegate_operator.cluster.store import Store
+
+Answer = Callable[[web.Request], Any]
+
+
+def pod(name: str, version: int) -> dict[str, Any]:
+    return {
+        "metadata": {
+            "name": name,
+            "namespace": "ml",
+            "uid": name,
+            "resourceVersion": str(version),
+            "labels": {labels.MODEL: "flights"},
+        }
+    }
+
+
+def listing(version: int, *items: dict[str, Any], more: str = "") -> dict[str, Any]:
+    return {"items": list(items), "metadata": {"resourceVersion": str(version), "continue": more}}
+
+
+class Server:
+    """Answers lists and watches from a script; when a script is at its end, watches stay open and silent."""
+
+    def __init__(self) -> None:
+        self.lists: list[dict[str, Any] | int] = []
+        self.watches: list[list[dict[str, Any]] | int] = []
+        self.asked: list[dict[str, str]] = []
+
+    async def handle(self, request: web.Request) -> web.StreamResponse:
+        self.asked.append(dict(request.query))
+        script = self.watches if "watch" in request.query else self.lists
+        answer = script.pop(0) if script else []
+        if isinstance(answer, int):
+            return web.json_response({"message": "no", "code": answer}, status=answer)
+        if isinstance(answer, dict):
+            return web.json_response(answer)
+        response = web.StreamResponse()
+        await response.prepare(request)
+        for event in answer:
+            await response.write(json.dumps(event).encode() + b"\n")
+        if not answer:
+            await asyncio.sleep(30)
+        return response
+
+
+class World:
+    def __init__(self, server: Server, session: aiohttp.ClientSession, url: str) -> None:
+        self.server = server
+        self.store: Store[r.Pod] = Store(lambda key: None)
+        self.restarts: list[str] = []
+        api = Api(Connection(url, session), lambda verb, code: None)
+        self.reflector = Reflector(
+            api, r.PODS, self.store, namespace="", selector=r.SELECTOR, restarted=self.restarts.append
+        )
+
+    async def settles(self, *names: str) -> None:
+        """Wait until the store holds exactly these pods and the server's scripts are used up."""
+        async with asyncio.timeout(5):
+            while self.server.lists or self.server.watches or self.names() != set(names):  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+
+    def names(self) -> set[str]:
+        return {key[1] for key in self.store.keys()}  # noqa: SIM118 - a store is no dict
+
+
+@pytest.fixture
+async def world() -> AsyncIterator[World]:
+    server = Server()
+    app = web.Application()
+    app.add_routes([web.get("/api/v1/pods", server.handle)])
+    runner = web.AppRunner(app, shutdown_timeout=0.1)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    assert runner.addresses
+    async with aiohttp.ClientSession() as session:
+        made = World(server, session, f"http://127.0.0.1:{runner.addresses[0][1]}")
+        task = asyncio.create_task(made.reflector.run())
+        yield made
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+    await runner.cleanup()
+
+
+async def test_it_lists_in_pages_and_goes_on_watching_from_there(world: World) -> None:
+    world.server.lists = [listing(5, pod("a", 1), more="next"), listing(5, pod("b", 2))]
+    world.server.watches = [
+        [{"type": "ADDED", "object": pod("c", 6)}, {"type": "DELETED", "object": pod("a", 7)}],
+    ]
+    await world.settles("b", "c")
+    assert [asked.get("continue") for asked in world.server.asked[:2]] == [None, "next"]
+    watches = [asked["resourceVersion"] for asked in world.server.asked if "watch" in asked]
+    assert watches[:1] == ["5"]
+    assert world.reflector.synced.is_set()
+
+
+async def test_a_bookmark_moves_the_place_to_go_on_from(world: World) -> None:
+    world.server.lists = [listing(5)]
+    world.server.watches = [[{"type": "BOOKMARK", "object": {"metadata": {"resourceVersion": "99"}}}], []]
+    await world.settles()
+    await asyncio.sleep(0.05)
+    assert [asked["resourceVersion"] for asked in world.server.asked if "watch" in asked] == ["5", "99"]
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        pytest.param(410, id="410 as an answer"),
+        pytest.param([{"type": "ERROR", "object": {"code": 410, "message": "too old"}}], id="410 as an event"),
+        pytest.param([{"type": "ERROR", "object": {"code": 500, "message": "no"}}], id="another ERROR event"),
+        pytest.param(500, id="500"),
+        pytest.param(429, id="429"),
+        pytest.param(403, id="403"),
+        pytest.param([{"type": "ADDED", "object": {"metadata": 7}}], id="nonsense"),
+    ],
+)
+async def test_after_a_gap_it_lists_again_and_what_is_gone_is_deleted(world: World, broken: Any) -> None:
+    world.server.lists = [listing(5, pod("a", 1), pod("b", 2)), listing(9, pod("b", 2), pod("c", 8))]
+    world.server.watches = [broken, []]
+    await world.settles("b", "c")
+    assert world.restarts == ["pods"]
+
+
+async def test_a_list_that_fails_is_tried_again(world: World) -> None:
+    world.server.lists = [500, 503, listing(5, pod("a", 1))]
+    await world.settles("a")
+
+
+async def test_an_event_of_any_size_is_read(world: World) -> None:
+    large = pod("a", 6)
+    large["metadata"]["annotations"] = {"x": "y" * 300_000}
+    world.server.lists = [listing(5)]
+    world.server.watches = [[{"type": "ADDED", "object": large}], []]
+    await world.settles("a")

@@ -1,0 +1,65 @@
+"""The newest version wins, whichever feed brings it, and a list synthesises the deletions that nobody saw."""
+
+import pytest
+
+from tidegate_contract import labels
+from tidegate_operator.cluster.resources import Meta, Metadata
+from tidegate_operator.cluster.store import Key, Store
+
+
+def item(name: str, version: int, uid: str = "", namespace: str = "ml", model: str = "flights") -> Meta:
+    return Meta(Metadata(name, uid or name, namespace, str(version), labels={labels.MODEL: model}))
+
+
+class World:
+    def __init__(self) -> None:
+        self.marked: list[Key] = []
+        self.store: Store[Meta] = Store(self.marked.append)
+
+
+@pytest.fixture
+def world() -> World:
+    return World()
+
+
+def test_a_change_marks_the_model_that_owns_the_object(world: World) -> None:
+    world.store.put(item("a", 1))
+    assert world.marked == [("ml", "flights")]
+    assert world.store.of(("ml", "flights")) == [item("a", 1)]
+
+
+def test_an_older_version_changes_nothing(world: World) -> None:
+    world.store.put(item("a", 5))
+    world.store.put(item("a", 4))
+    world.store.put(item("a", 5))
+    assert world.store.get(("ml", "a")) == item("a", 5)
+    assert len(world.marked) == 1
+
+
+def test_an_answer_that_is_older_than_the_deletion_does_not_bring_the_object_back(world: World) -> None:
+    world.store.put(item("a", 5))
+    world.store.remove(item("a", 7))
+    world.store.put(item("a", 6))
+    assert world.store.get(("ml", "a")) is None
+
+
+def test_a_new_object_of_the_same_name_replaces_the_old_one(world: World) -> None:
+    world.store.put(item("a", 5, "old"))
+    world.store.put(item("a", 9, "new"))
+    world.store.remove(item("a", 8, "old"))
+    assert world.store.get(("ml", "a")) == item("a", 9, "new")
+
+
+def test_a_list_deletes_what_it_does_not_hold(world: World) -> None:
+    world.store.put(item("a", 1))
+    world.store.put(item("b", 1, model="other"))
+    world.store.replace([item("a", 1)], "")
+    assert world.store.keys() == [("ml", "a")]
+    assert world.marked[-1] == ("ml", "other")
+
+
+def test_a_list_of_one_namespace_says_nothing_about_another(world: World) -> None:
+    world.store.put(item("a", 1, "x", "one"))
+    world.store.put(item("a", 1, "y", "two"))
+    world.store.replace([], "one")
+    assert world.store.keys() == [("two", "a")]
