@@ -1,0 +1,285 @@
+"""The example from training to predictions, on a cluster that has Tidegate: `make demo` ends with it.
+
+Trains, packs, pushes, applies, waits, predicts. Every step says what it is and how long it took, and
+runs the command that you would run by hand. Needs kubectl on the PATH, and $KUBECONFIG if it is not
+where kubectl looks.
+"""
+
+import argparse
+import contextlib
+import http.client
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import flights_data as data
+import pandas as pd
+import predict
+
+HERE = Path(__file__).resolve().parent
+NAMESPACE = "ml"
+NAME = "flights"
+TAG = "2013-02"
+
+PLACEHOLDER_URI = f"oci://REGISTRY/{NAME}:{TAG}"
+PLACEHOLDER_DIGEST = "sha256:" + "0" * 64
+
+MODEL_PATH = f"/apis/models.tidegate.dev/v1alpha1/namespaces/{NAMESPACE}/modeldeployments/{NAME}"
+LOOK_SECONDS = 0.5
+SERVICE_PATH = f"/api/v1/namespaces/{NAMESPACE}/services/{NAME}:80/proxy"
+
+NEXT = f"""
+What to try next, with KUBECONFIG={{kubeconfig}}
+
+  kubectl get mdep -n {NAMESPACE}                      at a glance
+  kubectl describe mdep {NAME} -n {NAMESPACE}         conditions and Events
+  {{tidegate}} status {NAME} -n {NAMESPACE}
+  kubectl delete deployment {NAME} -n {NAMESPACE}     it comes back
+  kubectl port-forward -n {NAMESPACE} svc/{NAME} 8080:80
+  {{python}} {{here}}/predict.py --count 40
+
+A digest that is not the bundle's: the new pod refuses it, the old ones go on answering. Then the right one again.
+
+  kubectl patch mdep {NAME} -n {NAMESPACE} --type merge -p '{{wrong}}'
+  kubectl get mdep {NAME} -n {NAMESPACE} -w
+  kubectl patch mdep {NAME} -n {NAMESPACE} --type merge -p '{{right}}'
+"""
+
+
+class DemoError(RuntimeError):
+    """A step that did not do what it should; the message is all that needs to be shown."""
+
+
+@contextlib.contextmanager
+def step(name: str) -> Iterator[None]:
+    """Say what is being done, and afterwards how long it took."""
+    print(f"\n==> {name}", flush=True)
+    started = time.monotonic()
+    yield
+    print(f"    {name}: {time.monotonic() - started:.1f} s", flush=True)
+
+
+def run(*command: str | Path) -> str:
+    """Run a command in sight of the reader and return what it printed; DemoError if it fails."""
+    words = [str(word) for word in command]
+    print(f"    $ {shlex.join(words)}", flush=True)
+    printed = []
+    environment = os.environ | {"PYTHONUNBUFFERED": "1"}
+    with subprocess.Popen(words, stdout=subprocess.PIPE, text=True, env=environment) as process:
+        for line in process.stdout or ():
+            print(f"    {line}", end="", flush=True)
+            printed.append(line)
+    if process.returncode:
+        raise DemoError(f"that command ended with {process.returncode}")
+    return "".join(printed)
+
+
+def tidegate() -> str:
+    """The command line, as it would be typed: beside this Python, or on the PATH."""
+    beside = Path(sys.executable).parent / "tidegate"
+    found = str(beside) if beside.exists() else shutil.which("tidegate")
+    if found is None:
+        raise DemoError("the command line is not installed: pip install -e '.[cli]'")
+    return found
+
+
+def pushed(printed: str) -> tuple[str, str]:
+    """The address and the digest that `tidegate push` prints for the spec."""
+    found = dict(line.split(": ", 1) for line in printed.splitlines() if ": " in line)
+    try:
+        return found["uri"], found["digest"]
+    except KeyError as error:
+        raise DemoError(f"tidegate push printed no {error}") from error
+
+
+def filled(template: str, uri: str, digest: str) -> str:
+    """flights.yaml with the address and the digest in it."""
+    for placeholder in (PLACEHOLDER_URI, PLACEHOLDER_DIGEST):
+        if template.count(placeholder) != 1:
+            raise DemoError(f"flights.yaml should hold {placeholder} once")
+    return template.replace(PLACEHOLDER_URI, uri).replace(PLACEHOLDER_DIGEST, digest)
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """What the object says about itself at one moment."""
+
+    conditions: tuple[tuple[str, str], ...] = ()
+    """Type, and the rest of the condition as one line."""
+    done: bool = False
+    """It is ready, and what serves is what was asked for."""
+
+
+def state(document: dict[str, Any]) -> State:
+    """The part of a ModelDeployment that the demo waits for and shows."""
+    status: dict[str, Any] = document.get("status", {})
+    conditions: list[dict[str, Any]] = status.get("conditions", [])
+    generation = document["metadata"]["generation"]
+    ready = any(
+        c["type"] == "Ready" and c["status"] == "True" and c["observedGeneration"] == generation for c in conditions
+    )
+    revision = status.get("revision")
+    return State(
+        conditions=tuple((c["type"], _sentence(c)) for c in conditions),
+        done=ready and revision is not None and status.get("stable", {}).get("revision") == revision,
+    )
+
+
+def _sentence(condition: dict[str, Any]) -> str:
+    line = f"{condition['type']}={condition['status']} {condition['reason']}"
+    return f"{line}: {condition['message']}" if condition.get("message") else line
+
+
+def news(before: State, after: State) -> list[str]:
+    """The conditions that are new or say something else now."""
+    known = dict(before.conditions)
+    return [line for kind, line in after.conditions if known.get(kind) != line]
+
+
+@contextlib.contextmanager
+def api_server() -> Iterator[str]:
+    """The address of `kubectl proxy`, which runs while the context is open.
+
+    It leads to the object and, through the API server, to the model's Service. A port-forward would
+    not do: it needs a pod that runs already, and ends with it.
+    """
+    process = subprocess.Popen(["kubectl", "proxy", "--port=0"], stdout=subprocess.PIPE, text=True)
+    try:
+        line = process.stdout.readline() if process.stdout else ""
+        _, found, address = line.strip().rpartition(" ")
+        if not found:
+            raise DemoError("kubectl proxy did not start: is there a cluster behind this kubeconfig?")
+        yield f"http://{address}"
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def first_answer(client: predict.Client, one: pd.DataFrame) -> bool:
+    """Whether the model answers an infer request by now."""
+    try:
+        predict.ask(client, one)
+    except (predict.RefusedError, OSError, http.client.HTTPException):
+        return False
+    return True
+
+
+def wait(proxy: str, one: pd.DataFrame, since: float, limit: float) -> float:
+    """Ask the model about `one` until it answers and watch the object until it is ready, showing what changes.
+
+    Returns the seconds from `since` to the first prediction; DemoError after `limit` seconds.
+    """
+    api, service = predict.Client(proxy), predict.Client(proxy + SERVICE_PATH, timeout=5.0)
+    seen, answered, looked = State(), 0.0, 0.0
+    with contextlib.closing(api), contextlib.closing(service):
+        while not (answered and seen.done):
+            now = time.monotonic() - since
+            if now > limit:
+                raise DemoError(f"not ready after {limit:.0f} s: kubectl describe mdep {NAME} -n {NAMESPACE}")
+            if not answered and first_answer(service, one):
+                answered = time.monotonic() - since
+                print(f"    {answered:6.1f} s  a prediction is answered", flush=True)
+            if now - looked >= LOOK_SECONDS:
+                looked = now
+                current = look(api)
+                for line in news(seen, current):
+                    print(f"    {time.monotonic() - since:6.1f} s  {line}", flush=True)
+                seen = current
+            time.sleep(0.1)
+    return answered
+
+
+def look(api: predict.Client) -> State:
+    """The object as it is now. Raises DemoError."""
+    try:
+        return state(api.get(MODEL_PATH))
+    except (predict.RefusedError, OSError, http.client.HTTPException) as error:
+        raise DemoError(f"the ModelDeployment cannot be read: {error}") from error
+
+
+def short(path: str | Path) -> str:
+    """A path as one would type it here."""
+    place = Path(path)
+    return str(place.relative_to(Path.cwd())) if place.is_relative_to(Path.cwd()) else str(place)
+
+
+def hints(digest: str) -> str:
+    """What to type next."""
+
+    def patch(value: str) -> str:
+        return f'{{"spec":{{"model":{{"digest":"{value}"}}}}}}'
+
+    return NEXT.format(
+        kubeconfig=os.environ.get("KUBECONFIG", "~/.kube/config"),
+        tidegate=short(tidegate()),
+        python=short(sys.executable),
+        here=short(HERE),
+        wrong=patch("sha256:" + "f" * 64),
+        right=patch(digest),
+    )
+
+
+def demo(registry: str, plain_http: bool, work: Path, limit: float) -> None:
+    """All steps, in order. Raises DemoError at the first that fails."""
+    bundle = work / "bundle"
+    with step("train on January and February 2013"):
+        run(sys.executable, HERE / "train.py", "--output", work)
+    with step("pack the model as a bundle"):
+        run(
+            *(tidegate(), "pack", work / "model.skops", "--name", NAME),
+            *("--data", work / "train.parquet", "--target", data.TARGET, "-o", bundle, "--force"),
+        )
+    with step("push it to the registry"):
+        options = ["--plain-http"] if plain_http else []
+        uri, digest = pushed(run(tidegate(), "push", bundle, f"{registry}/{NAME}:{TAG}", *options))
+    with api_server() as proxy:
+        with step("apply, and wait for the first prediction"):
+            run("kubectl", "apply", "-f", HERE / "namespace.yaml")
+            manifest = work / "flights.yaml"
+            manifest.write_text(filled((HERE / "flights.yaml").read_text(), uri, digest))
+            one = predict.spread(data.read(3), 1)
+            before = first_answer(predict.Client(proxy + SERVICE_PATH), one)
+            applied = time.monotonic()
+            run("kubectl", "apply", "-f", manifest)
+            seconds = wait(proxy, one, applied, limit)
+        with step("predict flights of March"):
+            run(sys.executable, HERE / "predict.py", "--url", proxy + SERVICE_PATH)
+    if before:
+        print("\nAn earlier version was answering all the time, so there is no first prediction to time.")
+    else:
+        print(f"\nFrom kubectl apply to the first prediction: {seconds:.1f} s")
+    print(hints(digest))
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    local = os.environ.get("CLUSTER_REGISTRY")
+    registry = os.environ.get("REGISTRY") or local or None
+    parser = argparse.ArgumentParser(description="Train, pack, push, apply, wait, predict.")
+    parser.add_argument(
+        "--registry",
+        default=registry,
+        required=registry is None,
+        metavar="HOST[:PORT][/PATH]",
+        help="where the bundle is pushed to and the nodes pull it from; $REGISTRY, or else $CLUSTER_REGISTRY",
+    )
+    parser.add_argument("--plain-http", action="store_true", help="the registry speaks no TLS, as the local one does")
+    parser.add_argument("--work", type=Path, default=Path("dist/flights"), metavar="DIR", help="for what it makes")
+    parser.add_argument("--limit", type=float, default=180.0, metavar="SECONDS", help="give up waiting after this")
+    options = parser.parse_args(arguments)
+    options.work.mkdir(parents=True, exist_ok=True)
+    try:
+        plain_http = options.plain_http or options.registry == local
+        demo(options.registry, plain_http, options.work, options.limit)
+    except DemoError as error:
+        sys.exit(f"\n{error}")
+
+
+if __name__ == "__main__":
+    main()
