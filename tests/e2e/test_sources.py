@@ -95,9 +95,9 @@ def test_a_claim_serves_and_what_is_missing_is_named(
     }
     try:
         kube.apply(volume, claim)
-        found = until_reason(kube, namespace, "PathNotFound")
-        assert "the claim models has no directory small/v1" in message(found, "Degraded")
-        shutil.copytree(good.bundle.directory, folder / "small" / "v1")
+        found = until_reason(kube, namespace, "BundleNotFound")
+        assert "pvc://models/small/v1" in message(found, "Degraded")
+        shutil.copytree(good.bundle.directory, folder / "small" / "v1", dirs_exist_ok=True)
         until_ready(kube, namespace, seconds=120)
         assert first_answer(address(namespace), [-1.5, 1.5]) == [0, 1]
     finally:

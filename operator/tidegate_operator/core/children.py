@@ -8,7 +8,6 @@ import math
 from collections.abc import Mapping
 
 from tidegate_contract import labels, names
-from tidegate_contract.source import HttpsSource, OciSource, PvcSource, Source
 from tidegate_operator.core import sources
 from tidegate_operator.core.revision import digest, image
 from tidegate_operator.core.revision import revision as revision_of
@@ -221,19 +220,3 @@ def probe(path: str, *, period: int, failures: int, timeout: int = 1) -> Manifes
         "failureThreshold": failures,
         "timeoutSeconds": timeout,
     }
-
-
-def describe(source: Source) -> str:
-    """The source in a sentence; a query string, which may hold a token, is left out.
-
-    >>> from tidegate_contract.source import HttpsSource
-    >>> describe(HttpsSource("https://example.com/flights.tar.gz?token=secret", 443))
-    'https://example.com/flights.tar.gz'
-    """
-    match source:
-        case OciSource(reference=reference):
-            return f"oci://{reference}"
-        case PvcSource(claim=claim, path=path):
-            return f"pvc://{claim}/{path}"
-        case HttpsSource(url=address):
-            return address.partition("?")[0]

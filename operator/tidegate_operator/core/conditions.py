@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime
 
-from tidegate_operator.core.children import describe
 from tidegate_operator.core.failures import Failure
 from tidegate_operator.core.reasons import ABOUT_THE_ARTIFACT, FAILURE_REASONS, Reason, Type
+from tidegate_operator.core.sources import describe
 from tidegate_operator.core.types import Child, Condition, Desired, Pod, Truth, Workload
 
 
@@ -77,13 +77,12 @@ def degraded(facts: Facts) -> Finding:
         return Finding(Type.DEGRADED, Truth.TRUE, Reason.FOREIGN_OBJECT, _strangers(facts.strangers))
     if not facts.failure:
         return Finding(Type.DEGRADED, Truth.FALSE, Reason.AS_EXPECTED, "nothing is known to stand in the way")
-    parts = [facts.failure.message]
-    owner = facts.desired.owner
+    said, owner = facts.failure.message, facts.desired.owner
     if owner.team or owner.contact:
-        parts.append(f"Owner: {owner.team} {f'({owner.contact})' if owner.contact else ''}".strip() + ".")
+        said = f"{said.rstrip('.')}. Owner: {' '.join(filter(None, (owner.team, owner.contact)))}"
     if owner.runbook:
-        parts.append(f"Runbook: {owner.runbook}")
-    return Finding(Type.DEGRADED, Truth.TRUE, facts.failure.reason, _sentences(parts))
+        said = f"{said.rstrip('.')}. Runbook: {owner.runbook}"
+    return Finding(Type.DEGRADED, Truth.TRUE, facts.failure.reason, said)
 
 
 def artifact_available(facts: Facts) -> Finding:
@@ -123,10 +122,6 @@ def name_conflict(facts: Facts) -> Finding:
 def _strangers(strangers: tuple[Child, ...]) -> str:
     found = ", ".join(f"{stranger.kind} {stranger.name}" for stranger in strangers)
     return f"{found} exists and does not belong to this ModelDeployment: delete it, or give the model another name"
-
-
-def _sentences(parts: Iterable[str]) -> str:
-    return " ".join(part if part.endswith((".", "!", "?")) or "://" in part else f"{part}." for part in parts)
 
 
 Check = Callable[[Facts], Finding]

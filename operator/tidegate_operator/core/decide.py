@@ -1,6 +1,6 @@
 """One snapshot in, one plan out; the same call for create, update, child event, resync and restart."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 
 from tidegate_operator.core import conditions, drift
@@ -149,17 +149,25 @@ def rolled_over(desired: Desired, workload: Workload, observed: Observed, target
 
 
 def happenings(before: Iterable[Condition], after: Iterable[Condition]) -> tuple[Happening, ...]:
-    """What people should find in the Events: the model serves, stops serving, or something stands in its way."""
+    """What people should find in the Events: the model serves, stops serving, or something stands in its way.
+
+    Nothing of a first look that finds nothing wrong; and one Event a reason, whose fullest words are Degraded's.
+    """
     old = {condition.type: condition for condition in before}
-    found = []
+    found: dict[str, Happening] = {}
     for condition in after:
         known = old.get(condition.type)
+        good = condition.status == GOOD.get(condition.type)
+        if condition.type not in GOOD or (known is None and condition.type != Type.DEGRADED):
+            continue
         if known and (known.status, known.reason) == (condition.status, condition.reason):
             continue
-        if condition.type == Type.DEGRADED and (condition.status == Truth.TRUE or known is not None):
-            found.append(Happening(condition.status == Truth.TRUE, condition.reason, condition.message))
-        elif condition.type == Type.READY and (condition.status == Truth.TRUE or known is not None):
-            found.append(Happening(condition.status != Truth.TRUE, condition.reason, condition.message))
-        elif condition.type == Type.PROGRESSING and known is not None and condition.status == Truth.FALSE:
-            found.append(Happening(False, condition.reason, condition.message))
-    return tuple(found)
+        if condition.type == Type.PROGRESSING and not good:
+            continue
+        if known or not good:
+            found[condition.reason] = Happening(not good, condition.reason, condition.message)
+    return tuple(found.values())
+
+
+GOOD: Mapping[str, Truth] = {Type.READY: Truth.TRUE, Type.PROGRESSING: Truth.FALSE, Type.DEGRADED: Truth.FALSE}
+"""The conditions that make Events, and the status of each in which all is well."""

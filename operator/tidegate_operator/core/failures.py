@@ -12,6 +12,7 @@ from tidegate_contract import failure as contract
 from tidegate_contract import names
 from tidegate_contract.source import OciSource, PvcSource
 from tidegate_operator.core.reasons import Reason
+from tidegate_operator.core.sources import describe
 from tidegate_operator.core.types import Container, Desired, Pod, Workload
 
 PULL_REASONS = frozenset(
@@ -85,7 +86,7 @@ def pull_failed(desired: Desired, container: Container) -> Failure | None:
     if isinstance(desired.source, OciSource) and desired.source.reference in container.waiting_message:
         return Failure(
             Reason.ARTIFACT_PULL_FAILED,
-            f"the bundle's image oci://{desired.source.reference} cannot be pulled: {plain(container.waiting_message)}; "
+            f"{describe(desired.source)} cannot be pulled: {plain(container.waiting_message)}; "
             "check the address, and spec.server.template.imagePullSecrets if the registry wants credentials",
         )
     return Failure(
@@ -105,23 +106,17 @@ def config_error(desired: Desired, container: Container) -> Failure | None:
             f"{container.waiting_message}: create the Secret {desired.secret_name} in the model's namespace, or "
             "correct spec.model.secretName",
         )
-    if isinstance(desired.source, PvcSource) and "subpath" in container.waiting_message.lower():
-        return Failure(
-            Reason.PATH_NOT_FOUND,
-            f"the claim {desired.source.claim} has no directory {desired.source.path}: "
-            "put the bundle there, or correct spec.model.uri",
-        )
     return Failure(
         Reason.CONTAINER_CONFIG_ERROR, f"container {container.name} cannot be made: {container.waiting_message}"
     )
 
 
-def gave_up(_desired: Desired, container: Container) -> Failure | None:
-    """The container said itself why it ended."""
+def gave_up(desired: Desired, container: Container) -> Failure | None:
+    """The container said itself why it ended; where its bundle comes from, only we know."""
     if container.exit_code in (None, 0):
         return None
     found = contract.decode(container.exit_message)
-    return Failure(found.reason, found.message) if found else None
+    return Failure(found.reason, f"{describe(desired.source)}: {found.message}") if found else None
 
 
 def out_of_memory(desired: Desired, container: Container) -> Failure | None:

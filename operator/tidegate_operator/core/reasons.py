@@ -49,7 +49,6 @@ class Reason(StrEnum):
     ARTIFACT_PULL_FAILED = "ArtifactPullFailed"
     SECRET_NOT_FOUND = "SecretNotFound"
     CLAIM_NOT_FOUND = "ClaimNotFound"
-    PATH_NOT_FOUND = "PathNotFound"
 
     # NameConflict
     NO_CONFLICT = "NoConflict"
@@ -60,7 +59,6 @@ ABOUT_THE_ARTIFACT = frozenset(map(str, ARTIFACT_REASONS)) | {
     Reason.ARTIFACT_PULL_FAILED,
     Reason.SECRET_NOT_FOUND,
     Reason.CLAIM_NOT_FOUND,
-    Reason.PATH_NOT_FOUND,
 }
 """Failures to get the right bytes; every other failure leaves ArtifactAvailable alone."""
 

@@ -6,7 +6,7 @@ A new source is one more case in `supply`; nothing else in the operator asks wha
 from dataclasses import dataclass, field
 
 from tidegate_contract import names
-from tidegate_contract.source import HttpsSource, OciSource, PvcSource
+from tidegate_contract.source import HttpsSource, OciSource, PvcSource, Source
 from tidegate_operator.core.types import Desired, Manifest, Release
 
 VOLUME = "bundle"
@@ -84,3 +84,18 @@ def egress(port: int) -> tuple[Manifest, ...]:
     """DNS, and the one port of the source."""
     dns = [{"port": 53, "protocol": "UDP"}, {"port": 53, "protocol": "TCP"}]
     return ({"ports": dns}, {"ports": [{"port": port, "protocol": "TCP"}]})
+
+
+def describe(source: Source) -> str:
+    """The source in a sentence; a query string, which may hold a token, is left out.
+
+    >>> describe(HttpsSource("https://example.com/flights.tar.gz?token=secret", 443))
+    'https://example.com/flights.tar.gz'
+    """
+    match source:
+        case OciSource(reference=reference):
+            return f"oci://{reference}"
+        case PvcSource(claim=claim, path=path):
+            return f"pvc://{claim}/{path}"
+        case HttpsSource(url=address):
+            return address.partition("?")[0]

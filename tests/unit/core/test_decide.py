@@ -207,7 +207,7 @@ def test_a_new_version_that_fails_leaves_the_old_one_serving_and_says_why() -> N
     assert condition(found, "ArtifactAvailable") == ("False", "DigestMismatch")
     assert condition(found, "Progressing") == ("True", "Blocked")
     assert message(found, "Degraded") == (
-        "want sha256:66, got sha256:55. Owner: ops (ops@example.com). Runbook: https://runbook.example"
+        "oci://registry.example/flights:1: want sha256:66, got sha256:55. Owner: ops ops@example.com. Runbook: https://runbook.example"
     )
     assert Happening(True, "DigestMismatch", message(found, "Degraded")) in found.happenings
 

@@ -30,7 +30,7 @@ ROWS = [
         FLIGHTS,
         waiting("ErrImagePull", 'failed to pull "registry.example/flights:1": not found'),
         "ArtifactPullFailed",
-        "the bundle's image oci://registry.example/flights:1 cannot be pulled",
+        "oci://registry.example/flights:1 cannot be pulled",
         id="the bundle's image is not there",
     ),
     pytest.param(
@@ -46,13 +46,6 @@ ROWS = [
         "SecretNotFound",
         "create the Secret login",
         id="the Secret is not there",
-    ),
-    pytest.param(
-        PVC,
-        waiting("CreateContainerConfigError", "failed to prepare subPath for volumeMount"),
-        "PathNotFound",
-        "the claim models has no directory flights/v1",
-        id="the directory is not in the claim",
     ),
     pytest.param(
         PVC,
@@ -79,7 +72,7 @@ ROWS = [
         FLIGHTS,
         ended(3, '{"reason":"GoldenMismatch","message":"row 3: want 1, got 0"}'),
         "GoldenMismatch",
-        "row 3: want 1, got 0",
+        "oci://registry.example/flights:1: row 3: want 1, got 0",
         id="the server says why it gave up",
     ),
     pytest.param(
