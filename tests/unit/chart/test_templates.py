@@ -1,0 +1,227 @@
+"""What the chart makes: Pod Security `restricted`, exact rights, nothing that an uninstall or upgrade could break."""
+
+from typing import Any
+
+import pytest
+import yaml
+
+from .conftest import CHART, CHECKOUT, Document
+
+VARIANTS: dict[str, dict[str, Any]] = {
+    "defaults": {},
+    "three operators": {"replicas": 3},
+    "two namespaces": {"watchNamespaces": ["a", "b"]},
+    "everything": {
+        "replicas": 2,
+        "imagePullSecrets": ["pull"],
+        "metrics": {"serviceMonitor": {"enabled": True, "labels": {"release": "prometheus"}}},
+        "podAnnotations": {"a": "b"},
+        "podLabels": {"c": "d"},
+        "priorityClassName": "system-cluster-critical",
+        "nodeSelector": {"disk": "fast"},
+        "tolerations": [{"operator": "Exists"}],
+        "affinity": {"nodeAffinity": {}},
+    },
+}
+CLUSTER_WIDE = {"ClusterRole", "ClusterRoleBinding", "CustomResourceDefinition"}
+
+
+def of_kind(documents: list[Document], kind: str) -> list[Document]:
+    return [document for document in documents if document["kind"] == kind]
+
+
+def operator(documents: list[Document]) -> Document:
+    (deployment,) = of_kind(documents, "Deployment")
+    return deployment
+
+
+def pod(documents: list[Document]) -> Document:
+    found: Document = operator(documents)["spec"]["template"]["spec"]
+    return found
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_the_pod_passes_restricted(render: Any, variant: str) -> None:
+    spec = pod(render(VARIANTS[variant]))
+    assert not {"hostNetwork", "hostPID", "hostIPC", "hostUsers", "volumes", "initContainers"} & spec.keys()
+    assert spec["securityContext"] == {
+        "runAsNonRoot": True,
+        "runAsUser": 65532,
+        "runAsGroup": 65532,
+        "seccompProfile": {"type": "RuntimeDefault"},
+    }
+    (container,) = spec["containers"]
+    assert container["securityContext"] == {
+        "allowPrivilegeEscalation": False,
+        "privileged": False,
+        "readOnlyRootFilesystem": True,
+        "capabilities": {"drop": ["ALL"]},
+    }
+    assert all("hostPort" not in port for port in container["ports"])
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_what_has_a_namespace_says_which(render: Any, variant: str) -> None:
+    allowed = {"tidegate-system", *VARIANTS[variant].get("watchNamespaces", ())}
+    for document in render(VARIANTS[variant]):
+        if document["kind"] in CLUSTER_WIDE:
+            assert "namespace" not in document["metadata"]
+        else:
+            assert document["metadata"]["namespace"] in allowed
+
+
+def test_the_rights_are_the_same_cluster_wide_and_in_each_namespace(render: Any) -> None:
+    (everywhere,) = [
+        role for role in of_kind(render(), "ClusterRole") if role["metadata"]["name"].endswith("-operator")
+    ]
+    documents = render({"watchNamespaces": ["a", "b"]})
+    roles = {
+        role["metadata"]["namespace"]: role["rules"]
+        for role in of_kind(documents, "Role")
+        if role["metadata"]["name"] == "tidegate-operator"
+    }
+    assert roles == {"a": everywhere["rules"], "b": everywhere["rules"]}
+    assert not of_kind(documents, "ClusterRoleBinding")
+    bound = {binding["metadata"]["namespace"] for binding in of_kind(documents, "RoleBinding")}
+    assert bound == {"a", "b", "tidegate-system"}
+
+
+def rights(documents: list[Document]) -> set[tuple[str, str, str]]:
+    """(group, resource, verb) of all that the operator's account may do."""
+    bindings = of_kind(documents, "RoleBinding") + of_kind(documents, "ClusterRoleBinding")
+    assert all(
+        binding["subjects"] == [{"kind": "ServiceAccount", "name": "tidegate-operator", "namespace": "tidegate-system"}]
+        for binding in bindings
+    )
+    bound = {(binding["roleRef"]["kind"], binding["roleRef"]["name"]) for binding in bindings}
+    return {
+        (group, resource, verb)
+        for role in of_kind(documents, "Role") + of_kind(documents, "ClusterRole")
+        if (role["kind"], role["metadata"]["name"]) in bound
+        for rule in role["rules"]
+        for group in rule["apiGroups"]
+        for resource in rule["resources"]
+        for verb in rule["verbs"]
+    }
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_no_right_is_wider_than_it_must_be(render: Any, variant: str) -> None:
+    found = rights(render(VARIANTS[variant]))
+    assert not [right for right in found if "*" in "".join(right)]
+    assert not [right for right in found if right[1] in {"secrets", "configmaps", "pods/exec", "roles", "nodes"}]
+    assert {verb for _, resource, verb in found if resource == "modeldeployments"} == {"get", "list", "watch"}
+    assert {verb for _, resource, verb in found if resource == "modeldeployments/status"} == {"patch"}
+    assert {resource for _, resource, verb in found if verb == "delete"} == {"poddisruptionbudgets"}
+    assert not {verb for *_, verb in found} & {"deletecollection", "impersonate", "escalate", "bind"}
+
+
+def test_the_lease_is_the_only_one_that_may_be_read_or_changed(render: Any) -> None:
+    (role,) = [role for role in of_kind(render(), "Role") if role["metadata"]["name"] == "tidegate-operator-lease"]
+    assert role["metadata"]["namespace"] == "tidegate-system"
+    assert role["rules"] == [
+        {"apiGroups": ["coordination.k8s.io"], "resources": ["leases"], "verbs": ["create"]},
+        {
+            "apiGroups": ["coordination.k8s.io"],
+            "resources": ["leases"],
+            "resourceNames": ["tidegate-operator"],
+            "verbs": ["get", "update"],
+        },
+    ]
+
+
+def test_people_with_the_clusters_own_roles_can_use_models(render: Any) -> None:
+    view, edit = (
+        next(role for role in of_kind(render(), "ClusterRole") if role["metadata"]["name"] == name)
+        for name in ("tidegate-view", "tidegate-edit")
+    )
+    prefix = "rbac.authorization.k8s.io/aggregate-to-"
+    assert {label for label in view["metadata"]["labels"] if label.startswith(prefix)} == {
+        f"{prefix}{role}" for role in ("view", "edit", "admin")
+    }
+    assert {label for label in edit["metadata"]["labels"] if label.startswith(prefix)} == {
+        f"{prefix}{role}" for role in ("edit", "admin")
+    }
+    assert [role["metadata"]["name"] for role in of_kind(render({"rbac": {"aggregate": False}}), "ClusterRole")] == [
+        "tidegate-operator"
+    ]
+
+
+def test_an_uninstall_keeps_the_definition(render: Any) -> None:
+    (definition,) = of_kind(render(), "CustomResourceDefinition")
+    assert definition["metadata"]["annotations"]["helm.sh/resource-policy"] == "keep"
+    assert not of_kind(render({"crds": {"install": False}}), "CustomResourceDefinition")
+
+
+def test_the_charts_definition_is_the_generated_one(render: Any) -> None:
+    generated = (CHECKOUT / "manifests" / "crd.yaml").read_text()
+    assert (CHART / "files" / "crd.yaml").read_text() == generated
+    (definition,) = of_kind(render(), "CustomResourceDefinition")
+    assert definition["spec"] == yaml.safe_load(generated)["spec"]
+
+
+def environment(documents: list[Document]) -> dict[str, str]:
+    (container,) = pod(documents)["containers"]
+    return {entry["name"]: entry.get("value", "") for entry in container["env"]}
+
+
+def test_the_images_come_from_the_registry_with_the_charts_tag(render: Any) -> None:
+    documents = render()
+    assert pod(documents)["containers"][0]["image"] == "r.example/t/tidegate-operator:0.1.0"
+    found = environment(documents)
+    assert found["TIDEGATE_SERVER_IMAGE"] == "r.example/t/tidegate-server:0.1.0"
+    assert found["TIDEGATE_TOOLS_IMAGE"] == "r.example/t/tidegate-tools:0.1.0"
+
+
+def test_one_image_can_be_named_by_digest(render: Any) -> None:
+    digest = f"other.example/server@sha256:{'0' * 64}"
+    found = environment(render({"image": {"server": digest, "tag": "x"}}))
+    assert found["TIDEGATE_SERVER_IMAGE"] == digest
+    assert found["TIDEGATE_TOOLS_IMAGE"] == "r.example/t/tidegate-tools:x"
+
+
+def test_the_settings_reach_the_operator_as_plain_numbers(render: Any) -> None:
+    found = environment(render({"watchNamespaces": ["a", "b"]}))
+    assert {name: value for name, value in found.items() if not name.endswith("_IMAGE")} == {
+        "TIDEGATE_NAMESPACE": "",
+        "TIDEGATE_POD_NAME": "",
+        "TIDEGATE_IMAGE_PULL_POLICY": "IfNotPresent",
+        "TIDEGATE_WATCH_NAMESPACES": "a,b",
+        "TIDEGATE_LOG_LEVEL": "INFO",
+        "TIDEGATE_BUNDLE_MAX_BYTES": "4294967296",
+        "TIDEGATE_RESYNC_SECONDS": "300",
+        "TIDEGATE_LEASE_SECONDS": "15",
+        "TIDEGATE_LEASE_RENEW_SECONDS": "5",
+        "TIDEGATE_LEASE_DEADLINE_SECONDS": "10",
+    }
+
+
+def test_a_single_operator_has_no_disruption_budget_and_more_are_spread(render: Any) -> None:
+    assert not of_kind(render(), "PodDisruptionBudget")
+    assert "topologySpreadConstraints" not in pod(render())
+    documents = render({"replicas": 3})
+    (budget,) = of_kind(documents, "PodDisruptionBudget")
+    assert budget["spec"]["maxUnavailable"] == 1
+    (spread,) = pod(documents)["topologySpreadConstraints"]
+    assert spread["labelSelector"] == budget["spec"]["selector"]
+
+
+def test_a_selector_holds_nothing_that_an_upgrade_changes(render: Any) -> None:
+    stable = {"app.kubernetes.io/name": "tidegate-operator", "app.kubernetes.io/instance": "tidegate"}
+    documents = render(VARIANTS["everything"])
+    assert operator(documents)["spec"]["selector"] == {"matchLabels": stable}
+    assert stable.items() <= operator(documents)["spec"]["template"]["metadata"]["labels"].items()
+    assert [service["spec"]["selector"] for service in of_kind(documents, "Service")] == [stable]
+
+
+def test_others_reach_metrics_and_health_only(render: Any) -> None:
+    (policy,) = of_kind(render(), "NetworkPolicy")
+    assert policy["spec"]["policyTypes"] == ["Ingress"]
+    assert policy["spec"]["ingress"] == [{"ports": [{"port": "health"}, {"port": "metrics"}]}]
+    assert not of_kind(render({"networkPolicy": {"enabled": False}}), "NetworkPolicy")
+
+
+def test_prometheus_is_asked_only_where_it_is_wanted(render: Any) -> None:
+    assert not of_kind(render(), "ServiceMonitor")
+    (monitor,) = of_kind(render(VARIANTS["everything"]), "ServiceMonitor")
+    assert monitor["metadata"]["labels"]["release"] == "prometheus"
