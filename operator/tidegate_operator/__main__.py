@@ -27,7 +27,8 @@ def main() -> int:
         )
     )
     logging.basicConfig(level=settings.log_level, handlers=[handler])
-    logging.getLogger("kopf.objects").setLevel(logging.WARNING)
+    for noisy in ("kopf.objects", "aiohttp.access"):  # a line an event, a line a probe
+        logging.getLogger(noisy).setLevel(logging.WARNING)
     return asyncio.run(run(settings, os.environ))
 
 
