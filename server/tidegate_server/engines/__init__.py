@@ -1,0 +1,38 @@
+"""What runs a model: one file each, behind one small protocol.
+
+    engine = load_engine(bundle, allow_pickle=False)
+    engine.predict({"carrier": array(["UA"]), "distance": array([1400.0])}, ("predict",))
+
+A new engine is one more file and one more case in `load_engine`. Libraries are imported
+inside the file of their engine only, so that a server pays for the one that it uses.
+"""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from tidegate_contract.bundle.manifest import Format
+from tidegate_contract.bundle.verify import VerifiedBundle
+from tidegate_server.tensors import Columns
+
+
+class Engine(Protocol):
+    """A loaded model."""
+
+    def predict(self, columns: Columns, outputs: Sequence[str]) -> Columns:
+        """The wanted outputs, shape [n] or [n, k], for columns of shape [n] that match the signature.
+
+        Raises whatever the model raises.
+        """
+        ...
+
+
+def load_engine(bundle: VerifiedBundle, *, allow_pickle: bool) -> Engine:
+    """Load a verified bundle's model.
+
+    Raises BundleError with LOAD_FAILED or PICKLE_REFUSED.
+    """
+    match bundle.manifest.format:
+        case Format.SKLEARN_SKOPS | Format.SKLEARN_JOBLIB:
+            from tidegate_server.engines.scikit import load
+
+            return load(bundle, allow_pickle=allow_pickle)

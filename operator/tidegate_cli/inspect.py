@@ -1,0 +1,89 @@
+"""`tidegate inspect`."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from tidegate_cli.errors import explained
+
+if TYPE_CHECKING:
+    from tidegate_contract.bundle.verify import VerifiedBundle
+
+_SHOWN_GOLDEN_ROWS = 5
+
+
+@click.command()
+@click.argument("bundle", type=click.Path(path_type=Path))
+@click.option("--json", "as_json", is_flag=True, help="The digest and the manifest, for a program.")
+@click.option("--digest", help="Refuse the bundle if its digest is another one.")
+def inspect(bundle: Path, as_json: bool, digest: str | None) -> None:
+    """Verify BUNDLE and show what it is."""
+    with explained():
+        from tidegate_contract.bundle.verify import verify
+
+        verified = verify(bundle, digest)
+    if as_json:
+        import msgspec
+
+        document = {"digest": verified.digest, "manifest": verified.manifest}
+        click.echo(msgspec.json.format(msgspec.json.encode(document), indent=2).decode())
+    else:
+        _show(verified)
+
+
+def _show(bundle: "VerifiedBundle") -> None:
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
+    manifest = bundle.manifest
+    console = Console()
+    environment = manifest.environment
+    rows = {
+        "name": manifest.name,
+        "digest": bundle.digest,
+        "format": str(manifest.format),
+        "model": manifest.lineage.model,
+        "packed": manifest.lineage.created,
+        "data": f"sha256:{manifest.lineage.data_sha256}" if manifest.lineage.data_sha256 else "",
+        "python": f"{environment.python} on {environment.os} {environment.arch}",
+        "libraries": ", ".join(f"{name} {version}" for name, version in sorted(environment.libraries.items())),
+        "trusted types": ", ".join(manifest.trusted_types),
+        "metrics": ", ".join(f"{name} {value:g}" for name, value in sorted(manifest.metrics.items())),
+    }
+    for label, text in rows.items():
+        if text:
+            console.print(f"[bold]{label:<15}[/]{escape(text)}", soft_wrap=True)
+
+    signature = Table("tensor", "datatype", "shape", "labels", title="signature", title_justify="left")
+    for arrow, specs in (("in", manifest.signature.inputs), ("out", manifest.signature.outputs)):
+        for spec in specs:
+            signature.add_row(
+                f"{arrow}  {spec.name}", spec.datatype, str(list(spec.shape)), ", ".join(map(str, spec.labels))
+            )
+    console.print(signature)
+
+    golden = manifest.golden
+    columns: dict[str, Sequence[object]] = {
+        **{spec.name: golden.inputs[spec.name] for spec in manifest.signature.inputs},
+        **{f"-> {spec.name}": golden.outputs[spec.name] for spec in manifest.signature.outputs},
+    }
+    title = f"golden rows ({min(_SHOWN_GOLDEN_ROWS, golden.rows)} of {golden.rows}, tolerance {golden.tolerance:g})"
+    examples = Table(*columns, title=title, title_justify="left")
+    for row in range(min(_SHOWN_GOLDEN_ROWS, golden.rows)):
+        examples.add_row(*(_cell(cells[row]) for cells in columns.values()))
+    console.print(examples)
+
+    console.print("[italic]files[/]")
+    for path, entry in sorted(manifest.files.items()):
+        console.print(f"{escape(path)}  {entry.size:,} bytes  sha256:{entry.sha256}", soft_wrap=True)
+
+
+def _cell(value: object) -> str:
+    if isinstance(value, tuple):
+        return ", ".join(_cell(item) for item in value)
+    if value is None:
+        return "missing"
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,35 @@
+"""`tidegate`: from a trained model to one that serves, and a look at what serves.
+
+Every command imports what it needs when it runs: `tidegate --help` must not wait for
+scikit-learn.
+"""
+
+import click
+
+from tidegate_cli.inspect import inspect
+from tidegate_cli.pack import pack
+from tidegate_cli.push import push
+from tidegate_cli.serve import serve
+from tidegate_cli.status import status
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(package_name="tidegate", prog_name="tidegate")
+def main() -> None:
+    """Serve machine-learning models on Kubernetes.
+
+    \b
+    tidegate pack model.skops --data train.parquet --target late -o bundle/
+    tidegate serve bundle/
+    tidegate push bundle/ registry.example.com/models/flights:1
+
+    Exit codes: 0 done, 1 failed, 2 wrong usage, 3 bundle refused.
+    """
+
+
+for command in (pack, inspect, serve, push, status):
+    main.add_command(command)
+
+
+if __name__ == "__main__":
+    main()

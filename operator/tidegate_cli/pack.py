@@ -1,0 +1,84 @@
+"""`tidegate pack`."""
+
+import datetime as dt
+import os
+from pathlib import Path
+
+import click
+
+from tidegate_cli.errors import explained
+from tidegate_cli.progress import steps
+
+
+@click.command()
+@click.argument("model", type=click.Path(path_type=Path, exists=True, dir_okay=False))
+@click.option(
+    "--data",
+    required=True,
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="Rows as the model takes them, .parquet or .csv; signature and golden rows come from here.",
+)
+@click.option("--target", help="The column that is predicted; it is not an input.")
+@click.option("--name", help="Name of the bundle.  [default: the model file's]")
+@click.option("-o", "--out", required=True, type=click.Path(path_type=Path), help="Directory to write.")
+@click.option("--trust", multiple=True, metavar="TYPE", help="Allow a type that a skops file names; may be repeated.")
+@click.option("--allow-pickle", is_flag=True, help="Pack a .joblib or .pkl file, whose code runs when it is read.")
+@click.option("--metric", multiple=True, metavar="NAME=VALUE", help="A held-out metric to record; may be repeated.")
+@click.option("--force", is_flag=True, help="Replace a bundle that is there.")
+def pack(
+    model: Path,
+    data: Path,
+    target: str | None,
+    name: str | None,
+    out: Path,
+    trust: tuple[str, ...],
+    allow_pickle: bool,
+    metric: tuple[str, ...],
+    force: bool,
+) -> None:
+    """Make a bundle of MODEL, a scikit-learn model saved by skops (or joblib).
+
+    The same input gives the same digest. SOURCE_DATE_EPOCH, if set, is recorded as the time.
+    """
+    metrics = dict(_metric(text) for text in metric)
+    created = _created(os.environ.get("SOURCE_DATE_EPOCH"))
+    with explained(), steps("loading libraries") as progress:
+        from tidegate_server.threads import limit_threads
+
+        limit_threads(os.environ)
+        from tidegate_server.offline.pack import pack as pack_bundle
+
+        packed = pack_bundle(
+            model,
+            data,
+            out,
+            target=target,
+            name=name,
+            allow_pickle=allow_pickle,
+            trust=trust,
+            metrics=metrics,
+            created=created,
+            force=force,
+            progress=progress,
+        )
+    click.echo(f"{out}: {packed.manifest.name}, {packed.manifest.golden.rows} golden rows answered right")
+    click.echo(packed.digest)
+
+
+def _metric(text: str) -> tuple[str, float]:
+    name, separator, value = text.partition("=")
+    try:
+        if name and separator:
+            return name, float(value)
+    except ValueError:
+        pass
+    raise click.BadParameter(f"{text!r} is not NAME=VALUE with a number", param_hint="--metric")
+
+
+def _created(epoch: str | None) -> str:
+    if not epoch:
+        return ""
+    try:
+        return dt.datetime.fromtimestamp(int(epoch), dt.UTC).isoformat()
+    except (ValueError, OverflowError, OSError) as error:
+        raise click.UsageError("SOURCE_DATE_EPOCH must be seconds since 1970") from error

@@ -1,0 +1,110 @@
+"""`tidegate status`."""
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from tidegate_cli.view import ModelView, view
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+
+@click.command()
+@click.argument("name", required=False)
+@click.option("-n", "--namespace", help="[default: the context's]")
+@click.option("-A", "--all-namespaces", is_flag=True, help="The models of every namespace.")
+@click.option("--context", help="Context of the kubeconfig.  [default: the current one]")
+@click.option("-o", "--output", type=click.Choice(["text", "json"]), default="text", show_default=True)
+def status(name: str | None, namespace: str | None, all_namespaces: bool, context: str | None, output: str) -> None:
+    """Show how the models of a cluster are; with NAME, one of them with its conditions and Events.
+
+    Reads the kubeconfig, or the service account inside a pod.
+    """
+    if name and all_namespaces:
+        raise click.UsageError("give a NAME or -A, not both")
+    from tidegate_cli.cluster import connect
+
+    cluster = connect(context)
+    space = None if all_namespaces else namespace or cluster.namespace
+    if name and space:
+        model = cluster.model(space, name)
+        events = cluster.events(space, str(model.get("metadata", {}).get("uid", "")))
+        if output == "json":
+            click.echo(json.dumps({"model": model, "events": events}, indent=2))
+        else:
+            _show_one(view(model, events))
+        return
+    models = cluster.models(space)
+    if output == "json":
+        click.echo(json.dumps({"models": models}, indent=2))
+    else:
+        _show_all([view(model) for model in models], space)
+
+
+def _show_all(models: list[ModelView], namespace: str | None) -> None:
+    if not models:
+        click.echo(f"no ModelDeployments in {f'namespace {namespace}' if namespace else 'any namespace'}")
+        return
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False)
+    for column in ("NAMESPACE", "NAME", "READY", "STABLE", "PHASE", "REASON", "REPLICAS"):
+        table.add_column(column, overflow="fold")
+    for model in models:
+        table.add_row(
+            model.namespace, model.name, _mark(model.ready), model.revision, model.phase, model.reason, model.replicas
+        )
+    Console().print(table)
+
+
+def _show_one(model: ModelView) -> None:
+    from rich.console import Console
+    from rich.markup import escape
+
+    console = Console()
+    rows = {
+        "model": f"{model.namespace}/{model.name}",
+        "ready": f"{_mark(model.ready)} {escape(model.reason)}",
+        "stable": model.revision,
+        "phase": model.phase if model.observed else f"{model.phase} (the operator has not seen the latest spec yet)",
+        "replicas": f"{model.replicas} ready",
+        "uri": escape(model.uri),
+        "url": escape(model.url),
+    }
+    for label, text in rows.items():
+        console.print(f"[bold]{label:<10}[/]{text}", soft_wrap=True)
+    _show_conditions(console, model)
+    _show_events(console, model)
+
+
+def _show_conditions(console: "Console", model: ModelView) -> None:
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False, title="\nconditions", title_justify="left")
+    for column in ("TYPE", "STATUS", "REASON", "SINCE", "MESSAGE"):
+        table.add_column(column, overflow="fold")
+    for condition in model.conditions:
+        message = condition.message if condition.current else f"(of an older spec) {condition.message}"
+        table.add_row(condition.type, _mark(condition.status), condition.reason, condition.since, escape(message))
+    console.print(table if model.conditions else "\nno conditions yet")
+
+
+def _show_events(console: "Console", model: ModelView) -> None:
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False, title="\nevents", title_justify="left")
+    for column in ("TIME", "TYPE", "REASON", "MESSAGE"):
+        table.add_column(column, overflow="fold")
+    for event in model.events:
+        times = f" (x{event.count})" if event.count > 1 else ""
+        table.add_row(event.time, event.type, event.reason, escape(event.message) + times)
+    console.print(table if model.events else "\nno events")
+
+
+def _mark(truth: Any) -> str:
+    return {"True": "[green]True[/]", "False": "[red]False[/]"}.get(truth, str(truth))

@@ -1,0 +1,224 @@
+"""Open Inference Protocol v2, JSON form: bytes to arrays and arrays to bytes.
+
+Pure, and apart from the transport: gRPC will bring another codec to the same columns.
+Source: Open Inference Protocol v2, "Inference REST API"; extensions are named where they are refused.
+"""
+
+import functools
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from tidegate_contract.bundle.datatypes import Datatype
+from tidegate_contract.bundle.manifest import Manifest, Signature, TensorSpec
+from tidegate_server.http.errors import OipError
+from tidegate_server.tensors import Array, Columns, TensorError, conform, from_values, to_values
+
+MAX_RANK = 8
+_NESTED = re.compile(rb"^\s*\[\s*\[")
+_ELEMENT: dict[str, Any] = {"b": bool, "i": int, "u": int, "f": float | None, "O": str | None}
+_NO_JSON = {"FP16": "FP16 has no JSON form; send FP32", "BF16": "BF16 has no JSON form; send FP32"}
+
+
+class _Input(msgspec.Struct):
+    name: str
+    shape: list[int]
+    datatype: str
+    data: msgspec.Raw = msgspec.Raw()
+    parameters: dict[str, Any] | None = None
+
+
+class _Output(msgspec.Struct):
+    name: str
+    parameters: dict[str, Any] | None = None
+
+
+class _Request(msgspec.Struct):
+    inputs: list[_Input]
+    id: str | None = None
+    outputs: list[_Output] | None = None
+    parameters: dict[str, Any] | None = None
+
+
+_decode_request = msgspec.json.Decoder(_Request).decode
+
+
+@dataclass(frozen=True, slots=True)
+class InferRequest:
+    """A request that matches a signature."""
+
+    id: str | None
+    columns: Columns
+    """Every input of the signature, of its type, shape [rows]."""
+    outputs: tuple[str, ...]
+    """The wanted outputs, in the order asked for; all of them if none was named."""
+    rows: int
+
+
+def decode_request(body: bytes, signature: Signature) -> InferRequest:
+    """Take a request apart and hold it against the signature.
+
+    Raises OipError 400 with a sentence that names the tensor and not its values.
+    """
+    try:
+        request = _decode_request(body)
+    except msgspec.ValidationError as error:
+        raise OipError(400, f"the request is not of the protocol's form: {error}") from error
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
+        raise OipError(400, f"the body is not JSON: {error}") from error
+    columns: Columns = {}
+    rows = -1
+    for tensor in request.inputs:
+        spec = signature.input(tensor.name)
+        if spec is None:
+            raise OipError(400, f"the model has no input {_short(tensor.name)}; it takes {_names(signature.inputs)}")
+        if tensor.name in columns:
+            raise OipError(400, f"input {tensor.name!r} is given twice")
+        column = _column(tensor, spec)
+        if rows not in (-1, len(column)):
+            raise OipError(400, f"input {tensor.name!r} has {len(column)} rows and an input before it has {rows}")
+        rows = len(column)
+        columns[tensor.name] = column
+    missing = [spec.name for spec in signature.inputs if spec.name not in columns]
+    if missing:
+        raise OipError(400, f"inputs are missing: {', '.join(missing)}")
+    if rows < 1:
+        raise OipError(400, "a request needs at least one row")
+    return InferRequest(request.id, columns, _wanted(request.outputs, signature), rows)
+
+
+def _wanted(outputs: list[_Output] | None, signature: Signature) -> tuple[str, ...]:
+    if not outputs:
+        return tuple(spec.name for spec in signature.outputs)
+    names = [output.name for output in outputs]
+    for name in names:
+        if signature.output(name) is None:
+            raise OipError(400, f"the model has no output {_short(name)}; it gives {_names(signature.outputs)}")
+    if len(set(names)) != len(names):
+        raise OipError(400, "an output is asked for twice")
+    return tuple(names)
+
+
+def _column(tensor: _Input, spec: TensorSpec) -> Array:
+    """The tensor as the signature's column: shape [n], of its type; [n] and [n, 1] are taken."""
+    array = decode_tensor(tensor.name, tensor.datatype, tensor.shape, bytes(tensor.data))
+    if array.ndim == 2 and array.shape[1] == 1:
+        array = array[:, 0]
+    if array.ndim != 1:
+        raise OipError(400, f"input {tensor.name!r} must have the shape [n] or [n, 1]")
+    column = conform(array, spec.datatype)
+    if column is None:
+        raise OipError(400, f"input {tensor.name!r} is {spec.datatype} and {tensor.datatype} was given")
+    if column.dtype.kind == "f" and bool(np.isinf(column).any()):
+        raise OipError(400, f"input {tensor.name!r}: {spec.datatype} holds a number that is out of range")
+    return column
+
+
+def decode_tensor(name: str, datatype: str, shape: Sequence[int], data: bytes) -> Array:
+    """A tensor's JSON data, flat or nested, as an array of the given shape.
+
+    Raises OipError 400.
+    """
+    where = f"input {_short(name)}"
+    if not data:
+        raise OipError(400, f"{where} has no data; the binary tensor extension is not supported, send JSON")
+    try:
+        known = Datatype(datatype)
+    except ValueError as error:
+        reason = _NO_JSON.get(datatype, f"{_short(datatype)} is no datatype of the protocol")
+        raise OipError(400, f"{where}: {reason}") from error
+    if not 1 <= len(shape) <= MAX_RANK or any(size < 0 for size in shape):
+        raise OipError(400, f"{where}: a shape is 1 to {MAX_RANK} sizes, none of them negative")
+    nested = len(shape) > 1 and _NESTED.match(data) is not None
+    try:
+        values = _value_decoder(known.dtype.kind, len(shape) if nested else 1).decode(data)
+        if nested:
+            values = _flatten(values, shape)
+        array = from_values(known, values)
+    except TensorError as error:
+        raise OipError(400, f"{where}: {error}") from error
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
+        raise OipError(400, f"{where}: the data is not {datatype} of {len(shape)} dimensions: {error}") from error
+    if array.size != math.prod(shape):
+        raise OipError(400, f"{where}: the shape says {_count(shape)} values, and the data has {array.size}")
+    return array.reshape(tuple(shape))
+
+
+@functools.cache
+def _value_decoder(kind: str, depth: int) -> msgspec.json.Decoder[Any]:
+    form: Any = _ELEMENT[kind]
+    for _ in range(depth):
+        form = list[form]
+    return msgspec.json.Decoder(form)
+
+
+def _flatten(values: list[Any], shape: Sequence[int]) -> list[Any]:
+    """Row-major values of nested lists whose lengths are those of the shape."""
+    level = [values]
+    for size in shape:
+        if any(len(part) != size for part in level):
+            raise TensorError("the nesting of the data does not follow the shape")
+        level = [item for part in level for item in part]
+    return level
+
+
+def encode_response(model: str, version: str, request: InferRequest, answers: Columns, signature: Signature) -> bytes:
+    """The answer to a request; data flat in row-major order.
+
+    Raises OipError 500 for an answer that the signature does not promise: another shape, or a number that is not
+    finite (JSON has none).
+    """
+    outputs = []
+    for name in request.outputs:
+        spec = signature.output(name)
+        array = answers[name]
+        if spec is None or array.shape != (request.rows, *spec.shape[1:]) or array.dtype != spec.datatype.dtype:
+            raise OipError(500, f"the model's answer {name!r} does not have the shape and type of its signature")
+        if array.dtype.kind == "f" and not bool(np.isfinite(array).all()):
+            raise OipError(500, f"the model's answer {name!r} holds a number that is not finite")
+        data = to_values(array.reshape(-1))
+        outputs.append({"name": name, "shape": list(array.shape), "datatype": str(spec.datatype), "data": data})
+    answer: dict[str, object] = {"model_name": model, "model_version": version}
+    if request.id is not None:
+        answer["id"] = request.id
+    return msgspec.json.encode({**answer, "outputs": outputs}, enc_hook=str)
+
+
+def encode_metadata(model: str, version: str, manifest: Manifest) -> bytes:
+    """The model's metadata: names, datatypes and shapes, and of probabilities which class each column is."""
+    return msgspec.json.encode(
+        {
+            "name": model,
+            "versions": [version],
+            "platform": str(manifest.format),
+            "inputs": [_describe(spec) for spec in manifest.signature.inputs],
+            "outputs": [_describe(spec) for spec in manifest.signature.outputs],
+        }
+    )
+
+
+def _describe(spec: TensorSpec) -> dict[str, object]:
+    described: dict[str, object] = {
+        "name": spec.name,
+        "datatype": str(spec.datatype),
+        "shape": list(spec.shape),
+    }
+    return {**described, "parameters": {"labels": list(spec.labels)}} if spec.labels else described
+
+
+def _short(name: str) -> str:
+    return repr(name if len(name) <= 100 else name[:97] + "...")
+
+
+def _names(specs: Sequence[TensorSpec]) -> str:
+    return ", ".join(spec.name for spec in specs)
+
+
+def _count(shape: Sequence[int]) -> str:
+    count = math.prod(shape)
+    return str(count) if count < 10**15 else "far too many"

@@ -1,0 +1,38 @@
+"""Which rows become golden rows: few, the same every time, and the ones where models differ."""
+
+import numpy as np
+import pandas as pd
+
+from tidegate_server.tensors import Array
+
+GOLDEN_ROWS = 20
+MAX_CANDIDATES = 10_000
+_MAX_MISSING = 8
+_MAX_CLASSES = 8
+
+
+def candidates(frame: pd.DataFrame) -> Array:
+    """Positions to choose from, ascending: spread evenly, and the first row of each column's missing values."""
+    even = np.linspace(0, len(frame) - 1, min(len(frame), MAX_CANDIDATES)).astype(int)
+    return np.unique(np.concatenate([even, _first_missing(frame)]))
+
+
+def choose(frame: pd.DataFrame, answers: Array, count: int = GOLDEN_ROWS) -> Array:
+    """Positions of the golden rows, ascending, at most `count` of them.
+
+    `answers` are the model's answers to the rows of the frame, shape [n] or [n, k].
+    First a row for each column that has missing values, then a row of each answer where there are few different
+    ones, then rows spread evenly from the smallest answer to the largest.
+    """
+    key = answers if answers.ndim == 1 else answers[:, 0]
+    labels, first = np.unique(key, return_index=True)
+    order = np.argsort(key, kind="stable")
+    spread = order[np.linspace(0, len(order) - 1, min(count, len(order))).astype(int)]
+    wishes = [_first_missing(frame), first if len(labels) <= _MAX_CLASSES else first[:0], spread, order]
+    chosen = list(dict.fromkeys(np.concatenate(wishes).tolist()))
+    return np.sort(np.array(chosen[:count]))
+
+
+def _first_missing(frame: pd.DataFrame) -> Array:
+    missing = frame.isna().to_numpy()
+    return np.unique(missing[:, missing.any(axis=0)].argmax(axis=0)).astype(int)[:_MAX_MISSING]

@@ -1,0 +1,186 @@
+"""From a trained model and some of its data to a bundle that a server will accept.
+
+The same model file, data and arguments give the same digest on the same libraries: no
+clock is read and nothing is drawn at random. The last step is the server's own loader on
+the finished bundle, so that what is packed is known to serve.
+"""
+
+import hashlib
+import platform
+import re
+import sys
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+import pandas as pd
+
+from tidegate_contract.bundle.manifest import (
+    MANIFEST_NAME,
+    MIN_GOLDEN_ROWS,
+    SCHEMA_VERSION,
+    Environment,
+    FileEntry,
+    Format,
+    GoldenRows,
+    Lineage,
+    Manifest,
+    Signature,
+    check,
+    digest_of,
+    encode,
+)
+from tidegate_server.loader import load_model
+from tidegate_server.offline.errors import PackError
+from tidegate_server.offline.estimator import (
+    ask,
+    describe,
+    features,
+    format_of,
+    output_specs,
+    read_model,
+    types_to_allow,
+)
+from tidegate_server.offline.golden import candidates, choose
+from tidegate_server.offline.table import column_specs, file_sha256, read_table, to_columns
+from tidegate_server.tensors import Array, to_values
+
+_LIBRARIES = ("numpy", "pandas", "scikit-learn", "scipy")
+
+
+@dataclass(frozen=True, slots=True)
+class Packed:
+    """A bundle on disk that the server's own loader has accepted."""
+
+    directory: Path
+    digest: str
+    manifest: Manifest
+    load_seconds: float
+
+
+def pack(
+    model_path: Path,
+    data: Path | pd.DataFrame,
+    out: Path,
+    *,
+    target: str | None = None,
+    name: str | None = None,
+    allow_pickle: bool = False,
+    trust: Sequence[str] = (),
+    metrics: Mapping[str, float] | None = None,
+    created: str = "",
+    tolerance: float = 1e-6,
+    force: bool = False,
+    progress: Callable[[str], None] = lambda step: None,
+) -> Packed:
+    """Write a bundle to `out`.
+
+    data      rows as the model takes them, among them some with missing values if it will meet any
+    target    the column of the data that is predicted; left out of the signature
+    name      the bundle's name; the model file's if none is given
+    metrics   held-out metrics to record; nothing is computed here, for the data may be what the model was trained on
+    created   RFC 3339, recorded as it is
+    force     replace a bundle that is at `out`
+    progress  is told each step as it begins
+
+    Raises PackError, EstimatorError, TableError for what cannot be packed; BundleError if the loader refuses the
+    result, and then nothing is left at `out`.
+    """
+    _check_destination(out, force=force)
+    model_format = format_of(model_path, allow_pickle=allow_pickle)
+    progress("reading the model")
+    try:
+        content = model_path.read_bytes()
+    except OSError as error:
+        raise PackError(f"{model_path} cannot be read: {error.strerror}") from error
+    allowed = types_to_allow(content, trust) if model_format is Format.SKLEARN_SKOPS else ()
+    model = read_model(content, model_format, allowed)
+    progress("reading the data")
+    frame = read_table(data) if isinstance(data, Path) else data
+    rows = features(model, frame, target)
+    if len(rows) < MIN_GOLDEN_ROWS:
+        raise PackError(f"the data has {len(rows)} rows, and {MIN_GOLDEN_ROWS} are needed for golden rows")
+    progress("asking the model for its golden rows")
+    rows = rows.iloc[candidates(rows)]
+    golden = rows.iloc[choose(rows, ask(model, rows)["predict"])]
+    answers = ask(model, golden)
+    signature = Signature(column_specs(rows), output_specs(model, answers))
+    inputs = to_columns(golden, signature.inputs)
+    model_file = f"model.{'skops' if model_format is Format.SKLEARN_SKOPS else 'joblib'}"
+    manifest = Manifest(
+        schema_version=SCHEMA_VERSION,
+        name=name or name_from(model_path),
+        format=model_format,
+        model_file=model_file,
+        files={model_file: FileEntry(hashlib.sha256(content).hexdigest(), len(content))},
+        signature=signature,
+        golden=GoldenRows(
+            {column: tuple(to_values(array)) for column, array in inputs.items()},
+            {output: _cells(array) for output, array in answers.items()},
+            tolerance,
+        ),
+        environment=_environment(model_format),
+        trusted_types=allowed,
+        lineage=Lineage(describe(model), file_sha256(data) if isinstance(data, Path) else "", created),
+        metrics=dict(metrics or {}),
+    )
+    check(manifest)
+    progress("writing the bundle and loading it as the server does")
+    return _write(manifest, {model_file: content}, out, allow_pickle=allow_pickle)
+
+
+def name_from(path: Path) -> str:
+    """A bundle name made of a file's.
+
+    >>> name_from(Path("Late Flights_v2.skops"))
+    'late-flights-v2'
+    """
+    return re.sub(r"[^a-z0-9.]+", "-", path.stem.lower()).strip("-.")[:63].rstrip("-.") or "model"
+
+
+def _cells(array: Array) -> tuple[bool | int | float | str | tuple[bool | int | float | str | None, ...] | None, ...]:
+    return tuple(tuple(cell) if isinstance(cell, list) else cell for cell in to_values(array))
+
+
+def _environment(model_format: Format) -> Environment:
+    libraries = (*_LIBRARIES, "skops" if model_format is Format.SKLEARN_SKOPS else "joblib")
+    return Environment(
+        python=".".join(map(str, sys.version_info[:3])),
+        libraries={library: version(library) for library in libraries},
+        os=platform.system(),
+        arch=platform.machine(),
+    )
+
+
+def _check_destination(out: Path, *, force: bool) -> None:
+    if not out.exists() and not out.is_symlink():
+        return
+    if not out.is_dir() or out.is_symlink():
+        raise PackError(f"{out} exists and is not a directory; choose another -o")
+    if not any(out.iterdir()):
+        return
+    if not (out / MANIFEST_NAME).is_file():
+        raise PackError(f"{out} holds something that is not a bundle; choose another -o")
+    if not force:
+        raise PackError(f"{out} holds a bundle already; add --force to replace it, or choose another -o")
+
+
+def _write(manifest: Manifest, contents: Mapping[str, bytes], out: Path, *, allow_pickle: bool) -> Packed:
+    """Beside `out` first, loaded there as a server would, and only then in its place."""
+    manifest_bytes = encode(manifest)
+    digest = digest_of(manifest_bytes)
+    out = out.absolute()
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{out.name}-", dir=out.parent) as scratch:
+        staged = Path(scratch, "bundle")
+        staged.mkdir()
+        for path, content in contents.items():
+            (staged / path).write_bytes(content)
+        (staged / MANIFEST_NAME).write_bytes(manifest_bytes)
+        loaded = load_model(staged, digest, allow_pickle=allow_pickle)
+        if out.exists():
+            out.rename(Path(scratch, "replaced"))
+        staged.rename(out)
+    return Packed(out, digest, manifest, loaded.load_seconds)

@@ -1,0 +1,90 @@
+"""A table of examples: read from a file, and turned into the columns of a signature."""
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from tidegate_contract.bundle.datatypes import Datatype, datatype_of
+from tidegate_contract.bundle.manifest import TensorSpec
+from tidegate_server.offline.errors import TableError
+from tidegate_server.tensors import Array, Columns, TensorError, from_values
+
+
+def read_table(path: Path) -> pd.DataFrame:
+    """A .parquet or .csv file. Raises TableError."""
+    try:
+        match path.suffix.lower():
+            case ".parquet":
+                return pd.read_parquet(path)
+            case ".csv":
+                return pd.read_csv(path)
+    except FileNotFoundError as error:
+        raise TableError(f"there is no file {path}") from error
+    except (ValueError, OSError) as error:
+        raise TableError(f"{path.name} cannot be read: {' '.join(str(error).split())[:300]}") from error
+    raise TableError(f"{path.name}: give the data as .parquet or .csv")
+
+
+def file_sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def column_specs(frame: pd.DataFrame) -> tuple[TensorSpec, ...]:
+    """The inputs that the columns of a data frame stand for.
+
+    Raises TableError for a type that JSON has no form for.
+    """
+    return tuple(TensorSpec(str(name), _datatype(frame[name]), (-1,)) for name in frame.columns)
+
+
+def _datatype(series: "pd.Series[Any]") -> Datatype:
+    dtype = series.dtype
+    if isinstance(dtype, pd.CategoricalDtype | pd.StringDtype) or dtype == np.dtype(object):
+        return _text(series)
+    kind = getattr(dtype, "kind", "")
+    if isinstance(dtype, pd.api.extensions.ExtensionDtype):
+        if kind == "b" and not series.hasnans:
+            return Datatype.BOOL
+        if kind in "iu":
+            return Datatype.FP64 if series.hasnans else Datatype(str(dtype.name).upper())
+        if kind == "f":
+            return Datatype.FP64
+    known = datatype_of(dtype) if isinstance(dtype, np.dtype) else None
+    if known is None:
+        raise TableError(
+            f"column {series.name!r} is {dtype}, which a request cannot carry; turn it into numbers or text "
+            "before the model is trained"
+        )
+    return known
+
+
+def _text(series: "pd.Series[Any]") -> Datatype:
+    present = series[~series.isna()]
+    if not present.map(lambda value: isinstance(value, str)).all():
+        raise TableError(
+            f"column {series.name!r} mixes text with something else; make it all text or all numbers "
+            "before the model is trained"
+        )
+    return Datatype.BYTES
+
+
+def to_columns(frame: pd.DataFrame, specs: Sequence[TensorSpec]) -> Columns:
+    """The columns as an engine takes them, shape [rows] each.
+
+    Raises TableError for a value that its column's type cannot hold.
+    """
+    return {spec.name: _array(frame[spec.name], spec) for spec in specs}
+
+
+def _array(series: "pd.Series[Any]", spec: TensorSpec) -> Array:
+    if spec.datatype is not Datatype.BYTES:
+        return series.to_numpy(dtype=spec.datatype.dtype)
+    try:
+        return from_values(Datatype.BYTES, [None if pd.isna(value) else value for value in series.tolist()])
+    except TensorError as error:
+        raise TableError(f"column {spec.name!r}: {error}") from error

@@ -1,0 +1,161 @@
+"""One server process, from its settings to its exit code.
+
+    listen -> verify, load, ask the golden rows (in a thread) -> ready -> SIGTERM -> unready, still serving
+    -> finish what is in flight -> exit
+
+The listener comes first: liveness answers and readiness says why not, while libraries are imported.
+"""
+
+import asyncio
+import gc
+import logging
+import socket
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from types import FrameType
+
+import uvicorn
+from prometheus_client import CollectorRegistry, start_http_server
+
+from tidegate_contract.failure import BundleError, Failure, report
+from tidegate_server.batch import Predictor
+from tidegate_server.http.app import make_app
+from tidegate_server.loader import LoadedModel, load_model
+from tidegate_server.metrics import Metrics
+from tidegate_server.settings import Settings
+from tidegate_server.state import ServerState, Serving
+
+EXIT_BUNDLE_REFUSED = 3
+_BACKLOG = 1024
+_KEEP_ALIVE_SECONDS = 75
+"""Longer than clients and proxies keep an idle connection by habit: the side that may send should close."""
+
+_logger = logging.getLogger(__name__)
+
+
+class TidegateServer(uvicorn.Server):
+    """uvicorn that loads a model beside the listener and goes on serving for a while after SIGTERM."""
+
+    def __init__(self, settings: Settings, on_ready: Callable[[Serving], None]) -> None:
+        self.exit_code = 0
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self.failure: Failure | None = None
+        self._settings = settings
+        self._on_ready = on_ready
+        self._state = ServerState()
+        self._metrics = Metrics()
+        super().__init__(
+            uvicorn.Config(
+                make_app(self._state, self._metrics, settings.timeout_seconds),
+                log_config=None,
+                access_log=False,
+                server_header=False,
+                lifespan="off",
+                ws="none",
+                backlog=_BACKLOG,
+                timeout_keep_alive=_KEEP_ALIVE_SECONDS,
+                timeout_graceful_shutdown=int(settings.timeout_seconds) + 1,
+            )
+        )
+
+    @property
+    def registry(self) -> CollectorRegistry:
+        return self._metrics.registry
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Open the listeners, then start to load."""
+        await super().startup(sockets)
+        loop = self._loop = asyncio.get_running_loop()
+        _logger.info("listening", extra={"port": self._settings.http_port})
+        threading.Thread(target=self._load, args=(loop,), name="load", daemon=True).start()
+
+    def _load(self, loop: asyncio.AbstractEventLoop) -> None:
+        """In a thread of its own: load the model, and tell the loop how it went."""
+        gc.disable()  # a sixth of the time that the imports take goes into looking for garbage, and there is none
+        try:
+            model = load_model(
+                self._settings.bundle_dir, self._settings.digest, allow_pickle=self._settings.allow_pickle
+            )
+        except BundleError as error:
+            _logger.error("the bundle is refused", extra={"reason": error.failure.reason, "why": error.failure.message})
+            self.failure = error.failure
+            report(error.failure, self._settings.termination_log)
+            loop.call_soon_threadsafe(self._stop, EXIT_BUNDLE_REFUSED)
+        except Exception:
+            _logger.exception("loading the model failed in an unforeseen way")
+            loop.call_soon_threadsafe(self._stop, 1)
+        else:
+            gc.freeze()  # what is loaded stays; no collection during a request has to walk it
+            loop.call_soon_threadsafe(self._ready, model)
+        finally:
+            gc.enable()
+
+    def _ready(self, model: LoadedModel) -> None:
+        serving = Serving(
+            model=self._settings.model_name or model.manifest.name,
+            revision=self._settings.revision or model.digest.removeprefix("sha256:")[:10],
+            digest=model.digest,
+            manifest=model.manifest,
+            predictor=Predictor(model.engine, self._metrics.predict_seconds.observe),
+        )
+        self._metrics.load_seconds.set(model.load_seconds)
+        self._metrics.model_info.labels(serving.model, serving.revision, serving.digest).set(1)
+        self._state.serving = serving
+        _logger.info(
+            "ready",
+            extra={
+                "model": serving.model,
+                "revision": serving.revision,
+                "digest": serving.digest,
+                "load_seconds": round(model.load_seconds, 3),
+            },
+        )
+        self._on_ready(serving)
+
+    def _stop(self, exit_code: int) -> None:
+        self.exit_code = exit_code
+        self.should_exit = True
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """First signal: readiness fails, and serving goes on while the cluster takes notice. Second, or nothing
+        served yet: stop now.
+
+        Instead of uvicorn's, which stops at once and then ends the process by the same signal: a drained server
+        exits with 0.
+        """
+        if self._state.draining or self._state.serving is None or self._loop is None:
+            self.should_exit = True
+            return
+        self._state.draining = True
+        self._loop.call_soon_threadsafe(self._drain, self._loop)
+
+    def _drain(self, loop: asyncio.AbstractEventLoop) -> None:
+        _logger.info("draining", extra={"seconds": self._settings.drain_seconds})
+        loop.call_later(self._settings.drain_seconds, self._stop, self.exit_code)
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a server ended: its process's exit code, and the failure if the bundle was refused."""
+
+    exit_code: int
+    failure: Failure | None
+
+
+def serve(settings: Settings, on_ready: Callable[[Serving], None] = lambda serving: None) -> Outcome:
+    """Serve until told to stop. `on_ready` is called once, on the event loop.
+
+    Raises OSError if a port is taken.
+    """
+    with listen(settings.host, settings.http_port) as listener:
+        server = TidegateServer(settings, on_ready)
+        if settings.metrics_port:
+            start_http_server(settings.metrics_port, settings.host, server.registry)
+        server.run(sockets=[listener])
+    return Outcome(server.exit_code, server.failure)
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A bound socket. Raises OSError if the port is taken."""
+    return socket.create_server((host, port), backlog=_BACKLOG)

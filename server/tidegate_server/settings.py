@@ -1,0 +1,73 @@
+"""What the operator, or a shell, tells the server through its environment; read once, frozen."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from tidegate_contract import names
+from tidegate_contract.source import DIGEST_PATTERN
+
+DEFAULT_DRAIN_SECONDS = 5.0
+DEFAULT_TIMEOUT_SECONDS = 10.0
+
+
+class SettingsError(ValueError):
+    """A variable that cannot be meant; the message names it and says what it takes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """One server process. An empty model name or revision means the bundle's own."""
+
+    model_name: str = ""
+    revision: str = ""
+    bundle_dir: Path = Path(names.BUNDLE_DIR)
+    digest: str | None = None
+    allow_pickle: bool = False
+    drain_seconds: float = DEFAULT_DRAIN_SECONDS
+    timeout_seconds: float = DEFAULT_TIMEOUT_SECONDS
+    host: str = "0.0.0.0"  # noqa: S104 - a pod's address is not known beforehand
+    http_port: int = names.HTTP_PORT
+    metrics_port: int = names.METRICS_PORT
+    termination_log: Path = Path(names.TERMINATION_LOG)
+
+
+def read_settings(environ: Mapping[str, str]) -> Settings:
+    """Settings from the variables of `tidegate_contract.names`; an empty variable counts as unset.
+
+    Raises SettingsError.
+
+    >>> read_settings({"TIDEGATE_MODEL_NAME": "flights"}).model_name
+    'flights'
+    """
+    digest = environ.get(names.ENV_BUNDLE_DIGEST) or None
+    if digest is not None and not re.match(DIGEST_PATTERN, digest):
+        raise SettingsError(f"{names.ENV_BUNDLE_DIGEST} must be sha256: and 64 hex digits, and is {digest!r}")
+    return Settings(
+        model_name=environ.get(names.ENV_MODEL_NAME, ""),
+        revision=environ.get(names.ENV_REVISION, ""),
+        bundle_dir=Path(environ.get(names.ENV_BUNDLE_DIR) or names.BUNDLE_DIR),
+        digest=digest,
+        allow_pickle=_boolean(environ, names.ENV_ALLOW_PICKLE),
+        drain_seconds=_seconds(environ, names.ENV_DRAIN_SECONDS, DEFAULT_DRAIN_SECONDS, least=0),
+        timeout_seconds=_seconds(environ, names.ENV_TIMEOUT_SECONDS, DEFAULT_TIMEOUT_SECONDS, least=0.001),
+    )
+
+
+def _boolean(environ: Mapping[str, str], name: str) -> bool:
+    value = environ.get(name) or "false"
+    if value not in ("true", "false"):
+        raise SettingsError(f"{name} must be true or false, and is {value!r}")
+    return value == "true"
+
+
+def _seconds(environ: Mapping[str, str], name: str, default: float, *, least: float) -> float:
+    value = environ.get(name) or str(default)
+    try:
+        seconds = float(value)
+    except ValueError as error:
+        raise SettingsError(f"{name} must be a number of seconds, and is {value!r}") from error
+    if not least <= seconds <= 3600:
+        raise SettingsError(f"{name} must be {least:g} to 3600 seconds, and is {value!r}")
+    return seconds

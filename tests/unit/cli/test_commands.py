@@ -1,0 +1,169 @@
+"""The commands that need no cluster: what they print, and their exit codes."""
+
+import json
+import os
+import re
+import shlex
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from bundles import manifest, write_bundle
+from tidegate_cli.example import curl, example_request
+from tidegate_cli.main import main
+from tidegate_contract.bundle.manifest import digest_of
+
+
+def _run(*arguments: object, env: dict[str, str] | None = None, stdin: str = "") -> Result:
+    return CliRunner().invoke(main, [str(argument) for argument in arguments], env=env, input=stdin)
+
+
+@pytest.fixture
+def bundle(tmp_path: Path) -> Path:
+    (tmp_path / "bundle").mkdir()
+    write_bundle(tmp_path / "bundle")
+    return tmp_path / "bundle"
+
+
+def _pack(model: Path, out: Path, *arguments: object, env: dict[str, str] | None = None) -> Result:
+    data = model.with_name("flights.parquet")
+    return _run("pack", model, "--data", data, "--target", "late", "-o", out, *arguments, env=env)
+
+
+def test_pack_prints_the_digest_that_inspect_prints(model: Path, tmp_path: Path) -> None:
+    packed = _pack(model, tmp_path / "b", "--name", "flights", "--metric", "roc_auc=0.75")
+    assert packed.exit_code == 0, packed.output
+    digest = digest_of((tmp_path / "b/manifest.json").read_bytes())
+    assert packed.stdout.splitlines()[-1] == digest
+    inspected = json.loads(_run("inspect", tmp_path / "b", "--json").stdout)
+    assert inspected["digest"] == digest
+    assert inspected["manifest"]["name"] == "flights"
+    assert inspected["manifest"]["metrics"] == {"roc_auc": 0.75}
+    assert "created" not in inspected["manifest"]["lineage"]
+
+
+def test_a_time_is_taken_from_the_environment(model: Path, tmp_path: Path) -> None:
+    assert _pack(model, tmp_path / "b", env={"SOURCE_DATE_EPOCH": "1362096000"}).exit_code == 0
+    assert '"2013-03-01T00:00:00+00:00"' in _run("inspect", tmp_path / "b", "--json").stdout
+
+
+def test_packing_over_something_is_one_sentence_and_1(model: Path, bundle: Path) -> None:
+    result = _pack(model, bundle)
+    assert result.exit_code == 1
+    assert re.search(r"^Error: .* --force .*$", result.stderr, re.MULTILINE)
+    assert "Traceback" not in result.output
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("pack",),
+        ("pack", "/nowhere/model.skops", "--data", "/nowhere", "-o", "x"),
+        ("push", "/nowhere", "host/name:1"),
+        ("status", "flights", "-A"),
+        ("unknown",),
+    ],
+    ids=["no arguments", "a model that is not there", "a bundle that is not there", "a name and all", "no such verb"],
+)
+def test_a_wrong_call_is_2(arguments: tuple[str, ...]) -> None:
+    assert _run(*arguments).exit_code == 2
+
+
+@pytest.mark.parametrize("metric", ["roc_auc", "=1", "roc_auc=high"])
+def test_a_metric_is_a_name_and_a_number(metric: str, model: Path, tmp_path: Path) -> None:
+    assert _pack(model, tmp_path / "b", "--metric", metric).exit_code == 2
+
+
+def test_a_username_wants_its_password_on_stdin(bundle: Path) -> None:
+    assert _run("push", bundle, "host/name:1", "--username", "ada").exit_code == 2
+
+
+def test_inspect_shows_the_whole_digest_on_a_narrow_screen(bundle: Path) -> None:
+    result = _run("inspect", bundle, env={"COLUMNS": "60"})
+    assert result.exit_code == 0
+    digest = digest_of((bundle / "manifest.json").read_bytes())
+    assert digest in "".join(result.stdout.split())
+    for words in ("sklearn-skops", "carrier", "BYTES", "missing", "scikit-learn 1.9.0", "extra/notes.txt"):
+        assert words in result.stdout
+
+
+def test_a_refused_bundle_is_3_and_one_sentence(bundle: Path) -> None:
+    (bundle / "model.skops").write_bytes(b"tampered with")
+    result = _run("inspect", bundle)
+    assert result.exit_code == 3
+    assert result.stderr.startswith("Error: DigestMismatch: model.skops has")
+    assert len(result.stderr.splitlines()) == 1
+
+
+def test_another_digest_than_the_one_given_is_3(bundle: Path) -> None:
+    assert _run("inspect", bundle, "--digest", "sha256:" + "0" * 64).exit_code == 3
+
+
+def test_push_prints_what_belongs_into_the_spec(bundle: Path, tmp_path: Path) -> None:
+    result = _run("push", bundle, f"oci-archive:{tmp_path / 'a.tar'}:1")
+    assert result.exit_code == 0
+    uri, digest = result.stdout.splitlines()
+    assert re.fullmatch(rf"uri: oci-archive:{tmp_path}/a\.tar:1@sha256:[0-9a-f]{{64}}", uri)
+    assert digest == f"digest: {digest_of((bundle / 'manifest.json').read_bytes())}"
+
+
+def test_push_to_nobody_is_1(bundle: Path) -> None:
+    result = _run("push", bundle, "127.0.0.1:1/flights:1", "--plain-http", env={"no_proxy": "127.0.0.1"})
+    assert (result.exit_code, "cannot be reached" in result.stderr) == (1, True)
+
+
+def test_the_example_is_a_request_of_the_protocol() -> None:
+    assert json.loads(example_request(manifest())) == {
+        "inputs": [
+            {"name": "carrier", "shape": [1], "datatype": "BYTES", "data": ["UA"]},
+            {"name": "delay", "shape": [1], "datatype": "FP64", "data": [1.5]},
+        ]
+    }
+
+
+def test_serve_prints_a_command_that_works(model: Path, tmp_path: Path) -> None:
+    assert _pack(model, tmp_path / "b").exit_code == 0
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    command = [sys.executable, "-m", "tidegate_cli.main", "serve", str(tmp_path / "b"), "--port", str(port)]
+    environ = {**os.environ, "PYTHONUNBUFFERED": "1"}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=environ) as server:
+        try:
+            assert server.stdout is not None
+            line = next(line for line in server.stdout if line.startswith("curl "))
+            answer = subprocess.run([*shlex.split(line), "--noproxy", "*"], check=True, capture_output=True, text=True)
+            assert json.loads(answer.stdout)["model_name"] == "late"
+            server.send_signal(signal.SIGINT)
+            assert server.wait(10) == 0
+        finally:
+            server.kill()
+
+
+def test_serving_a_refused_bundle_is_3(bundle: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    command = [sys.executable, "-m", "tidegate_cli.main", "serve", str(bundle), "--port", str(port)]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert result.returncode == 3
+    assert "Error: LoadFailed: skops cannot read the model" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_the_shell_command_quotes_what_a_shell_would_eat() -> None:
+    assert shlex.split(curl(manifest(), "flights", 8080))[-1] == example_request(manifest()).decode()
+
+
+def test_help_is_fast_because_it_imports_little() -> None:
+    heavy = ("numpy", "sklearn", "pandas", "fastapi", "kubernetes", "rich", "oras")
+    script = f"import sys, tidegate_cli.main; print([m for m in {heavy} if m in sys.modules])"
+    start = time.perf_counter()
+    result = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True)
+    assert result.stdout.strip() == "[]"
+    assert time.perf_counter() - start < 3
+    assert _run("--help").exit_code == 0

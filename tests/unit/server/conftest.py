@@ -1,0 +1,109 @@
+"""Real bundles, packed once a session, and models that do as they are told."""
+
+import os
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from bundles import SIGNATURE, classifier, flights, manifest, regressor
+from tidegate_server.batch import Predictor
+from tidegate_server.state import Serving
+from tidegate_server.tensors import Columns
+from tidegate_server.threads import limit_threads
+
+limit_threads(os.environ)
+
+
+@dataclass(frozen=True)
+class Trained:
+    """Model files and the table that they were trained on."""
+
+    frame: pd.DataFrame
+    data: Path
+    skops: Path
+    joblib: Path
+    regression: Path
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
+    import joblib
+    import skops.io
+
+    folder = tmp_path_factory.mktemp("trained")
+    frame = flights()
+    paths = Trained(
+        frame, folder / "flights.parquet", folder / "late.skops", folder / "late.joblib", folder / "minutes.skops"
+    )
+    frame.to_parquet(paths.data)
+    model = classifier(frame)
+    skops.io.dump(model, paths.skops)
+    joblib.dump(model, paths.joblib)
+    skops.io.dump(regressor(frame), paths.regression)
+    return paths
+
+
+@pytest.fixture(scope="session")
+def bundle(trained: Trained, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A classification over text, numbers, booleans and missing values."""
+    from tidegate_server.offline.pack import pack
+
+    out = tmp_path_factory.mktemp("bundles") / "late"
+    return pack(trained.skops, trained.frame, out, name="flights").directory
+
+
+@dataclass
+class FakeEngine:
+    """Answers 0.25 and 0.75 for every row, or does what `behave` says first."""
+
+    behave: Callable[[Columns], None] = lambda columns: None
+    calls: list[tuple[str, ...]] = field(default_factory=list)
+
+    def predict(self, columns: Columns, outputs: Sequence[str]) -> Columns:
+        self.calls.append(tuple(outputs))
+        self.behave(columns)
+        rows = len(columns["delay"])
+        answers: dict[str, Any] = {
+            "predict": np.ones(rows, np.int64),
+            "predict_proba": np.tile([0.25, 0.75], (rows, 1)),
+        }
+        return {name: answers[name] for name in outputs}
+
+
+class Gate:
+    """A model that waits until it is let go."""
+
+    def __init__(self) -> None:
+        self.entered = threading.Event()
+        self.opened = threading.Event()
+
+    def __call__(self, columns: Columns) -> None:
+        self.entered.set()
+        assert self.opened.wait(20)
+
+
+def serving(engine: FakeEngine, max_waiting: int = 8) -> Serving:
+    """A loaded model of the signature of `bundles.SIGNATURE`."""
+    predictor = Predictor(engine, lambda seconds: None, max_waiting)
+    return Serving("flights", "abc123", "sha256:" + "0" * 64, manifest(signature=SIGNATURE), predictor)
+
+
+@pytest.fixture
+def make_serving() -> Callable[..., Serving]:
+    return serving
+
+
+@pytest.fixture
+def fake_engine() -> type[FakeEngine]:
+    return FakeEngine
+
+
+@pytest.fixture
+def gate() -> Gate:
+    return Gate()

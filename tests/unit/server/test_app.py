@@ -1,0 +1,201 @@
+"""The protocol over HTTP: which path answers what, and with which status."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import httpx2
+import pytest
+from prometheus_client import generate_latest
+
+from tidegate_server.http.app import MAX_BODY_BYTES, make_app
+from tidegate_server.metrics import Metrics
+from tidegate_server.state import ServerState, Serving
+
+INFER = "/v2/models/flights/infer"
+BODY = {
+    "id": "7",
+    "inputs": [
+        {"name": "carrier", "shape": [1], "datatype": "BYTES", "data": ["UA"]},
+        {"name": "delay", "shape": [1], "datatype": "FP64", "data": [2.5]},
+    ],
+}
+
+
+class Server:
+    """An application without a network, and what it looks like from outside."""
+
+    def __init__(self, serving: Serving | None, timeout: float = 10.0) -> None:
+        self.state = ServerState()
+        self.state.serving = serving
+        self.metrics = Metrics()
+        transport = httpx2.ASGITransport(make_app(self.state, self.metrics, timeout), raise_app_exceptions=False)
+        self.client = httpx2.AsyncClient(transport=transport, base_url="http://server")
+
+    async def get(self, path: str) -> tuple[int, Any]:
+        answer = await self.client.get(path)
+        return answer.status_code, answer.json()
+
+    async def infer(self, body: Any = BODY) -> tuple[int, Any]:
+        answer = await self.client.post(INFER, json=body)
+        return answer.status_code, answer.json()
+
+    def metric(self, line: str) -> bool:
+        return line in generate_latest(self.metrics.registry).decode().splitlines()
+
+
+@pytest.fixture
+def ready(make_serving: Any, fake_engine: Any) -> Server:
+    return Server(make_serving(fake_engine()))
+
+
+async def test_health_of_a_server_with_a_model(ready: Server) -> None:
+    assert await ready.get("/v2/health/live") == (200, {"live": True})
+    assert await ready.get("/v2/health/ready") == (200, {"ready": True})
+    assert await ready.get("/v2/models/flights/ready") == (200, {"name": "flights", "ready": True})
+    assert await ready.get("/v2/models/flights/versions/abc123/ready") == (200, {"name": "flights", "ready": True})
+
+
+async def test_a_server_that_is_loading_is_alive_and_not_ready() -> None:
+    loading = Server(None)
+    refusal = (503, {"error": "the model is loading"})
+    assert await loading.get("/v2/health/live") == (200, {"live": True})
+    for path in ("/v2/health/ready", "/v2/models/flights", "/v2/models/flights/ready"):
+        assert await loading.get(path) == refusal
+    assert await loading.infer() == refusal
+
+
+async def test_a_draining_server_is_not_ready_and_still_answers(ready: Server) -> None:
+    ready.state.draining = True
+    assert await ready.get("/v2/health/ready") == (503, {"error": "the server is shutting down"})
+    answer = await ready.client.post(INFER, json=BODY)
+    assert (answer.status_code, answer.headers["connection"]) == (200, "close")
+
+
+async def test_server_metadata(ready: Server) -> None:
+    status, body = await ready.get("/v2")
+    assert (status, body["name"], body["extensions"]) == (200, "tidegate", [])
+
+
+@pytest.mark.parametrize("path", ["/v2/models/flights", "/v2/models/flights/versions/abc123"])
+async def test_model_metadata(path: str, ready: Server) -> None:
+    status, body = await ready.get(path)
+    assert (status, body["name"], body["versions"]) == (200, "flights", ["abc123"])
+
+
+@pytest.mark.parametrize("path", [INFER, "/v2/models/flights/versions/abc123/infer"])
+async def test_infer(path: str, ready: Server) -> None:
+    answer = await ready.client.post(path, json=BODY)
+    assert answer.json() == {
+        "model_name": "flights",
+        "model_version": "abc123",
+        "id": "7",
+        "outputs": [
+            {"name": "predict", "shape": [1], "datatype": "INT64", "data": [1]},
+            {"name": "predict_proba", "shape": [1, 2], "datatype": "FP64", "data": [0.25, 0.75]},
+        ],
+    }
+    assert answer.headers["tidegate-revision"] == "abc123"
+
+
+async def test_only_the_wanted_outputs_are_computed(make_serving: Any, fake_engine: Any) -> None:
+    engine = fake_engine()
+    await Server(make_serving(engine)).infer({**BODY, "outputs": [{"name": "predict"}]})
+    assert engine.calls == [("predict",)]
+
+
+NOWHERE: dict[str, tuple[str, str, int, str]] = {
+    "another model": ("GET", "/v2/models/other", 404, "no such model"),
+    "another model's infer": ("POST", "/v2/models/other/infer", 404, "no such model"),
+    "another version": ("GET", "/v2/models/flights/versions/x", 404, "no such version"),
+    "another version's infer": ("POST", "/v2/models/flights/versions/x/infer", 404, "no such version"),
+    "no path of the protocol": ("GET", "/", 404, "nothing at this path"),
+    "the documents of FastAPI": ("GET", "/docs", 404, "nothing at this path"),
+    "another method": ("PUT", INFER, 405, "PUT is not possible here"),
+    "a broken body": ("POST", INFER, 400, "not JSON"),
+}
+
+
+@pytest.mark.parametrize(("method", "path", "status", "message"), NOWHERE.values(), ids=NOWHERE)
+async def test_refused(method: str, path: str, status: int, message: str, ready: Server) -> None:
+    answer = await ready.client.request(method, path)
+    assert answer.status_code == status
+    assert list(answer.json()) == ["error"]
+    assert message in answer.json()["error"]
+    assert answer.headers["content-type"] == "application/json"
+
+
+async def test_a_body_that_says_it_is_too_large_is_not_read(ready: Server) -> None:
+    answer = await ready.client.post(INFER, content=b"x", headers={"content-length": str(MAX_BODY_BYTES + 1)})
+    assert (answer.status_code, list(answer.json())) == (413, ["error"])
+
+
+async def test_a_body_that_says_nothing_is_counted(ready: Server) -> None:
+    async def endless() -> AsyncIterator[bytes]:
+        for _ in range(MAX_BODY_BYTES // (1 << 20) + 1):
+            yield b" " * (1 << 20)
+
+    answer = await ready.client.post(INFER, content=endless())
+    assert (answer.status_code, list(answer.json())) == (413, ["error"])
+
+
+async def test_a_compressed_body_is_refused(ready: Server) -> None:
+    answer = await ready.client.post(INFER, content=b"x", headers={"content-encoding": "gzip"})
+    assert answer.status_code == 400
+
+
+async def test_a_body_that_does_not_come_is_given_up(make_serving: Any, fake_engine: Any) -> None:
+    async def stuck() -> AsyncIterator[bytes]:
+        yield b"{"
+        await asyncio.sleep(30)
+
+    answer = await Server(make_serving(fake_engine()), timeout=0.05).client.post(INFER, content=stuck())
+    assert answer.status_code == 408
+
+
+async def test_a_model_that_raises_is_500_without_what_was_sent(make_serving: Any, fake_engine: Any) -> None:
+    def behave(columns: Any) -> None:
+        raise ValueError(f"cannot digest {columns['carrier'][0]}")
+
+    status, body = await Server(make_serving(fake_engine(behave))).infer()
+    assert (status, body) == (500, {"error": "the model raised ValueError"})
+
+
+async def test_a_slow_model_is_504_at_the_deadline(make_serving: Any, fake_engine: Any, gate: Any) -> None:
+    server = Server(make_serving(fake_engine(gate)), timeout=0.05)
+    assert (await server.infer())[0] == 504
+    gate.opened.set()
+
+
+async def test_a_full_queue_is_503_with_retry_after_and_health_is_answered_meanwhile(
+    make_serving: Callable[..., Serving], fake_engine: Any, gate: Any
+) -> None:
+    server = Server(make_serving(fake_engine(gate), max_waiting=2))
+    waiting = [asyncio.create_task(server.infer()) for _ in range(2)]
+    await asyncio.to_thread(gate.entered.wait)
+    await asyncio.sleep(0.02)
+    refused = await server.client.post(INFER, json=BODY)
+    assert (refused.status_code, refused.json(), refused.headers["retry-after"]) == (
+        503,
+        {"error": "the queue is full"},
+        "1",
+    )
+    assert await server.get("/v2/health/ready") == (200, {"ready": True})
+    gate.opened.set()
+    assert [status for status, _ in await asyncio.gather(*waiting)] == [200, 200]
+    assert (await server.infer())[0] == 200
+
+
+async def test_infer_requests_are_counted_by_status_and_probes_are_not(ready: Server) -> None:
+    await ready.infer()
+    await ready.infer({})
+    await ready.get("/v2/health/live")
+    assert ready.metric('tidegate_requests_total{code="200"} 1.0')
+    assert ready.metric('tidegate_requests_total{code="400"} 1.0')
+    assert ready.metric("tidegate_request_seconds_count 2.0")
+    assert ready.metric("tidegate_in_flight 0.0")
+
+
+async def test_a_bug_is_500_in_the_same_form(ready: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tidegate_server.http.app.decode_request", lambda *_: 1 / 0)
+    assert await ready.infer() == (500, {"error": "the server has a bug: ZeroDivisionError"})

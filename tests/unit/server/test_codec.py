@@ -1,0 +1,175 @@
+"""What the protocol's requests mean, and what is said of those that mean nothing."""
+
+import json
+from typing import Any
+
+import numpy as np
+import pytest
+
+from bundles import SIGNATURE, manifest
+from tidegate_server.http.codec import InferRequest, decode_request, encode_metadata, encode_response
+from tidegate_server.http.errors import OipError
+
+CARRIER = {"name": "carrier", "shape": [2], "datatype": "BYTES", "data": ["UA", None]}
+DELAY = {"name": "delay", "shape": [2], "datatype": "FP64", "data": [1.5, None]}
+
+
+def _request(*inputs: dict[str, Any], **fields: Any) -> bytes:
+    return json.dumps({"inputs": list(inputs), **fields}).encode()
+
+
+def _plain(request: InferRequest) -> dict[str, list[Any]]:
+    return {
+        name: [None if value != value else value for value in column.tolist()]
+        for name, column in request.columns.items()
+    }
+
+
+ACCEPTED: dict[str, bytes] = {
+    "one input per column": _request(CARRIER, DELAY),
+    "columns in another order": _request(DELAY, CARRIER),
+    "a column of shape [n, 1], nested": _request(CARRIER, {**DELAY, "shape": [2, 1], "data": [[1.5], [None]]}),
+    "a column of shape [n, 1], flat": _request(CARRIER, {**DELAY, "shape": [2, 1]}),
+    "a smaller float": _request(CARRIER, {**DELAY, "datatype": "FP32"}),
+    "parameters that mean nothing here": _request({**CARRIER, "parameters": {"content_type": "str"}}, DELAY),
+    "fields of a later protocol": _request(CARRIER, DELAY, later={"a": 1}),
+}
+
+
+@pytest.mark.parametrize("body", ACCEPTED.values(), ids=ACCEPTED)
+def test_accepted(body: bytes) -> None:
+    request = decode_request(body, SIGNATURE)
+    assert _plain(request) == {"carrier": ["UA", None], "delay": [1.5, None]}
+    assert (request.rows, request.outputs, request.id) == (2, ("predict", "predict_proba"), None)
+
+
+def test_whole_numbers_are_taken_for_floats() -> None:
+    body = _request({**CARRIER, "data": ["UA", "AA"]}, {**DELAY, "datatype": "INT64", "data": [1, 2]})
+    assert _plain(decode_request(body, SIGNATURE)) == {"carrier": ["UA", "AA"], "delay": [1.0, 2.0]}
+
+
+def test_the_id_and_the_wanted_outputs_are_kept() -> None:
+    request = decode_request(_request(CARRIER, DELAY, id="42", outputs=[{"name": "predict_proba"}]), SIGNATURE)
+    assert (request.id, request.outputs) == ("42", ("predict_proba",))
+
+
+REFUSED: dict[str, tuple[bytes, str]] = {
+    "no JSON": (b"carrier=UA", "not JSON"),
+    "an empty body": (b"", "not JSON"),
+    "NaN, which JSON does not have": (_request(CARRIER, {**DELAY, "data": [float("nan"), 1]}), "not JSON"),
+    "no inputs": (b"{}", "missing required field `inputs`"),
+    "an empty list of inputs": (_request(), "inputs are missing: carrier, delay"),
+    "an input too few": (_request(CARRIER), "inputs are missing: delay"),
+    "an input that the model has not": (_request(CARRIER, DELAY, {**DELAY, "name": "x"}), "the model has no input 'x'"),
+    "an input given twice": (_request(CARRIER, CARRIER), "'carrier' is given twice"),
+    "columns of different lengths": (
+        _request(CARRIER, {**DELAY, "shape": [1], "data": [1]}),
+        "'delay' has 1 rows and an input before it has 2",
+    ),
+    "no rows": (
+        _request({**CARRIER, "shape": [0], "data": []}, {**DELAY, "shape": [0], "data": []}),
+        "at least one row",
+    ),
+    "fewer values than the shape says": (_request({**CARRIER, "shape": [3]}), "says 3 values, and the data has 2"),
+    "a shape that overflows": (_request({**CARRIER, "shape": [2**40, 2**40]}), "far too many values"),
+    "a shape with a negative size": (_request({**CARRIER, "shape": [-2, -1]}), "none of them negative"),
+    "no shape": (_request({**CARRIER, "shape": []}), "1 to 8 sizes"),
+    "two columns in one input": (_request({**CARRIER, "shape": [1, 2]}), r"shape [n] or [n, 1]"),
+    "nesting that is not the shape": (
+        _request({**CARRIER, "shape": [2, 1], "data": [["UA", "AA"], []]}),
+        "nesting of the data does not follow",
+    ),
+    "a column of another type": (_request({**CARRIER, "datatype": "INT64", "data": [1, 2]}), "is BYTES and INT64 was"),
+    "a fraction in an integer": (
+        _request(CARRIER, {**DELAY, "datatype": "INT64", "data": [1.5, 2]}),
+        "the data is not INT64",
+    ),
+    "an integer out of range": (
+        _request(CARRIER, {**DELAY, "datatype": "INT8", "data": [128, 2]}),
+        "INT8 holds a number that is out of range",
+    ),
+    "a float out of range": (
+        _request(CARRIER, {**DELAY, "datatype": "FP32", "data": [1e300, 2]}),
+        "FP32 holds a number that is out of range",
+    ),
+    "a missing integer": (
+        _request(CARRIER, {**DELAY, "datatype": "INT64", "data": [None, 2]}),
+        "the data is not INT64",
+    ),
+    "text for a number": (_request(CARRIER, {**DELAY, "data": ["1", "2"]}), "the data is not FP64"),
+    "a number for text": (_request({**CARRIER, "data": [1, 2]}), "the data is not BYTES"),
+    "half floats": (_request(CARRIER, {**DELAY, "datatype": "FP16"}), "FP16 has no JSON form; send FP32"),
+    "a datatype that does not exist": (_request(CARRIER, {**DELAY, "datatype": "FLOAT"}), "is no datatype"),
+    "binary data": (
+        _request(CARRIER, {"name": "delay", "shape": [2], "datatype": "FP64", "parameters": {"binary_data_size": 16}}),
+        "binary tensor extension is not supported",
+    ),
+    "an output that the model has not": (
+        _request(CARRIER, DELAY, outputs=[{"name": "x"}]),
+        "the model has no output 'x'",
+    ),
+    "an output asked for twice": (
+        _request(CARRIER, DELAY, outputs=[{"name": "predict"}, {"name": "predict"}]),
+        "asked for twice",
+    ),
+    "an id that is no text": (_request(CARRIER, DELAY, id=7), "not of the protocol's form"),
+}
+
+
+@pytest.mark.parametrize(("body", "message"), REFUSED.values(), ids=REFUSED)
+def test_refused(body: bytes, message: str) -> None:
+    with pytest.raises(OipError) as caught:
+        decode_request(body, SIGNATURE)
+    assert caught.value.status == 400
+    assert message in caught.value.message
+
+
+def test_a_refusal_repeats_no_value() -> None:
+    with pytest.raises(OipError) as caught:
+        decode_request(_request({**CARRIER, "datatype": "FP64", "data": ["secret", "secret"]}), SIGNATURE)
+    assert "secret" not in caught.value.message
+
+
+REQUEST = InferRequest("7", {}, ("predict_proba",), 2)
+
+
+def test_an_answer_has_the_wanted_outputs_flat_and_the_id() -> None:
+    answers = {"predict_proba": np.array([[0.25, 0.75], [1.0, 0.0]])}
+    assert json.loads(encode_response("flights", "abc", REQUEST, answers, SIGNATURE)) == {
+        "model_name": "flights",
+        "model_version": "abc",
+        "id": "7",
+        "outputs": [{"name": "predict_proba", "shape": [2, 2], "datatype": "FP64", "data": [0.25, 0.75, 1.0, 0.0]}],
+    }
+
+
+BROKEN: dict[str, tuple[Any, str]] = {
+    "not a number": (np.array([[np.nan, 1.0], [0.0, 1.0]]), "not finite"),
+    "infinite": (np.array([[np.inf, 1.0], [0.0, 1.0]]), "not finite"),
+    "a row too few": (np.array([[0.0, 1.0]]), "shape and type"),
+    "a column too many": (np.zeros((2, 3)), "shape and type"),
+    "of another type": (np.zeros((2, 2), np.int64), "shape and type"),
+}
+
+
+@pytest.mark.parametrize(("answer", "message"), BROKEN.values(), ids=BROKEN)
+def test_an_answer_that_the_signature_does_not_promise_is_an_error(answer: Any, message: str) -> None:
+    with pytest.raises(OipError, match=message) as caught:
+        encode_response("flights", "abc", REQUEST, {"predict_proba": answer}, SIGNATURE)
+    assert caught.value.status == 500
+
+
+def test_metadata_names_the_class_of_each_probability() -> None:
+    assert json.loads(encode_metadata("flights", "abc", manifest())) == {
+        "name": "flights",
+        "versions": ["abc"],
+        "platform": "sklearn-skops",
+        "inputs": [
+            {"name": "carrier", "datatype": "BYTES", "shape": [-1]},
+            {"name": "delay", "datatype": "FP64", "shape": [-1]},
+        ],
+        "outputs": [
+            {"name": "predict", "datatype": "INT64", "shape": [-1]},
+            {"name": "predict_proba", "datatype": "FP64", "shape": [-1, 2], "parameters": {"labels": [0, 1]}},
+        ],
+    }

@@ -1,0 +1,228 @@
+"""The server as a process: when it is ready, how it ends, and that nobody notices when it does."""
+
+import http.client
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tidegate_contract.failure import decode
+
+INFER = "/v2/models/flights/infer"
+BODY = json.dumps(
+    {
+        "inputs": [
+            {"name": "carrier", "shape": [1], "datatype": "BYTES", "data": ["UA"]},
+            {"name": "delay", "shape": [1], "datatype": "FP64", "data": [2.5]},
+        ]
+    }
+)
+TESTS = Path(__file__).parents[2]
+
+
+def _free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port: int = listener.getsockname()[1]
+        return port
+
+
+class Process:
+    """A server process, and a client of it."""
+
+    def __init__(self, *command: str, **environ: str) -> None:
+        self.port = _free_port()
+        self.metrics_port = _free_port()
+        arguments = [part.format(port=self.port, metrics=self.metrics_port) for part in command]
+        environ = {"PATH": os.environ["PATH"], "PYTHONPATH": str(TESTS), "OMP_NUM_THREADS": "1", **environ}
+        self.process = subprocess.Popen([sys.executable, *arguments], stderr=subprocess.PIPE, text=True, env=environ)
+
+    def ask(self, method: str, path: str, body: str | None = None, port: int | None = None) -> tuple[int, str]:
+        connection = http.client.HTTPConnection("127.0.0.1", port or self.port, timeout=10)
+        try:
+            connection.request(method, path, body)
+            answer = connection.getresponse()
+            return answer.status, answer.read().decode()
+        finally:
+            connection.close()
+
+    def wait_for(self, path: str, status: int = 200, seconds: float = 40) -> None:
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            try:
+                if self.ask("GET", path)[0] == status:
+                    return
+            except OSError:
+                pass
+            time.sleep(0.02)
+        raise AssertionError(f"{path} did not answer {status}: {self.process.poll()}")
+
+    def end(self, seconds: float = 30) -> tuple[int, list[dict[str, Any]]]:
+        """Exit code and log, when it has ended."""
+        _, errors = self.process.communicate(timeout=seconds)
+        return self.process.returncode, [json.loads(line) for line in errors.splitlines()]
+
+
+@pytest.fixture
+def start() -> Iterator[Callable[..., Process]]:
+    started: list[Process] = []
+
+    def run(*command: str, **environ: str) -> Process:
+        started.append(Process(*command, **environ))
+        return started[-1]
+
+    yield run
+    for server in started:
+        server.process.kill()
+        server.process.communicate()
+
+
+@pytest.fixture
+def stand_in(start: Any) -> Callable[..., Process]:
+    def run(load_seconds: float = 0, predict_seconds: float = 0) -> Process:
+        script = str(Path(__file__).with_name("stand_in.py"))
+        server: Process = start(script, "{port}", "{metrics}", str(load_seconds), str(predict_seconds))
+        return server
+
+    return run
+
+
+REAL = """
+import os, sys
+from pathlib import Path
+from tidegate_server.threads import limit_threads
+limit_threads(os.environ)
+from tidegate_server.logs import configure
+from tidegate_server.serve import serve
+from tidegate_server.settings import Settings
+configure()
+port, metrics, bundle, digest, log = sys.argv[1:]
+settings = Settings(bundle_dir=Path(bundle), digest=digest or None, host="127.0.0.1", http_port=int(port),
+                    metrics_port=int(metrics), drain_seconds=0, termination_log=Path(log))
+sys.exit(serve(settings).exit_code)
+"""
+
+
+def test_liveness_answers_while_the_model_loads_and_readiness_does_not(stand_in: Any) -> None:
+    server = stand_in(load_seconds=1.5)
+    server.wait_for("/v2/health/live")
+    assert server.ask("GET", "/v2/health/ready") == (503, '{"error":"the model is loading"}')
+    assert server.ask("POST", INFER, BODY)[0] == 503
+    server.wait_for("/v2/health/ready")
+    assert server.ask("POST", INFER, BODY)[0] == 200
+
+
+def test_sigterm_drains_without_losing_a_request(stand_in: Any) -> None:
+    server = stand_in(predict_seconds=0.02)
+    server.wait_for("/v2/health/ready")
+    lost: list[object] = []
+    answered = [0]
+    stop_at = [float("inf")]
+
+    def client() -> None:
+        connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=10)
+        while time.monotonic() < stop_at[0]:
+            try:
+                connection.request("POST", INFER, BODY)
+                answer = connection.getresponse()
+                answer.read()
+            except (OSError, http.client.HTTPException) as error:
+                lost.append(error)
+                return
+            if answer.status != 200:
+                lost.append(answer.status)
+            answered[0] += 1
+        connection.close()
+
+    clients = [threading.Thread(target=client) for _ in range(4)]
+    for thread in clients:
+        thread.start()
+    time.sleep(0.3)
+    before = answered[0]
+    server.process.send_signal(signal.SIGTERM)
+    stop_at[0] = time.monotonic() + 0.5
+    server.wait_for("/v2/health/ready", status=503, seconds=0.4)
+    assert server.ask("GET", "/v2/health/live")[0] == 200
+    for thread in clients:
+        thread.join()
+    assert lost == []
+    assert answered[0] > before > 0
+    code, log = server.end()
+    assert code == 0
+    assert [line["message"] for line in log] == ["listening", "ready", "draining"]
+
+
+def test_what_is_in_flight_when_the_drain_ends_is_finished(stand_in: Any) -> None:
+    server = stand_in(predict_seconds=1.5)
+    server.wait_for("/v2/health/ready")
+    answers: list[int] = []
+    client = threading.Thread(target=lambda: answers.append(server.ask("POST", INFER, BODY)[0]))
+    server.process.send_signal(signal.SIGTERM)
+    time.sleep(0.3)
+    client.start()
+    client.join()
+    assert answers == [200]
+    assert server.end()[0] == 0
+
+
+def test_sigterm_while_loading_ends_at_once(stand_in: Any) -> None:
+    server = stand_in(load_seconds=60)
+    server.wait_for("/v2/health/live")
+    server.process.send_signal(signal.SIGTERM)
+    assert server.end(seconds=5)[0] == 0
+
+
+def test_a_port_that_is_taken_is_said(start: Any) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        script = str(Path(__file__).with_name("stand_in.py"))
+        server = start(script, str(taken.getsockname()[1]), "{metrics}", "0", "0")
+        _, errors = server.process.communicate(timeout=20)
+    assert (server.process.returncode, "Address already in use" in errors) == (1, True)
+
+
+def test_a_real_bundle_is_served_and_measured(start: Any, bundle: Path, tmp_path: Path) -> None:
+    server = start("-c", REAL, "{port}", "{metrics}", str(bundle), "", str(tmp_path / "log"))
+    server.wait_for("/v2/health/ready")
+    golden = json.loads((bundle / "manifest.json").read_text())["golden"]
+    types = {"carrier": "BYTES", "delay": "FP64", "hour": "INT64", "weekend": "BOOL"}
+    inputs = [
+        {"name": name, "shape": [20], "datatype": datatype, "data": golden["inputs"][name]}
+        for name, datatype in types.items()
+    ]
+    status, body = server.ask("POST", INFER, json.dumps({"inputs": inputs}))
+    assert status == 200
+    predict, proba = json.loads(body)["outputs"]
+    assert predict["data"] == golden["outputs"]["predict"]
+    assert proba["data"] == pytest.approx([p for row in golden["outputs"]["predict_proba"] for p in row])
+    metrics = server.ask("GET", "/metrics", port=server.metrics_port)[1]
+    assert 'tidegate_requests_total{code="200"} 1.0' in metrics
+    assert 'model="flights"' in metrics
+    assert "tidegate_predict_seconds_count 1.0" in metrics
+    assert "tidegate_load_seconds" in metrics
+    server.process.send_signal(signal.SIGTERM)
+    assert server.end()[0] == 0
+
+
+def test_a_refused_bundle_is_3_with_the_reason_for_the_kubelet(start: Any, bundle: Path, tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    log.touch()
+    server = start("-c", REAL, "{port}", "{metrics}", str(bundle), "sha256:" + "0" * 64, str(log))
+    code, lines = server.end()
+    failure = decode(log.read_text())
+    assert failure is not None
+    assert (code, failure.reason) == (3, "DigestMismatch")
+    assert lines[-1]["reason"] == "DigestMismatch"
+
+
+def test_a_wrong_environment_is_2_and_names_the_variable(start: Any) -> None:
+    code, lines = start("-m", "tidegate_server", TIDEGATE_ALLOW_PICKLE="maybe").end()
+    assert code == 2
+    assert lines[-1]["why"] == "TIDEGATE_ALLOW_PICKLE must be true or false, and is 'maybe'"
