@@ -2,7 +2,6 @@
 
 import json
 import time
-import urllib.error
 import urllib.request
 from dataclasses import dataclass
 from typing import Any
@@ -88,7 +87,12 @@ def first_answer(there: Address, x: list[float], seconds: float = 30.0) -> list[
     while True:
         try:
             return there.infer(x)
-        except (OSError, urllib.error.URLError):
+        except OSError:
             if time.monotonic() > end:
                 raise
             time.sleep(0.1)
+
+
+def until_answer(there: Address, x: list[float], labels: list[int]) -> None:
+    """Wait for these labels: for a moment after a rollover the way to the old pods is still open."""
+    wait_for(f"the answer {labels}", lambda: first_answer(there, x) == labels, 10)

@@ -55,7 +55,7 @@ def _show_all(models: list[ModelView], namespace: str | None) -> None:
         table.add_column(column, overflow="fold")
     for model in models:
         table.add_row(
-            model.namespace, model.name, _mark(model.ready), model.revision, model.phase, model.reason, model.replicas
+            model.namespace, model.name, _mark(model.ready), model.stable, model.phase, model.reason, model.replicas
         )
     Console().print(table)
 
@@ -68,9 +68,10 @@ def _show_one(model: ModelView) -> None:
     rows = {
         "model": f"{model.namespace}/{model.name}",
         "ready": f"{_mark(model.ready)} {escape(model.reason)}",
-        "stable": model.revision,
+        "stable": model.stable,
+        "wanted": model.revision,
         "phase": model.phase if model.observed else f"{model.phase} (the operator has not seen the latest spec yet)",
-        "replicas": f"{model.replicas} ready",
+        "replicas": model.replicas,
         "uri": escape(model.uri),
         "url": escape(model.url),
     }
@@ -81,29 +82,27 @@ def _show_one(model: ModelView) -> None:
 
 
 def _show_conditions(console: "Console", model: ModelView) -> None:
+    """A line of words under each condition: a column of them would be a few letters wide in a narrow terminal."""
     from rich.markup import escape
-    from rich.table import Table
 
-    table = Table(box=None, pad_edge=False, title="\nconditions", title_justify="left")
-    for column in ("TYPE", "STATUS", "REASON", "SINCE", "MESSAGE"):
-        table.add_column(column, overflow="fold")
+    console.print("\n[bold]conditions[/]" if model.conditions else "\nno conditions yet")
     for condition in model.conditions:
         message = condition.message if condition.current else f"(of an older spec) {condition.message}"
-        table.add_row(condition.type, _mark(condition.status), condition.reason, condition.since, escape(message))
-    console.print(table if model.conditions else "\nno conditions yet")
+        console.print(
+            f"  {condition.type:<18} {_mark(condition.status)} {condition.reason}, since {condition.since}",
+            soft_wrap=True,
+        )
+        console.print(f"      {escape(message)}", soft_wrap=True)
 
 
 def _show_events(console: "Console", model: ModelView) -> None:
     from rich.markup import escape
-    from rich.table import Table
 
-    table = Table(box=None, pad_edge=False, title="\nevents", title_justify="left")
-    for column in ("TIME", "TYPE", "REASON", "MESSAGE"):
-        table.add_column(column, overflow="fold")
+    console.print("\n[bold]events[/]" if model.events else "\nno events")
     for event in model.events:
         times = f" (x{event.count})" if event.count > 1 else ""
-        table.add_row(event.time, event.type, event.reason, escape(event.message) + times)
-    console.print(table if model.events else "\nno events")
+        console.print(f"  {event.time} {event.type} {event.reason}{times}", soft_wrap=True)
+        console.print(f"      {escape(event.message)}", soft_wrap=True)
 
 
 def _mark(truth: Any) -> str:

@@ -39,12 +39,16 @@ class ModelView:
     uri: str
     url: str
     phase: str
+    stable: str
+    """The revision that serves."""
     revision: str
+    """The revision that the spec asks for."""
     replicas: str
-    """`ready/wanted`."""
+    """The number of pods that is wanted."""
     ready: str
     """True, False or Unknown, as conditions have it."""
     reason: str
+    """Why it is degraded, or that it is as expected; what `kubectl get` shows too."""
     observed: bool
     """Whether the status speaks of the spec as it is now."""
     conditions: tuple[ConditionView, ...]
@@ -60,17 +64,18 @@ def view(model: Mapping[str, Any], events: Sequence[Mapping[str, Any]] = (), lim
     conditions = tuple(
         _condition(item, generation) for item in status.get("conditions") or () if isinstance(item, Mapping)
     )
-    ready = next((condition for condition in conditions if condition.type == "Ready"), None)
+    found = {condition.type: condition for condition in conditions}
     return ModelView(
         namespace=_text(metadata.get("namespace")),
         name=_text(metadata.get("name")),
         uri=_text(_mapping(spec.get("model")).get("uri")),
         url=_text(status.get("url")),
         phase=_text(status.get("phase")),
+        stable=_text(_mapping(status.get("stable")).get("revision")),
         revision=_text(status.get("revision")),
-        replicas=f"{_text(status.get('readyReplicas', 0))}/{_text(status.get('replicas'))}",
-        ready=ready.status if ready else "Unknown",
-        reason=ready.reason if ready else UNKNOWN,
+        replicas=_text(status.get("replicas")),
+        ready=found["Ready"].status if "Ready" in found else "Unknown",
+        reason=found["Degraded"].reason if "Degraded" in found else UNKNOWN,
         observed=generation is not None and status.get("observedGeneration") == generation,
         conditions=conditions,
         events=tuple(_event(item) for item in sorted(events, key=_event_time)[-limit:]),

@@ -55,8 +55,8 @@ def parse(uri: str) -> Source:
 
     Raises SourceError with a sentence that never repeats a password.
 
-    >>> parse("oci://ghcr.io/acme/flights:2013-03")
-    OciSource(reference='ghcr.io/acme/flights:2013-03')
+    >>> parse("oci://registry.example/acme/flights:2013-03")
+    OciSource(reference='registry.example/acme/flights:2013-03')
     >>> parse("pvc://models/flights/v1")
     PvcSource(claim='models', path='flights/v1')
     >>> parse("https://example.com/flights.tar.gz")

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from deployed import Address, Pushed, first_answer, is_ready, model, until_ready, until_reason
+from deployed import Address, Pushed, first_answer, is_ready, model, until_answer, until_ready, until_reason
 from kube import Kube, KubectlError, conditions, message, wait_for
 
 WRONG = "sha256:" + "0" * 64
@@ -102,7 +102,7 @@ def test_a_wrong_digest_never_serves_and_the_last_good_version_does(
     assert {tuple(address(namespace).infer([BETWEEN])) for _ in range(20)} == {(1,)}
     kube.apply(model(namespace, better))
     assert conditions(until_ready(kube, namespace))["Degraded"] == ("False", "AsExpected")
-    assert first_answer(address(namespace), [BETWEEN]) == [0]
+    until_answer(address(namespace), [BETWEEN], [0])
 
 
 @pytest.mark.parametrize("kind", ["deployment", "service", "serviceaccount", "networkpolicy", "poddisruptionbudget"])

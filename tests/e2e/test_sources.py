@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 import models
-from deployed import Address, Pushed, first_answer, model, until_ready, until_reason
+from deployed import Address, Pushed, first_answer, model, until_answer, until_ready, until_reason
 from kube import Kube, Object, conditions, message
 from tidegate_server.offline.push import push
 from tidegate_server.offline.registry import Login
@@ -58,7 +58,7 @@ def test_a_tag_that_moves_is_pulled_again(
         push(version.bundle.directory, reference, plain_http=plain)
         kube.apply(model(namespace, {"uri": f"oci://{reference}", "digest": version.digest}))
         until_ready(kube, namespace)
-        assert first_answer(address(namespace), [0.4]) == [label]
+        until_answer(address(namespace), [0.4], [label])
 
 
 @LOCAL_ONLY

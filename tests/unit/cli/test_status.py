@@ -23,9 +23,9 @@ MODEL: dict[str, Any] = {
         "observedGeneration": 3,
         "phase": "Idle",
         "url": "http://flights.ml.svc",
-        "revision": "abc123",
+        "stable": {"revision": "abc123"},
+        "revision": "def456",
         "replicas": 2,
-        "readyReplicas": 1,
         "conditions": [
             {
                 "type": "Ready",
@@ -35,7 +35,7 @@ MODEL: dict[str, Any] = {
                 "observedGeneration": 3,
                 "lastTransitionTime": "2013-03-01T00:00:00Z",
             },
-            {"type": "Degraded", "status": "True", "reason": "Old", "message": "m", "observedGeneration": 2},
+            {"type": "Degraded", "status": "True", "reason": "DigestMismatch", "message": "m", "observedGeneration": 2},
         ],
     },
 }
@@ -52,8 +52,9 @@ def test_a_view_says_all_that_the_object_says() -> None:
         uri="oci://registry.example.com/flights:1",
         url="http://flights.ml.svc",
         phase="Idle",
-        revision="abc123",
-        replicas="1/2",
+        stable="abc123",
+        revision="def456",
+        replicas="2",
         ready="False",
         reason="DigestMismatch",
         observed=True,
@@ -66,7 +67,7 @@ def test_a_view_says_all_that_the_object_says() -> None:
                 "2013-03-01T00:00:00Z",
                 True,
             ),
-            ConditionView("Degraded", "True", "Old", "m", "?", False),
+            ConditionView("Degraded", "True", "DigestMismatch", "m", "?", False),
         ),
         events=(
             EventView("2013-03-01T00:01:00.000000Z", "Warning", "Sooner", "a", 1),
@@ -160,7 +161,7 @@ GROUP = "/apis/models.tidegate.dev/v1alpha1"
 def test_one_model_with_its_conditions_and_events(api: Api) -> None:
     result = _status("flights")
     assert result.exit_code == 0, result.output
-    for words in ("ml/flights", "DigestMismatch", "1/2 ready", "(of an older spec) m", "Sooner", "b (x3)"):
+    for words in ("ml/flights", "DigestMismatch", "abc123", "def456", "(of an older spec) m", "Sooner", "Later (x3)"):
         assert words in result.output
     assert api.asked == [
         f"{GROUP}/namespaces/ml/modeldeployments/flights",
@@ -184,7 +185,7 @@ def test_a_list_of_models(arguments: tuple[str, ...], path: str, api: Api) -> No
     assert api.asked == [path]
     assert result.output.split() == [
         *("NAMESPACE", "NAME", "READY", "STABLE", "PHASE", "REASON", "REPLICAS"),
-        *("ml", "flights", "False", "abc123", "Idle", "DigestMismatch", "1/2"),
+        *("ml", "flights", "False", "abc123", "Idle", "DigestMismatch", "2"),
     ]
 
 

@@ -1,0 +1,31 @@
+"""The example, as a reader runs it: real flights, trained, packed, pushed, applied, predicted."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from kube import Kube
+
+DEMO = Path(__file__).parents[2] / "examples" / "flights" / "demo.py"
+
+
+@pytest.fixture
+def ended(kube: Kube) -> str:
+    """What the demo printed, on a cluster that has not seen it."""
+    kube.delete("namespace", "ml")
+    found = subprocess.run([sys.executable, str(DEMO)], capture_output=True, text=True, check=False, timeout=240)
+    assert found.returncode == 0, found.stdout[-3000:] + found.stderr[-3000:]
+    return found.stdout
+
+
+def test_the_example_predicts_real_flights(ended: str) -> None:
+    first = re.search(r"kubectl apply to first 200 from infer: ([0-9.]+) s", ended)
+    assert first, ended
+    print(f"\nkubectl apply of the example to the first 200 from infer: {first[1]} s")
+    assert float(first[1]) <= 15
+    accuracy = re.search(r"accuracy ([0-9.]+) ?%", ended)
+    assert accuracy, ended
+    assert float(accuracy[1]) > 85
