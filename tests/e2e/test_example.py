@@ -22,7 +22,7 @@ def ended(kube: Kube) -> str:
 
 
 def test_the_example_predicts_real_flights(ended: str) -> None:
-    first = re.search(r"kubectl apply to first 200 from infer: ([0-9.]+) s", ended)
+    first = re.search(r"From kubectl apply to the first prediction: ([0-9.]+) s", ended)
     assert first, ended
     print(f"\nkubectl apply of the example to the first 200 from infer: {first[1]} s")
     assert float(first[1]) <= 15
