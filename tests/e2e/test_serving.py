@@ -189,6 +189,22 @@ def test_a_strangers_service_is_never_touched(kube: Kube, namespace: str, good: 
     assert conditions(until_ready(kube, namespace))["NameConflict"] == ("False", "NoConflict")
 
 
+def test_a_model_that_is_made_again_over_its_orphans_keeps_their_pods(kube: Kube, namespace: str, good: Pushed) -> None:
+    kube.apply(model(namespace, good))
+    until_ready(kube, namespace)
+    before = [pod["metadata"]["uid"] for pod in kube.items("pods", namespace)]
+    kube.run("delete", "mdep", "small", "-n", namespace, "--cascade=orphan")
+    kube.apply(model(namespace, good))
+    uid = until_ready(kube, namespace)["metadata"]["uid"]
+
+    def owned() -> bool:
+        found = kube.items("deployment,service", namespace, "models.tidegate.dev/model")
+        return all(item["metadata"].get("ownerReferences", [{}])[0].get("uid") == uid for item in found)
+
+    wait_for("the children owned again", owned, 20)
+    assert [pod["metadata"]["uid"] for pod in kube.items("pods", namespace)] == before
+
+
 def test_a_deleted_model_takes_its_children_along(kube: Kube, namespace: str, good: Pushed) -> None:
     kube.apply(model(namespace, good, scaling={"replicas": 2}))
     until_ready(kube, namespace)

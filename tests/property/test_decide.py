@@ -28,13 +28,14 @@ def observations(draw: st.DrawFn) -> Observed:
     other = draw(desires())
     found: dict[Kind, Child] = {}
     for kind, manifest in children(ME, replace(other, replicas=2), RELEASE).items():
-        state = draw(st.sampled_from(["missing", "intact", "changed", "going", "stranger"]))
+        state = draw(st.sampled_from(["missing", "intact", "changed", "going", "stranger", "left behind"]))
         changes = {
             "missing": None,
             "intact": {},
             "changed": {"fields": b'{"f:metadata":{"f:x":{}}}'},
             "going": {"deleting": True},
-            "stranger": {"owner_uid": "somebody"},
+            "stranger": {"owner_uid": "somebody", "applied": None},
+            "left behind": {"owner_uid": "predecessor"},
         }[state]
         if changes is not None:
             found[kind] = worlds.child(kind, manifest, **changes)
@@ -77,7 +78,7 @@ def test_after_a_few_passes_there_is_nothing_left_to_do(desired: Desired, observ
 
 
 @given(desires(), observations())
-def test_a_strangers_object_is_never_written_to(desired: Desired, observed: Observed) -> None:
+def test_an_object_that_is_not_ours_is_never_written_to(desired: Desired, observed: Observed) -> None:
     plan = decide(ME, desired, Status(), observed, RELEASE, NOW)
     strangers = {kind for kind, child in observed.children.items() if child.owner_uid != ME.uid}
     touched = {apply.kind for apply in plan.applies} | {remove.kind for remove in plan.removes}

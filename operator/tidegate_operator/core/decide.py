@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from datetime import datetime
+from enum import StrEnum
 
 from tidegate_operator.core import conditions, drift
 from tidegate_operator.core.children import children, seal, url
@@ -31,6 +32,22 @@ STRANGER_SECONDS = 10.0
 """How soon to look again for an object that stands in the way: no event tells us that it has gone."""
 
 
+class Claim(StrEnum):
+    """Whose an object at the name of a child is."""
+
+    OURS = "ours"
+    """It is controlled by this ModelDeployment; or by nobody, and we made it: its owner was deleted without it."""
+    LEFT_BEHIND = "left behind"
+    """We made it for another ModelDeployment of this name, which has gone; the garbage collector takes it."""
+    STRANGE = "strange"
+
+
+def claim(identity: Identity, child: Child) -> Claim:
+    if child.owner_uid == identity.uid or (child.owner_uid is None and child.applied):
+        return Claim.OURS
+    return Claim.LEFT_BEHIND if child.applied else Claim.STRANGE
+
+
 def decide(
     identity: Identity, desired: Desired, status: Status, observed: Observed, release: Release, now: datetime
 ) -> Plan:
@@ -39,9 +56,8 @@ def decide(
     `observed.children` holds whatever stands at the name of a wanted child, ours or not.
     """
     wanted = {kind: seal(manifest) for kind, manifest in children(identity, desired, release).items()}
-    strangers = tuple(
-        child for kind, child in observed.children.items() if kind in wanted and child.owner_uid != identity.uid
-    )
+    claims = {kind: claim(identity, child) for kind, child in observed.children.items() if kind in wanted}
+    strangers = tuple(observed.children[kind] for kind, found in claims.items() if found == Claim.STRANGE)
     after = next_status(identity, desired, status, observed, strangers, revision(desired, release), now)
     return Plan(
         happenings=happenings(status.conditions, after.conditions),
@@ -49,7 +65,7 @@ def decide(
         applies=tuple(applies(identity, wanted, observed)),
         scale=scale(identity, desired, observed),
         removes=tuple(removes(identity, wanted, observed)),
-        look_again=STRANGER_SECONDS if strangers else None,
+        look_again=STRANGER_SECONDS if set(claims.values()) - {Claim.OURS} else None,
     )
 
 
@@ -71,19 +87,19 @@ def invalid(identity: Identity, message: str, status: Status, now: datetime) -> 
 
 
 def applies(identity: Identity, wanted: dict[Kind, dict[str, object]], observed: Observed) -> Iterable[Apply]:
-    """Children that are missing, or that are not what they should be; a stranger is left alone."""
+    """Children that are missing, or that are not what they should be; what is not ours is left alone."""
     for kind, manifest in wanted.items():
         child = observed.children.get(kind)
         if child is None:
             yield Apply(kind, manifest, uid=None)
-        elif child.owner_uid == identity.uid and not child.deleting and not drift.intact(child, manifest, identity):
+        elif _may_touch(identity, child) and not drift.intact(child, manifest, identity):
             yield Apply(kind, manifest, uid=child.uid)
 
 
 def scale(identity: Identity, desired: Desired, observed: Observed) -> Scale | None:
-    """Replicas that are not what spec says; a Deployment of strangers, or one just being made, is left alone."""
+    """Replicas that are not what spec says."""
     child = observed.children.get(Kind.DEPLOYMENT)
-    if child is None or child.owner_uid != identity.uid or child.deleting or observed.workload is None:
+    if child is None or not _may_touch(identity, child) or observed.workload is None:
         return None
     return Scale(child.name, desired.replicas) if observed.workload.wanted != desired.replicas else None
 
@@ -91,8 +107,12 @@ def scale(identity: Identity, desired: Desired, observed: Observed) -> Scale | N
 def removes(identity: Identity, wanted: dict[Kind, dict[str, object]], observed: Observed) -> Iterable[Remove]:
     """Children of ours that nothing wants any more."""
     for kind, child in observed.children.items():
-        if kind not in wanted and child.owner_uid == identity.uid and not child.deleting:
+        if kind not in wanted and _may_touch(identity, child):
             yield Remove(kind, child.name, child.uid)
+
+
+def _may_touch(identity: Identity, child: Child) -> bool:
+    return claim(identity, child) == Claim.OURS and not child.deleting
 
 
 def next_status(

@@ -160,6 +160,25 @@ def test_a_strangers_object_is_left_alone_and_named() -> None:
     assert "Service flights exists and does not belong to this ModelDeployment" in message(found, "NameConflict")
 
 
+def test_what_a_deleted_owner_left_to_nobody_is_taken_over() -> None:
+    """`kubectl delete --cascade=orphan`, then the same object again: the pods go on."""
+    world = serving()
+    orphans = {kind: replace(child, owner_uid=None) for kind, child in world.children.items()}
+    found = plan(replace(world, children=orphans), settled())
+    assert [(apply.kind, apply.uid) for apply in found.applies] == [(kind, f"{kind}-uid") for kind in Kind]
+    assert found.look_again is None
+
+
+def test_what_the_garbage_collector_is_about_to_take_is_waited_for() -> None:
+    """An object that is deleted and made again at once meets its predecessor's children."""
+    world = serving()
+    left = {kind: replace(child, owner_uid="uid-0") for kind, child in world.children.items()}
+    found = plan(replace(world, children=left), settled())
+    assert (found.applies, found.scale, found.removes) == ((), None, ())
+    assert found.look_again == STRANGER_SECONDS
+    assert found.status is None, "nothing is in the way that would not go by itself"
+
+
 def test_a_strangers_deployment_is_never_scaled() -> None:
     stranger = Child(Kind.DEPLOYMENT, "flights", "other", "somebody", None, b"")
     found = plan(serving(children={Kind.DEPLOYMENT: stranger}, workload=Workload(wanted=9)))
