@@ -1,10 +1,12 @@
 """Models on the real cluster: the object, its address, and waiting until it is as it should be."""
 
 import json
+import threading
 import time
 import urllib.request
+from collections import Counter
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import models
 from kube import Kube, Object, conditions, wait_for
@@ -17,6 +19,11 @@ class Pushed:
     uri: str
     digest: str
     bundle: models.Bundle
+
+    @property
+    def tag(self) -> str:
+        """The address without the digest: what a later push can move."""
+        return self.uri.partition("@")[0]
 
 
 SMALL = {"requests": {"cpu": "50m", "memory": "128Mi"}, "limits": {"memory": "512Mi"}}
@@ -31,6 +38,22 @@ def model(namespace: str, source: Pushed | dict[str, Any], **spec: Any) -> Objec
         "metadata": {"name": "small", "namespace": namespace},
         "spec": {"model": found, "server": {"resources": SMALL}} | spec,
     }
+
+
+def changes(created: Object, now: Object) -> list[str]:
+    """What of the user's part of an object is no longer as it was answered to the user who created it.
+
+    The operator writes to `/status` alone: no finalizer, no annotation, no label, and the spec as it came.
+    """
+    before, after = _of_the_user(created), _of_the_user(now)
+    return sorted(name for name in before.keys() | after.keys() if before.get(name) != after.get(name))
+
+
+def _of_the_user(found: Object) -> dict[str, Any]:
+    metadata: dict[str, Any] = {f"metadata.{name}": value for name, value in found["metadata"].items()}
+    del metadata["metadata.resourceVersion"]  # a write to the status counts it up
+    owned = [entry for entry in metadata["metadata.managedFields"] if entry.get("subresource") != "status"]
+    return metadata | {"metadata.managedFields": owned, "spec": found["spec"]}
 
 
 def is_ready(kube: Kube, namespace: str, name: str = "small") -> bool:
@@ -79,6 +102,32 @@ class Address:
         with urllib.request.urlopen(request, timeout=10) as response:
             outputs = json.load(response)["outputs"]
         return next(output["data"] for output in outputs if output["name"] == "predict")
+
+
+class Caller:
+    """Asks without a pause while the context is open, and counts the answers; what is no answer counts as `lost`."""
+
+    def __init__(self, there: Address, x: list[float]) -> None:
+        self.answers: Counter[str] = Counter()
+        self._there, self._x = there, x
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._ask)
+
+    def _ask(self) -> None:
+        while not self._stop.is_set():
+            try:
+                self.answers[str(self._there.infer(self._x))] += 1
+            except OSError as error:
+                self.answers[f"lost: {error}"] += 1
+            self._stop.wait(0.02)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join()
 
 
 def first_answer(there: Address, x: list[float], seconds: float = 30.0) -> list[int]:

@@ -58,13 +58,16 @@ class Leader:
 
         Raises LeaseLost.
         """
+        wait = self._times.renew
         while self.held():
-            await asyncio.sleep(self._times.renew)
+            await asyncio.sleep(wait)
+            wait = self._times.renew
             try:
                 if not await self._try(api, writer):
                     raise LeaseLost("another process holds the Lease")
             except TRANSIENT as error:
-                log.warning("the Lease could not be renewed: %s", error)
+                wait = self._times.renew / 5
+                log.warning("the Lease could not be renewed: %s: %s", type(error).__name__, error)
         raise LeaseLost(f"the Lease could not be renewed for {self._times.deadline:g} s")
 
     async def release(self, api: Api, writer: Writer) -> None:
@@ -89,7 +92,7 @@ class Leader:
     async def _try(self, api: Api, writer: Writer) -> bool:
         """One round: True if the Lease is ours now."""
         started = self._monotonic()
-        async with asyncio.timeout(self._times.deadline / 2):
+        async with asyncio.timeout(self._times.deadline / 4):
             body = await self._read(api)
             if body is not None and not self._free(body["spec"]):
                 return False

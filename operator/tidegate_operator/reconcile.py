@@ -10,7 +10,7 @@ import msgspec
 from tidegate_operator.api import v1alpha1
 from tidegate_operator.cluster import convert
 from tidegate_operator.cluster import resources as r
-from tidegate_operator.cluster.api import Api, NotFound
+from tidegate_operator.cluster.api import Api, ApiError, Forbidden, Invalid, NotFound
 from tidegate_operator.cluster.store import Key, Store
 from tidegate_operator.core import types as core
 from tidegate_operator.core.children import children
@@ -38,6 +38,8 @@ class Reconciler:
         self._writer = writer
         self._release = release
         self._now = now
+        self._refused: dict[Key, dict[core.Kind, str]] = {}
+        """What the API server did not take at the last look, and its words."""
 
     async def look(self, key: Key) -> float | None:
         """Bring the cluster one pass nearer to what the object says.
@@ -47,6 +49,7 @@ class Reconciler:
         """
         model = self._stores.models.get(key)
         if model is None or model.metadata.deletionTimestamp is not None:
+            self._refused.pop(key, None)
             return None  # the garbage collector takes the children along
         identity, status = convert.identity(model), convert.status(model.status)
         try:
@@ -58,7 +61,10 @@ class Reconciler:
             if observed is None:
                 return None
             plan = decide(identity, desired, status, observed, self._release, self._now())
-        await self._apply(model, plan)
+        refused = await self._apply(model, plan)
+        if refused != self._refused.get(key, {}):
+            self._refused[key] = refused
+            return 0.0  # the object must say so, or may stop saying so
         return plan.look_again
 
     async def _observe(
@@ -86,6 +92,7 @@ class Reconciler:
             children={kind: convert.child(kind, item) for kind, item in found.items()},
             workload=convert.workload(deployment) if isinstance(deployment, r.Deployment) else None,
             pods=tuple(convert.pod(pod) for pod in self._stores.pods.of(key)),
+            refused=self._refused.get(key, {}),
         )
 
     async def _still_there(self, model: r.ModelDeployment) -> bool:
@@ -100,17 +107,23 @@ class Reconciler:
             return False
         return True
 
-    async def _apply(self, model: r.ModelDeployment, plan: core.Plan) -> None:
+    async def _apply(self, model: r.ModelDeployment, plan: core.Plan) -> dict[core.Kind, str]:
+        """Carry out a plan; returns what the API server refuses to take. The rest is done all the same."""
         namespace, name = model.metadata.namespace, model.metadata.name
+        refused: dict[core.Kind, str] = {}
         for happening in plan.happenings:
-            await self._writer.event(model, happening, self._now())
+            await self._tell(model, happening)
         if plan.status is not None:
             self._stores.models.put(await self._writer.status(model, plan.status))
         for apply in plan.applies:
             log.info(
                 "%s %s", "repairing" if apply.uid else "creating", apply.kind, extra={"model": f"{namespace}/{name}"}
             )
-            self._stores.children[apply.kind].put(await self._writer.child(apply, namespace))
+            try:
+                self._stores.children[apply.kind].put(await self._writer.child(apply, namespace))
+            except (Forbidden, Invalid) as error:
+                log.warning("%s refused: %s", apply.kind, error.message, extra={"model": f"{namespace}/{name}"})
+                refused[apply.kind] = error.message
         if plan.scale is not None:
             self._scaled(await self._writer.scale(plan.scale, namespace), (namespace, name), plan.scale)
         for remove in plan.removes:
@@ -118,6 +131,14 @@ class Reconciler:
             await self._writer.remove(remove, namespace)
             if (item := self._stores.children[remove.kind].get((namespace, remove.name))) is not None:
                 self._stores.children[remove.kind].remove(item)
+        return refused
+
+    async def _tell(self, model: r.ModelDeployment, happening: core.Happening) -> None:
+        """Post an Event. A quota on Events must not keep a model from being repaired."""
+        try:
+            await self._writer.event(model, happening, self._now())
+        except ApiError as error:
+            log.warning("an Event was not taken: %s", error, extra={"model": model.metadata.name})
 
     def _scaled(self, version: str, key: Key, scale: core.Scale) -> None:
         """Remember our own scaling, so that the next look does not repeat it before the watch has told of it."""

@@ -86,5 +86,6 @@ def read(environment: Mapping[str, str]) -> Settings:
         health_port=int(number("TIDEGATE_HEALTH_PORT", 8080)),
         metrics_port=int(number("TIDEGATE_METRICS_PORT", 9090)),
         resync_seconds=number("TIDEGATE_RESYNC_SECONDS", 300),
+        lease_name=text("TIDEGATE_LEASE_NAME", "tidegate-operator"),
         lease=lease,
     )

@@ -51,8 +51,8 @@ class Operator:
     def __init__(self, settings: Settings, connection: Connection) -> None:
         self.settings = settings
         self.connection = connection
-        self.metrics = Metrics()
         self.queue = Queue(clock.monotonic)
+        self.metrics = Metrics(depth=lambda: len(self.queue), models=lambda: len(self.stores.models))
         self.leader = Leader(settings, clock.now, clock.monotonic)
         self.api = Api(connection, self.metrics.count_request)
         self.writer = Writer(connection, self.leader.held, self.metrics.count_request)
@@ -90,7 +90,6 @@ class Operator:
             self.stores.models.remove(model)
         else:
             self.stores.models.put(model)
-        self.metrics.models.set(len(self.stores.models))
 
     async def check_definition(self) -> None:
         """Fail early, and in words, where the CRD is missing: kopf would wait for it without one."""
@@ -121,7 +120,6 @@ class Operator:
         while True:
             key, waited = await self.queue.take()
             self.metrics.queue_wait_seconds.observe(waited)
-            self.metrics.queue_depth.set(len(self.queue))
             started = clock.monotonic()
             result = await self._look(key)
             self.metrics.reconciles.labels(result=result).inc()
@@ -152,25 +150,25 @@ class Operator:
         """Look at everything now and then, and forget what is gone: the feed never tells of deletions it missed."""
         while True:
             await asyncio.sleep(self.settings.resync_seconds)
-            try:
-                for namespace in self.settings.watch_namespaces or ("",):
-                    listed = await self.api.list(r.MODELS.path(namespace), r.Meta, accept=PARTIAL)
-                    uids = {item.metadata.uid for item in listed.items}
-                    for key in self.stores.models.keys():  # noqa: SIM118
-                        model = self.stores.models.get(key)
-                        if model and namespace in ("", key[0]) and model.metadata.uid not in uids:
-                            await self._evict(model)
-            except TRANSIENT as error:
-                log.warning("the resync could not list: %s", error)
+            for namespace in self.settings.watch_namespaces or ("",):
+                try:
+                    await self._evict_absent(namespace)
+                except TRANSIENT as error:
+                    log.warning("the resync could not list: %s: %s", type(error).__name__, error)
             for key in self.stores.models.keys():  # noqa: SIM118
                 self.queue.mark(key)
 
-    async def _evict(self, model: r.ModelDeployment) -> None:
-        """Forget an object that a list did not show, unless it was made after that list."""
-        try:
-            await self.api.get(r.MODELS.path(*key_of(model)), r.Meta)
-        except NotFound:
-            self.stores.models.remove(model)
+    async def _evict_absent(self, namespace: str) -> None:
+        """Forget the objects that a list does not show, unless they were made after that list."""
+        listed = await self.api.list(r.MODELS.path(namespace), r.Meta, accept=PARTIAL)
+        uids = {item.metadata.uid for item in listed.items}
+        for key in self.stores.models.keys():  # noqa: SIM118
+            model = self.stores.models.get(key)
+            if model and namespace in ("", key[0]) and model.metadata.uid not in uids:
+                try:
+                    await self.api.get(r.MODELS.path(*key_of(model)), r.Meta)
+                except NotFound:
+                    self.stores.models.remove(model)
 
     async def serve_metrics(self) -> None:
         async def metrics(_: web.Request) -> web.Response:
@@ -244,7 +242,9 @@ async def run(settings: Settings, environment: Mapping[str, str]) -> int:
 
     @kopf.on.login(registry=registry)
     async def login(**_: Any) -> kopf.AiohttpSession:
-        return kopf.AiohttpSession(server=connection.server, aiohttp_session=connection.session)
+        # A session of its own: after an answer of 401 kopf closes the one it has and logs in anew.
+        own = connect(environment, clock.monotonic)
+        return kopf.AiohttpSession(server=own.server, aiohttp_session=own.session)
 
     @kopf.on.event(names.GROUP, names.VERSION, names.PLURAL, registry=registry)
     async def feed(event: kopf.RawEvent, **_: Any) -> None:

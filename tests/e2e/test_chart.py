@@ -8,10 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from deployed import Address, Pushed, model, until_ready
+from deployed import Address, Caller, Pushed, model, until_ready
 from kube import Kube, conditions, wait_for
 
 SYSTEM = os.environ.get("NAMESPACE", "tidegate-system")
+LOCAL_ONLY = pytest.mark.skipif(
+    os.environ.get("CLUSTER", "local") != "local", reason="gives an image of the local node a second name"
+)
 CHART = str(Path(__file__).parents[2] / "charts" / "tidegate")
 
 
@@ -57,7 +60,7 @@ def restored(values: Path) -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("restored")
-def test_an_upgrade_of_the_operator_restarts_no_model(kube: Kube, serving: str) -> None:
+def test_an_upgrade_that_changes_no_image_restarts_no_model(kube: Kube, serving: str) -> None:
     before, operator = pods(kube, serving), kube.items("pods", SYSTEM)[0]["metadata"]["uid"]
     upgrade("--set", "podAnnotations.upgraded=yes")
     wait_for(
@@ -69,6 +72,30 @@ def test_an_upgrade_of_the_operator_restarts_no_model(kube: Kube, serving: str) 
     until_ready(kube, serving)
     time.sleep(3)
     assert pods(kube, serving) == before
+
+
+@LOCAL_ONLY
+@pytest.mark.usefixtures("restored")
+def test_a_release_with_another_server_rolls_models_over_and_loses_no_request(
+    kube: Kube, serving: str, address: Callable[..., Address]
+) -> None:
+    """The node knows the same image by another name; to the operator it is another server."""
+    operator = kube.get("deployment", "tidegate-operator", SYSTEM)
+    variables = operator["spec"]["template"]["spec"]["containers"][0]["env"]
+    image = next(variable["value"] for variable in variables if variable["name"] == "TIDEGATE_SERVER_IMAGE")
+    subprocess.run(["ctr", "images", "tag", "--force", image, f"{image}-next"], check=True, capture_output=True)
+    before = kube.get("mdep", "small", serving)["status"]["stable"]["revision"]
+    with Caller(address(serving), [-1.5, 1.5]) as caller:
+        upgrade("--set", f"image.server={image}-next")
+        wait_for(
+            "the other revision",
+            lambda: kube.get("mdep", "small", serving)["status"]["stable"]["revision"] != before,
+            90,
+        )
+        until_ready(kube, serving)
+        time.sleep(7)  # the last old pod is still draining
+    print(f"\nanswers during the upgrade: {dict(caller.answers)}")
+    assert set(caller.answers) == {"[0, 1]"}
 
 
 @pytest.mark.usefixtures("restored")

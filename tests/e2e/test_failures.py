@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 import models
-from deployed import Address, Pushed, first_answer, model, until_ready, until_reason
+from deployed import Address, Pushed, first_answer, model, until_answer, until_ready
 from kube import Kube, Object, conditions, wait_for
 
 LIMIT = 10.0
@@ -137,6 +137,44 @@ def test_pods_that_the_quota_refuses_come_when_it_is_raised(kube: Kube, namespac
     kube.apply(quota)
     wait_for("the quota", lambda: "status" in kube.get("resourcequota", "none", namespace), 15)
     kube.apply(model(namespace, good))
-    until_reason(kube, namespace, "PodsRefused", 30)
+
+    def failed() -> bool:
+        found = kube.find("deployment", "small", namespace) or {}
+        return any(c["type"] == "ReplicaFailure" for c in found.get("status", {}).get("conditions", []))
+
+    wait_for("the Deployment's own words", failed, 60, 0.1)
+    seen = time.monotonic()
+    wait_for("condition and Event", lambda: said(kube, namespace, "PodsRefused"), LIMIT, 0.1)
+    print(f"\nPodsRefused: {time.monotonic() - seen:.1f} s after the fact")
     kube.delete("resourcequota", "none", namespace)
     until_ready(kube, namespace, seconds=120)
+
+
+def test_a_child_that_the_api_server_refuses_is_named_and_the_rest_is_made(
+    kube: Kube, namespace: str, good: Pushed
+) -> None:
+    """No schema of ours knows every rule of a Deployment."""
+    broken = model(namespace, good)
+    broken["spec"]["server"]["template"] = {"nodeSelector": {"no label!": "x"}}
+    kube.apply(broken)
+    wait_for("condition and Event", lambda: said(kube, namespace, "ChildRefused"), LIMIT, 0.1)
+    assert kube.find("service", "small", namespace)
+    kube.apply(model(namespace, good))
+    kube.patch("mdep", "small", {"spec": {"server": {"template": {"nodeSelector": None}}}}, namespace)
+    until_ready(kube, namespace)
+
+
+def test_a_bundle_that_is_mended_under_its_tag_serves_without_another_word(
+    kube: Kube,
+    namespace: str,
+    good: Pushed,
+    pushed: Callable[[str, models.Bundle], Pushed],
+    tmp_path: Path,
+    address: Callable[..., Address],
+) -> None:
+    bad = pushed(namespace, models.that_cannot_be_loaded(good.bundle, tmp_path / "bad"))
+    kube.apply(model(namespace, {"uri": bad.tag}))
+    told(kube, namespace, "LoadFailed")
+    pushed(namespace, good.bundle)
+    until_ready(kube, namespace, seconds=150)
+    until_answer(address(namespace), [-1.5, 1.5], [0, 1])

@@ -46,6 +46,11 @@ ROWS = [
         id="more asked for than allowed",
     ),
     pytest.param(
+        {"model": {"uri": URI}, "server": {"resources": {"requests": {"cpu": -1}}}},
+        "an amount must not be negative",
+        id="less than nothing",
+    ),
+    pytest.param(
         {"model": {"uri": URI}, "server": {"template": {"env": [{"name": "TIDEGATE_REVISION"}]}}},
         "names that start with TIDEGATE_ are the operator's own",
         id="a variable of ours",

@@ -1,13 +1,11 @@
 """The way of a model: it answers, it rolls over without a lost request, it is repaired, it never serves wrong bytes."""
 
-import threading
 import time
-from collections import Counter
 from collections.abc import Callable
 
 import pytest
 
-from deployed import Address, Pushed, first_answer, is_ready, model, until_answer, until_ready, until_reason
+from deployed import Address, Caller, Pushed, first_answer, is_ready, model, until_answer, until_ready, until_reason
 from kube import Kube, KubectlError, conditions, message, wait_for
 
 WRONG = "sha256:" + "0" * 64
@@ -63,29 +61,12 @@ def test_a_changed_model_rolls_over_and_no_request_is_lost(
 ) -> None:
     kube.apply(model(namespace, good, scaling={"replicas": 2}))
     until_ready(kube, namespace)
-    there = address(namespace)
-    answers: Counter[str] = Counter()
-    stop = threading.Event()
-
-    def ask() -> None:
-        while not stop.is_set():
-            try:
-                answers[str(there.infer([BETWEEN]))] += 1
-            except OSError as error:
-                answers[f"lost: {error}"] += 1
-            time.sleep(0.02)
-
-    caller = threading.Thread(target=ask)
-    caller.start()
-    try:
+    with Caller(address(namespace), [BETWEEN]) as caller:
         kube.apply(model(namespace, better, scaling={"replicas": 2}))
         until_ready(kube, namespace)
         time.sleep(7)  # the last old pod is still draining
-    finally:
-        stop.set()
-        caller.join()
-    print(f"\nanswers during the rollover: {dict(answers)}")
-    assert set(answers) == {"[1]", "[0]"}
+    print(f"\nanswers during the rollover: {dict(caller.answers)}")
+    assert set(caller.answers) == {"[1]", "[0]"}
 
 
 def test_a_wrong_digest_never_serves_and_the_last_good_version_does(

@@ -49,14 +49,17 @@ def test_a_private_registry_wants_credentials_and_the_model_waits_for_them(
 
 
 def test_a_tag_that_moves_is_pulled_again(
-    kube: Kube, namespace: str, good: Pushed, better: Pushed, registry: str, address: Callable[..., Address]
+    kube: Kube,
+    namespace: str,
+    good: Pushed,
+    better: Pushed,
+    pushed: Callable[[str, models.Bundle], Pushed],
+    address: Callable[..., Address],
 ) -> None:
     """A node that has an old image under a tag must not serve it under the new digest."""
-    plain = os.environ.get("CLUSTER", "local") == "local"
-    reference = f"{registry}/tests/{namespace}:latest-of-all"
     for version, label in ((good, 1), (better, 0)):
-        push(version.bundle.directory, reference, plain_http=plain)
-        kube.apply(model(namespace, {"uri": f"oci://{reference}", "digest": version.digest}))
+        moved = pushed(namespace, version.bundle)
+        kube.apply(model(namespace, {"uri": moved.tag, "digest": moved.digest}))
         until_ready(kube, namespace)
         until_answer(address(namespace), [0.4], [label])
 

@@ -102,6 +102,8 @@ def test_only_a_version_that_has_taken_over_completely_is_called_stable(desired:
     target = revision(desired, RELEASE)
     assert status.stable is not None
     if status.stable.revision == target:
+        assert desired.replicas > 0
+        assert observed.children[Kind.DEPLOYMENT].owner_uid == ME.uid
         assert observed.workload is not None
         assert observed.workload.available == desired.replicas
         assert all(pod.revision == target for pod in observed.pods if not pod.deleting)

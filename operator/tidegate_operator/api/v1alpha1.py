@@ -139,7 +139,16 @@ class Resources(Api):
                     f".requests.{amount}",
                 )
                 for amount in ("cpu", "memory")
-            )
+            ),
+            *(
+                rule(
+                    f"!has(self.{part}.{amount}) || quantity(string(self.{part}.{amount})).compareTo(quantity('0')) >= 0",
+                    "an amount must not be negative",
+                    f".{part}.{amount}",
+                )
+                for part in ("requests", "limits")
+                for amount in ("cpu", "memory")
+            ),
         )
     )
 

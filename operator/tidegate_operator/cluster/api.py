@@ -24,7 +24,8 @@ class ApiError(Exception):
     ├── Gone           410: the place where a watch would go on is no longer known
     ├── Conflict       409: the object has changed since it was read
     ├── NotFound       404
-    └── Forbidden      403: a right is missing, or an admission policy refuses
+    ├── Forbidden      403: a right is missing, or a quota or an admission policy refuses
+    └── Invalid        422: the object's own kind refuses what it says
     """
 
     def __init__(self, status: int, message: str) -> None:
@@ -49,7 +50,11 @@ class Forbidden(ApiError):  # noqa: N818
     pass
 
 
-_ERRORS: dict[int, type[ApiError]] = {403: Forbidden, 404: NotFound, 409: Conflict, 410: Gone}
+class Invalid(ApiError):  # noqa: N818
+    pass
+
+
+_ERRORS: dict[int, type[ApiError]] = {403: Forbidden, 404: NotFound, 409: Conflict, 410: Gone, 422: Invalid}
 
 
 class _StatusBody(msgspec.Struct):

@@ -1,28 +1,25 @@
 """From what the API server says to the core's frozen types."""
 
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from tidegate_contract import labels
 from tidegate_operator.cluster import resources as r
 from tidegate_operator.core import types as core
-
-_interned: dict[bytes, bytes] = {}
-"""A thousand Deployments have one set of fields between them."""
+from tidegate_operator.core.reasons import Type
 
 
 def child(kind: core.Kind, item: r.Child | r.Deployment) -> core.Child:
     metadata = item.metadata
     ours = (m for m in metadata.managedFields if (m.manager, m.operation, m.subresource) == (r.MANAGER, "Apply", ""))
-    fields = bytes(next((m.fieldsV1 for m in ours), b""))
     return core.Child(
         kind=kind,
         name=metadata.name,
         uid=metadata.uid,
         owner_uid=next((owner.uid for owner in metadata.ownerReferences if owner.controller), None),
         applied=metadata.annotations.get(labels.APPLIED),
-        fields=_interned.setdefault(fields, fields),
+        fields=bytes(next((m.fieldsV1 for m in ours), b"")),
         deleting=metadata.deletionTimestamp is not None,
     )
 
@@ -40,22 +37,31 @@ def workload(item: r.Deployment) -> core.Workload:
     )
 
 
+SETTLE = timedelta(seconds=30)
+"""How long after a crash a pod may take to lose its readiness."""
+
+
 def pod(item: r.Pod) -> core.Pod:
     conditions = {condition.type: condition for condition in item.status.conditions}
-    scheduled = conditions.get("PodScheduled")
+    scheduled, ready = conditions.get("PodScheduled"), conditions.get("Ready")
     unschedulable = scheduled is not None and scheduled.status == "False" and scheduled.reason == "Unschedulable"
+    unready_since = _time(ready.lastTransitionTime) if ready and ready.lastTransitionTime else None
+    statuses = (*item.status.initContainerStatuses, *item.status.containerStatuses)
     return core.Pod(
         name=item.metadata.name,
         revision=item.metadata.labels.get(labels.REVISION, ""),
-        ready=(ready := conditions.get("Ready")) is not None and ready.status == "True",
+        ready=ready is not None and ready.status == "True",
         deleting=item.metadata.deletionTimestamp is not None,
         unschedulable=scheduled.message if scheduled and unschedulable else "",
-        containers=tuple(map(_container, (*item.status.initContainerStatuses, *item.status.containerStatuses))),
+        containers=tuple(_container(status, unready_since) for status in statuses),
     )
 
 
-def _container(status: r.ContainerStatus) -> core.Container:
+def _container(status: r.ContainerStatus, unready_since: datetime | None) -> core.Container:
+    """A container, with the run that ended last; a crash that the pod has been ready after is history."""
     ended = status.state.terminated or status.lastState.terminated
+    if ended and ended is status.lastState.terminated and unready_since and ended.finishedAt:
+        ended = ended if unready_since <= _time(ended.finishedAt) + SETTLE else None
     waiting = status.state.waiting
     return core.Container(
         name=status.name,
@@ -74,7 +80,7 @@ def identity(item: r.ModelDeployment) -> core.Identity:
 
 
 def status(body: Mapping[str, Any]) -> core.Status:
-    """The status that stands in the object; empty before the first decision."""
+    """The status that stands in the object, as far as it is ours; empty before the first decision."""
     stable = body.get("stable")
     return core.Status(
         observed_generation=body.get("observedGeneration", 0),
@@ -93,6 +99,7 @@ def status(body: Mapping[str, Any]) -> core.Status:
                 since=_time(condition["lastTransitionTime"]),
             )
             for condition in body.get("conditions", ())
+            if condition["type"] in set(Type)
         ),
     )
 
@@ -110,7 +117,7 @@ def status_body(status: core.Status) -> dict[str, Any]:
                 "type": str(condition.type),
                 "status": str(condition.status),
                 "reason": str(condition.reason),
-                "message": condition.message[:4096],
+                "message": condition.message,
                 "observedGeneration": condition.observed_generation,
                 "lastTransitionTime": timestamp(condition.since),
             }

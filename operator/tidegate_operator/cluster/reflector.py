@@ -14,7 +14,7 @@ from typing import Any
 import aiohttp
 import msgspec
 
-from tidegate_operator.cluster.api import Api, ApiError, Gone
+from tidegate_operator.cluster.api import Api, ApiError, Forbidden, Gone
 from tidegate_operator.cluster.resources import Resource
 from tidegate_operator.cluster.store import Store
 
@@ -22,6 +22,10 @@ log = logging.getLogger(__name__)
 
 TRANSIENT = (ApiError, aiohttp.ClientError, TimeoutError, msgspec.DecodeError, OSError)
 """Everything that another try may mend."""
+
+
+SHORT_SECONDS = 5.0
+"""A watch that ended sooner, and without an event, was hung up on."""
 
 
 def backoffs() -> Iterator[float]:
@@ -49,40 +53,50 @@ class Reflector:
         self._namespace = namespace
         self._selector = selector
         self._restarted = restarted
+        self._waits = backoffs()
+        """Starts anew with each event: a list that succeeds says nothing about the watch."""
         self.synced = asyncio.Event()
         """Set after the first complete list."""
 
     async def run(self) -> None:
-        waits = backoffs()
         while True:
             try:
                 version = await self._list()
-                waits = backoffs()
                 while True:
                     version = await self._watch(version)
             except Gone:
                 log.info("the watch of %s is too old, listing again", self._resource.plural)
             except TRANSIENT as error:
-                wait = next(waits)
-                log.warning("the watch of %s broke, again in %.1f s: %s", self._resource.plural, wait, error)
-                await asyncio.sleep(wait)
+                if isinstance(error, Forbidden) and self._namespace:
+                    # A namespace that was deleted, or whose Role is missing, must not hold up the others.
+                    self.synced.set()
+                log.warning("the watch of %s broke: %s: %s", self._resource.plural, type(error).__name__, error)
             self._restarted(self._resource.plural)
+            await asyncio.sleep(next(self._waits))
 
     async def _list(self) -> str:
         path = self._resource.path(self._namespace)
+        known = self._store.newest(self._namespace)
         listed = await self._api.list(path, self._resource.type, selector=self._selector)
-        self._store.replace(listed.items, self._namespace)
+        at = int(listed.resource_version)
+        # A list is never older than what was known when it was asked for, unless etcd was restored.
+        self._store.replace(listed.items, self._namespace, at, put_back=at < known)
         self.synced.set()
         return listed.resource_version
 
     async def _watch(self, version: str) -> str:
+        """Follow one watch to its end; returns where the next one goes on."""
         path = self._resource.path(self._namespace)
+        started = asyncio.get_running_loop().time()
         async for seen in self._api.watch(path, self._resource.type, version, selector=self._selector):
             version = seen.resource_version
+            self._waits = backoffs()
             if seen.item is None:
                 continue
             if seen.type == "DELETED":
                 self._store.remove(seen.item)
             else:
                 self._store.put(seen.item)
+        if asyncio.get_running_loop().time() - started < SHORT_SECONDS:
+            await asyncio.sleep(next(self._waits))
         return version

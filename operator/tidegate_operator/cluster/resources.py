@@ -68,6 +68,7 @@ class ConditionBody(msgspec.Struct):
     status: str = ""
     reason: str = ""
     message: str = ""
+    lastTransitionTime: str = ""
 
 
 class DeploymentStatus(msgspec.Struct):
@@ -91,6 +92,7 @@ class Waiting(msgspec.Struct):
 
 class Terminated(msgspec.Struct):
     exitCode: int = 0
+    finishedAt: str = ""
     reason: str = ""
     message: str = ""
 

@@ -71,40 +71,57 @@ class Store(Generic[I]):
         """Keep an object, unless something newer is known of it."""
         key = key_of(item)
         known = self._items.get(key)
-        if known is not None and known.metadata.uid == item.metadata.uid and version(known) >= version(item):
+        if known is not None and version(known) >= version(item):
             return
         if self._deleted.get(item.metadata.uid, -1) >= version(item):
             return
         if known is not None:
             self._forget(key, known)
+            if self._owner(known) != self._owner(item):
+                self._changed(self._owner(known))  # somebody relabelled it: its owner has lost a child
         self._items[key] = item
         self._owned.setdefault(self._owner(item), set()).add(key)
         self._changed(self._owner(item))
 
     def remove(self, item: I) -> None:
         """Forget a deleted object, unless another one has taken its place."""
-        self._deleted[item.metadata.uid] = version(item)
-        if len(self._deleted) > REMEMBERED_DELETIONS:
-            self._deleted.popitem(last=False)
+        self._bury(item, version(item))
         key = key_of(item)
         known = self._items.get(key)
         if known is not None and known.metadata.uid == item.metadata.uid:
             self._forget(key, known)
             self._changed(self._owner(known))
 
-    def replace(self, items: Iterable[I], namespace: str) -> None:
+    def newest(self, namespace: str) -> int:
+        """The highest version that is known in a namespace (empty: in all of them)."""
+        return max((version(item) for key, item in self._items.items() if namespace in ("", key[0])), default=0)
+
+    def replace(self, items: Iterable[I], namespace: str, listed_at: int, *, put_back: bool = False) -> None:
         """Take over a whole list; what it does not hold was deleted while nobody looked.
 
-        `namespace` limits that to what the list covers; empty means all.
+        `namespace` limits that to what the list covers; empty means all. `listed_at` is
+        the list's own version: what is newer was made after it and stays. `put_back`
+        says that the cluster is in an older state than it was: nothing that was known counts.
         """
         listed = list(items)
         uids = {item.metadata.uid for item in listed}
+        if put_back:
+            self._deleted.clear()
         for key, known in list(self._items.items()):
-            if namespace in ("", key[0]) and known.metadata.uid not in uids:
+            if namespace not in ("", key[0]):
+                continue
+            if put_back or (known.metadata.uid not in uids and version(known) <= listed_at):
                 self._forget(key, known)
+                self._bury(known, -1 if put_back else listed_at)
                 self._changed(self._owner(known))
         for item in listed:
             self.put(item)
+
+    def _bury(self, item: I, at: int) -> None:
+        """Remember that this object is gone, so that an older answer on its way does not bring it back."""
+        self._deleted[item.metadata.uid] = at
+        if len(self._deleted) > REMEMBERED_DELETIONS:
+            self._deleted.popitem(last=False)
 
     def _forget(self, key: Key, item: I) -> None:
         del self._items[key]

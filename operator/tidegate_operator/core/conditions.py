@@ -10,7 +10,10 @@ from datetime import datetime
 from tidegate_operator.core.failures import Failure
 from tidegate_operator.core.reasons import ABOUT_THE_ARTIFACT, FAILURE_REASONS, Reason, Type
 from tidegate_operator.core.sources import describe
-from tidegate_operator.core.types import Child, Condition, Desired, Pod, Truth, Workload
+from tidegate_operator.core.types import Child, Condition, Desired, Kind, Pod, Truth, Workload
+
+MESSAGE_LIMIT = 4096
+"""Characters that the schema allows a message."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +44,9 @@ class Finding:
 
 
 def ready(facts: Facts) -> Finding:
-    """Whether a request gets an answer."""
+    """Whether a request gets an answer, from a pod of ours, by way of a Service of ours."""
+    if any(stranger.kind in (Kind.SERVICE, Kind.DEPLOYMENT) for stranger in facts.strangers):
+        return Finding(Type.READY, Truth.FALSE, Reason.FOREIGN_OBJECT, _strangers(facts.strangers))
     if facts.workload.available:
         return Finding(Type.READY, Truth.TRUE, Reason.SERVING, "the model answers")
     if facts.desired.replicas == 0 and facts.complete:
@@ -90,7 +95,8 @@ def artifact_available(facts: Facts) -> Finding:
     where = describe(facts.desired.source)
     if facts.failure and facts.failure.reason in ABOUT_THE_ARTIFACT:
         return Finding(Type.ARTIFACT_AVAILABLE, Truth.FALSE, facts.failure.reason, facts.failure.message)
-    if not any(pod.ready for pod in facts.pods) and not (facts.failure and _verified_before(facts.failure)):
+    read = facts.taken_over or any(pod.ready for pod in facts.pods)
+    if not read and not (facts.failure and _verified_before(facts.failure)):
         return Finding(Type.ARTIFACT_AVAILABLE, Truth.UNKNOWN, Reason.PENDING, f"no pod has read {where} yet")
     if facts.desired.digest is None:
         return Finding(
@@ -134,18 +140,19 @@ def stamp(
 ) -> tuple[Condition, ...]:
     """The findings as conditions.
 
-    The time of a transition moves only when the status does. While the same revision
-    fails for the same reason its first message stays: the kubelet's words about one
-    cause differ from try to try, and each would be one more write.
+    The time of a transition moves only when the status does. While the same revision of
+    the same spec fails for the same reason its first message stays: the kubelet's words
+    about one cause differ from try to try, and each would be one more write.
     """
     old = {condition.type: condition for condition in before}
 
     def condition(finding: Finding) -> Condition:
-        message, since = finding.message, now.replace(microsecond=0)
+        message, since = finding.message[:MESSAGE_LIMIT], now.replace(microsecond=0)
         known = old.get(finding.type)
         if known is not None and known.status == finding.status:
             since = known.since
-            if same_revision and known.reason == finding.reason and finding.reason in FAILURE_REASONS:
+            repeated = same_revision and known.observed_generation == generation and known.reason == finding.reason
+            if repeated and finding.reason in FAILURE_REASONS:
                 message = known.message
         return Condition(finding.type, finding.status, finding.reason, message, generation, since)
 

@@ -19,6 +19,7 @@ from tidegate_operator.core.types import (
     Kind,
     Observed,
     Plan,
+    Pod,
     Release,
     Remove,
     Scale,
@@ -29,7 +30,7 @@ from tidegate_operator.core.types import (
 )
 
 STRANGER_SECONDS = 10.0
-"""How soon to look again for an object that stands in the way: no event tells us that it has gone."""
+"""How soon to look again for an object that stands in the way, or is refused: no event tells us that it has ended."""
 
 
 class Claim(StrEnum):
@@ -58,14 +59,21 @@ def decide(
     wanted = {kind: seal(manifest) for kind, manifest in children(identity, desired, release).items()}
     claims = {kind: claim(identity, child) for kind, child in observed.children.items() if kind in wanted}
     strangers = tuple(observed.children[kind] for kind, found in claims.items() if found == Claim.STRANGE)
-    after = next_status(identity, desired, status, observed, strangers, revision(desired, release), now)
+    to_apply = tuple(applies(identity, wanted, observed))
+    # The numbers of a Deployment mean something only if it is ours and says what we want.
+    ours = claims.get(Kind.DEPLOYMENT) == Claim.OURS
+    workload = (ours and observed.workload) or Workload()
+    settled = ours and not any(apply.kind == Kind.DEPLOYMENT for apply in to_apply)
+    target = revision(desired, release)
+    complete = settled and rolled_over(desired, workload, observed.pods, target)
+    after = next_status(identity, desired, status, observed, strangers, workload, target, complete, now)
     return Plan(
         happenings=happenings(status.conditions, after.conditions),
         status=after if after != status else None,
-        applies=tuple(applies(identity, wanted, observed)),
+        applies=to_apply,
         scale=scale(identity, desired, observed),
         removes=tuple(removes(identity, wanted, observed)),
-        look_again=STRANGER_SECONDS if set(claims.values()) - {Claim.OURS} else None,
+        look_again=STRANGER_SECONDS if set(claims.values()) - {Claim.OURS} or observed.refused else None,
     )
 
 
@@ -121,14 +129,15 @@ def next_status(
     status: Status,
     observed: Observed,
     strangers: tuple[Child, ...],
+    workload: Workload,
     target: str,
+    complete: bool,
     now: datetime,
 ) -> Status:
-    workload = observed.workload or Workload()
     pods = tuple(pod for pod in observed.pods if pod.revision == target)
-    complete = rolled_over(desired, workload, observed, target)
     stable = status.stable
-    if complete and (stable is None or stable.revision != target):
+    # At zero replicas nothing has shown that the revision serves.
+    if complete and desired.replicas and (stable is None or stable.revision != target):
         stable = Stable(target, now.replace(microsecond=0))
     facts = conditions.Facts(
         desired=desired,
@@ -136,13 +145,13 @@ def next_status(
         workload=workload,
         pods=pods,
         strangers=strangers,
-        failure=None if complete else failure(desired, observed.workload, pods),
+        failure=None if complete else failure(desired, workload, pods, observed.refused),
         complete=complete,
         taken_over=stable is not None and stable.revision == target,
     )
     return Status(
         observed_generation=identity.generation,
-        phase="Idle" if facts.taken_over else "Preparing",
+        phase="Idle" if facts.taken_over or complete else "Preparing",
         url=url(identity),
         revision=target,
         stable=stable,
@@ -157,14 +166,13 @@ def next_status(
     )
 
 
-def rolled_over(desired: Desired, workload: Workload, observed: Observed, target: str) -> bool:
+def rolled_over(desired: Desired, workload: Workload, pods: Iterable[Pod], target: str) -> bool:
     """Whether every wanted pod runs the target revision and is ready, and the controller has seen the latest."""
     return (
-        observed.workload is not None
-        and workload.observed_generation >= workload.generation
+        workload.observed_generation >= workload.generation
         and workload.wanted == desired.replicas
         and workload.total == workload.updated == workload.available == desired.replicas
-        and all(pod.revision == target for pod in observed.pods if not pod.deleting)
+        and all(pod.revision == target for pod in pods if not pod.deleting)
     )
 
 

@@ -5,7 +5,7 @@ speaks for all: they run the same revision, and one sentence helps more than ten
 """
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from tidegate_contract import failure as contract
@@ -13,7 +13,7 @@ from tidegate_contract import names
 from tidegate_contract.source import OciSource, PvcSource
 from tidegate_operator.core.reasons import Reason
 from tidegate_operator.core.sources import describe
-from tidegate_operator.core.types import Container, Desired, Pod, Workload
+from tidegate_operator.core.types import Container, Desired, Kind, Pod, Workload
 
 PULL_REASONS = frozenset(
     {"ErrImagePull", "ImagePullBackOff", "ErrImageNeverPull", "InvalidImageName", "ImageInspectError"}
@@ -40,12 +40,17 @@ class Failure:
     message: str
 
 
-def failure(desired: Desired, workload: Workload | None, pods: Iterable[Pod]) -> Failure | None:
+def failure(desired: Desired, workload: Workload, pods: Iterable[Pod], refused: Mapping[Kind, str]) -> Failure | None:
     """What keeps these pods, all of one revision, from serving; None if nothing is known to."""
+    for kind, words in refused.items():
+        return Failure(
+            Reason.CHILD_REFUSED,
+            f"the API server refuses the {kind}: {words}; correct spec, or whatever forbids it; it is tried again",
+        )
     for pod in sorted(pods, key=lambda pod: pod.name):
         if not pod.ready and not pod.deleting and (found := _pod_failure(desired, pod)):
             return found
-    if workload and workload.refused:
+    if workload.refused:
         return Failure(Reason.PODS_REFUSED, f"the API server refuses the pods: {workload.refused}")
     return None
 
@@ -63,12 +68,12 @@ def _pod_failure(desired: Desired, pod: Pod) -> Failure | None:
 
 
 def _unschedulable(desired: Desired, pod: Pod) -> Failure:
-    if isinstance(desired.source, PvcSource) and "persistentvolumeclaim" in pod.unschedulable:
-        return Failure(
-            Reason.CLAIM_NOT_FOUND,
-            f"{pod.unschedulable}: create the claim {desired.source.claim} in the model's namespace, "
-            "or correct spec.model.uri",
-        )
+    if isinstance(desired.source, PvcSource) and "persistentvolumeclaim" in pod.unschedulable.lower():
+        claim = desired.source.claim
+        if "not found" in pod.unschedulable:
+            advice = f"create the claim {claim} in the model's namespace, or correct spec.model.uri"
+            return Failure(Reason.CLAIM_NOT_FOUND, f"{pod.unschedulable}; {advice}")
+        return Failure(Reason.CLAIM_NOT_BOUND, f"{pod.unschedulable}; give the claim {claim} a volume")
     return Failure(
         Reason.UNSCHEDULABLE,
         f"no node takes the pod: {pod.unschedulable}; free capacity, or change spec.server.resources or "

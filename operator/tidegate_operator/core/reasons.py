@@ -36,6 +36,7 @@ class Reason(StrEnum):
     AS_EXPECTED = "AsExpected"
     INVALID_SPEC = "InvalidSpec"
     UNSCHEDULABLE = "Unschedulable"
+    CHILD_REFUSED = "ChildRefused"
     PODS_REFUSED = "PodsRefused"
     IMAGE_PULL_FAILED = "ImagePullFailed"
     CONTAINER_CONFIG_ERROR = "ContainerConfigError"
@@ -49,6 +50,7 @@ class Reason(StrEnum):
     ARTIFACT_PULL_FAILED = "ArtifactPullFailed"
     SECRET_NOT_FOUND = "SecretNotFound"
     CLAIM_NOT_FOUND = "ClaimNotFound"
+    CLAIM_NOT_BOUND = "ClaimNotBound"
 
     # NameConflict
     NO_CONFLICT = "NoConflict"
@@ -59,6 +61,7 @@ ABOUT_THE_ARTIFACT = frozenset(map(str, ARTIFACT_REASONS)) | {
     Reason.ARTIFACT_PULL_FAILED,
     Reason.SECRET_NOT_FOUND,
     Reason.CLAIM_NOT_FOUND,
+    Reason.CLAIM_NOT_BOUND,
 }
 """Failures to get the right bytes; every other failure leaves ArtifactAvailable alone."""
 
@@ -67,6 +70,7 @@ FAILURE_REASONS = (
     | frozenset(map(str, FailureReason))
     | {
         Reason.UNSCHEDULABLE,
+        Reason.CHILD_REFUSED,
         Reason.PODS_REFUSED,
         Reason.IMAGE_PULL_FAILED,
         Reason.CONTAINER_CONFIG_ERROR,

@@ -73,6 +73,8 @@ def fetcher(url: str, desired: Desired, release: Release) -> Manifest:
         ],
         "resources": {"requests": {"cpu": "100m", "memory": "128Mi"}, "limits": {"memory": "256Mi"}},
         "securityContext": RESTRICTED,
+        "terminationMessagePath": names.TERMINATION_LOG,
+        "terminationMessagePolicy": "FallbackToLogsOnError",
         "volumeMounts": [{"name": VOLUME, "mountPath": names.BUNDLE_DIR}],
     }
     if desired.secret_name:

@@ -152,6 +152,8 @@ class Observed:
     children: Mapping[Kind, Child] = field(default_factory=dict)
     workload: Workload | None = None
     pods: tuple[Pod, ...] = ()
+    refused: Mapping[Kind, str] = field(default_factory=dict)
+    """Children that the API server did not take when they were applied last, and its words."""
 
 
 # ---------------------------------------------------------------- what should be done

@@ -187,6 +187,7 @@ def test_the_settings_reach_the_operator_as_plain_numbers(render: Any) -> None:
         "TIDEGATE_POD_NAME": "",
         "TIDEGATE_IMAGE_PULL_POLICY": "IfNotPresent",
         "TIDEGATE_WATCH_NAMESPACES": "a,b",
+        "TIDEGATE_LEASE_NAME": "tidegate-operator",
         "TIDEGATE_LOG_LEVEL": "INFO",
         "TIDEGATE_BUNDLE_MAX_BYTES": "4294967296",
         "TIDEGATE_RESYNC_SECONDS": "300",

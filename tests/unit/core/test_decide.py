@@ -176,14 +176,80 @@ def test_what_the_garbage_collector_is_about_to_take_is_waited_for() -> None:
     found = plan(replace(world, children=left), settled())
     assert (found.applies, found.scale, found.removes) == ((), None, ())
     assert found.look_again == STRANGER_SECONDS
-    assert found.status is None, "nothing is in the way that would not go by itself"
+    assert condition(found, "NameConflict") == ("False", "NoConflict")
+    assert condition(found, "Ready") == ("False", "NoReadyPod"), "pods that are about to go are no promise"
 
 
-def test_a_strangers_deployment_is_never_scaled() -> None:
+def test_a_strangers_deployment_is_never_scaled_and_never_believed() -> None:
     stranger = Child(Kind.DEPLOYMENT, "flights", "other", "somebody", None, b"")
-    found = plan(serving(children={Kind.DEPLOYMENT: stranger}, workload=Workload(wanted=9)))
+    numbers = Workload(wanted=2, total=2, updated=2, available=2)
+    found = plan(serving(children={Kind.DEPLOYMENT: stranger}, workload=numbers, pods=()))
     assert found.scale is None
     assert found.removes == ()
+    assert condition(found, "Ready") == ("False", "ForeignObject")
+    assert found.status is not None
+    assert found.status.stable is None
+
+
+def test_a_strangers_service_leads_nobody_to_us() -> None:
+    world = serving()
+    stranger = Child(Kind.SERVICE, "flights", "other", None, None, b"")
+    found = plan(replace(world, children={**world.children, Kind.SERVICE: stranger}), settled())
+    assert condition(found, "Ready") == ("False", "ForeignObject")
+
+
+def test_a_child_that_the_api_server_refuses_is_a_condition_and_is_tried_again() -> None:
+    world = serving()
+    left = dict(world.children)
+    del left[Kind.SERVICE]
+    found = plan(replace(world, children=left, refused={Kind.SERVICE: "exceeded quota"}, workload=Workload()))
+    assert [apply.kind for apply in found.applies] == [Kind.SERVICE]
+    assert condition(found, "Degraded") == ("True", "ChildRefused")
+    assert found.look_again == STRANGER_SECONDS
+
+
+def test_a_version_that_never_ran_is_not_stable() -> None:
+    none = replace(FLIGHTS, replicas=0)
+    found = plan(serving(none), desired=none)
+    assert condition(found, "Progressing") == ("False", "Complete")
+    assert found.status is not None
+    assert found.status.stable is None
+
+
+def test_a_deployment_that_is_still_to_be_changed_is_not_complete() -> None:
+    world = serving()
+    changed = {**world.children, Kind.DEPLOYMENT: replace(world.children[Kind.DEPLOYMENT], applied="old")}
+    found = plan(replace(world, children=changed))
+    assert condition(found, "Progressing") == ("True", "RollingOver")
+
+
+def test_a_model_that_served_and_has_no_pod_now_still_has_its_bundle() -> None:
+    none = replace(FLIGHTS, replicas=0)
+    found = plan(serving(none), settled(), none)
+    assert condition(found, "ArtifactAvailable") == ("True", "Verified")
+
+
+def test_another_spec_with_the_same_failure_says_its_own_words() -> None:
+    def world(secret: str) -> Observed:
+        waiting = Container(
+            "fetch", waiting="CreateContainerConfigError", waiting_message=f'secret "{secret}" not found'
+        )
+        return worlds.failing(replace(FLIGHTS, secret_name=secret), waiting)
+
+    first = plan(world("a"), desired=replace(FLIGHTS, secret_name="a")).status
+    assert first is not None
+    second = decide(replace(ME, generation=2), replace(FLIGHTS, secret_name="b"), first, world("b"), RELEASE, LATER)
+    assert "create the Secret b" in message(second, "Degraded")
+
+
+def test_a_message_is_never_longer_than_the_schema_allows() -> None:
+    found = plan(worlds.failing(FLIGHTS, Container("server", exit_code=1, exit_message="x" * 9000)))
+    assert found.status is not None
+    assert {len(c.message) <= 4096 for c in found.status.conditions} == {True}
+    assert (
+        plan(worlds.failing(FLIGHTS, Container("server", exit_code=1, exit_message="x" * 9000)), found.status).status
+        is None
+    )
 
 
 def test_a_new_version_rolls_over_while_the_old_one_serves() -> None:
@@ -281,7 +347,7 @@ def test_transition_times_move_only_with_the_status() -> None:
         "Ready": LATER,
         "Progressing": LATER,
         "Degraded": NOW,
-        "ArtifactAvailable": LATER,
+        "ArtifactAvailable": NOW,
         "NameConflict": NOW,
     }
 

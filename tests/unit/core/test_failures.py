@@ -6,7 +6,7 @@ import pytest
 
 from tidegate_contract.source import HttpsSource, PvcSource
 from tidegate_operator.core.failures import failure
-from tidegate_operator.core.types import Container, Desired, Pod, Workload
+from tidegate_operator.core.types import Container, Desired, Kind, Pod, Workload
 from worlds import FLIGHTS
 
 PVC = replace(FLIGHTS, source=PvcSource("models", "flights/v1"))
@@ -55,6 +55,13 @@ ROWS = [
         id="the claim is not there",
     ),
     pytest.param(
+        PVC,
+        pod(unschedulable="pod has unbound immediate PersistentVolumeClaims"),
+        "ClaimNotBound",
+        "give the claim models a volume",
+        id="the claim has no volume",
+    ),
+    pytest.param(
         FLIGHTS,
         pod(unschedulable="0/1 nodes are available: 1 Insufficient memory"),
         "Unschedulable",
@@ -94,16 +101,23 @@ ROWS = [
 
 @pytest.mark.parametrize(("desired", "found", "reason", "words"), ROWS)
 def test_a_cause_has_a_reason_and_a_sentence(desired: Desired, found: Pod, reason: str, words: str) -> None:
-    result = failure(desired, None, [found])
+    result = failure(desired, Workload(), [found], {})
     assert result is not None
     assert result.reason == reason
     assert words in result.message
 
 
 def test_pods_that_the_api_server_refuses_are_named() -> None:
-    result = failure(FLIGHTS, Workload(refused="exceeded quota"), [])
+    result = failure(FLIGHTS, Workload(refused="exceeded quota"), [], {})
     assert result is not None
     assert (result.reason, result.message) == ("PodsRefused", "the API server refuses the pods: exceeded quota")
+
+
+def test_a_child_that_the_api_server_refuses_is_named() -> None:
+    result = failure(FLIGHTS, Workload(), [], {Kind.DEPLOYMENT: "spec.nodeSelector: Invalid value"})
+    assert result is not None
+    assert result.reason == "ChildRefused"
+    assert "refuses the Deployment: spec.nodeSelector: Invalid value" in result.message
 
 
 @pytest.mark.parametrize(
@@ -117,10 +131,10 @@ def test_pods_that_the_api_server_refuses_are_named() -> None:
     ],
 )
 def test_what_is_no_failure_is_not_called_one(found: Pod) -> None:
-    assert failure(FLIGHTS, None, [found]) is None
+    assert failure(FLIGHTS, Workload(), [found], {}) is None
 
 
 def test_the_first_pod_by_name_speaks_for_all() -> None:
     """Whatever order the cache has, the sentence is the same, and the status is not written anew."""
     one, two = replace(ended(1, "a"), name="a"), replace(ended(2, "b"), name="b")
-    assert failure(FLIGHTS, None, [one, two]) == failure(FLIGHTS, None, [two, one])
+    assert failure(FLIGHTS, Workload(), [one, two], {}) == failure(FLIGHTS, Workload(), [two, one], {})

@@ -42,11 +42,15 @@ class Server:
         self.lists: list[dict[str, Any] | int] = []
         self.watches: list[list[dict[str, Any]] | int] = []
         self.asked: list[dict[str, str]] = []
+        self.hang_up = False
+        """Watches end at once, with nothing said."""
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         self.asked.append(dict(request.query))
         script = self.watches if "watch" in request.query else self.lists
         answer = script.pop(0) if script else []
+        if self.hang_up and "watch" in request.query and answer:
+            return web.Response()
         if isinstance(answer, int):
             return web.json_response({"message": "no", "code": answer}, status=answer)
         if isinstance(answer, dict):
@@ -149,3 +153,22 @@ async def test_an_event_of_any_size_is_read(world: World) -> None:
     world.server.lists = [listing(5)]
     world.server.watches = [[{"type": "ADDED", "object": large}], []]
     await world.settles("a")
+
+
+@pytest.mark.parametrize("broken", [pytest.param(429, id="429"), pytest.param(410, id="410")])
+async def test_a_watch_that_never_works_is_tried_ever_more_slowly(world: World, broken: int) -> None:
+    """A list that succeeds in between must not make it hurry: each one costs the API server more than the watch."""
+    world.server.lists = [listing(5) for _ in range(6)]
+    world.server.watches = [broken] * 5
+    started = asyncio.get_running_loop().time()
+    await world.settles()
+    assert asyncio.get_running_loop().time() - started > 1.5
+
+
+async def test_a_watch_that_is_hung_up_on_at_once_is_not_opened_again_at_once(world: World) -> None:
+    world.server.lists = [listing(5)]
+    world.server.watches = [204] * 4
+    world.server.hang_up = True
+    started = asyncio.get_running_loop().time()
+    await world.settles()
+    assert asyncio.get_running_loop().time() - started > 0.3
