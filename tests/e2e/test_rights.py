@@ -14,7 +14,7 @@ import pytest
 
 import audit
 from deployed import Pushed, model, until_ready
-from kube import Kube, wait_for
+from kube import Kube, KubectlError, wait_for
 
 SYSTEM = os.environ.get("NAMESPACE", "tidegate-system")
 CHILDREN = ("deployments", "services", "serviceaccounts", "networkpolicies", "poddisruptionbudgets")
@@ -67,7 +67,7 @@ def rights(kube: Kube, space: str, good: Pushed) -> Rights:
     for scenario in (restart, create, repair, shrink):
         try:
             scenario(kube, space, good)
-        except AssertionError as error:
+        except (AssertionError, KubectlError) as error:
             hung.append(f"{scenario.__name__}: {error}")
     asked = list(audit.requests(started))
     return Rights(
