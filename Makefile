@@ -2,25 +2,29 @@
 #
 #   CLUSTER=current    use your own kube context instead of the cluster that `make cluster` starts
 #   REGISTRY=...       where images and bundles are pushed to then; your cluster must be able to pull from it
+#   PLAIN_HTTP=1       that registry has no TLS, as kind's localhost:5001
 
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .ONESHELL:
+.NOTPARALLEL:
 .DEFAULT_GOAL := help
 MAKEFLAGS += --no-print-directory
 
 CLUSTER ?= local
 REGISTRY ?=
+PLAIN_HTTP ?=
 PYTHON ?= python3
 NAMESPACE ?= tidegate-system
-export CLUSTER REGISTRY NAMESPACE
+export CLUSTER REGISTRY PLAIN_HTTP NAMESPACE
 export PYTHONPATH := tests
 
 BIN := .venv/bin
 
-# In front of a command that talks to a cluster: where it is, and the tools for it.
+# In front of a command that talks to a cluster: where it is, and the tools for it. By way of a variable, because a
+# failure inside `eval "$(...)"` would go unseen, and the command reach whatever cluster kubectl knows.
 ifeq ($(CLUSTER),local)
-WITH_CLUSTER = eval "$$($(PYTHON) -m cluster env --export)";
+WITH_CLUSTER = environment="$$($(PYTHON) -m cluster env --export)"; eval "$$environment";
 else
 WITH_CLUSTER = export PATH="$(CURDIR)/.cluster/bin:$$PATH";
 endif
@@ -29,6 +33,7 @@ endif
 .PHONY: help
 help:
 	@sed -n 's/^## \([a-z-]*\): /\1\t/p' Makefile | awk -F'\t' '{printf "  make %-14s %s\n", $$1, $$2}'
+	echo; sed -n 's/^#   \([A-Z_]*=\)/  \1/p' Makefile
 
 # ---------------------------------------------------------------- the house
 
@@ -38,7 +43,7 @@ venv: .venv/installed
 .venv/installed: requirements/dev.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; set PYTHON=")'
 	echo "== the Python environment"
-	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(PYTHON) -m cluster venv
 	test -x $(BIN)/uv || $(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes -r requirements/uv.txt
 	export VIRTUAL_ENV=.venv
 	$(BIN)/uv pip sync -q --require-hashes requirements/dev.txt requirements/build.txt
@@ -79,18 +84,24 @@ tools:
 
 ## cluster: start a real Kubernetes on this machine; with CLUSTER=current, say which one is used
 .PHONY: cluster
-cluster:
 ifeq ($(CLUSTER),local)
+cluster:
 	@$(PYTHON) -m cluster up
 else
-	@kubectl config current-context
+cluster: tools
+	@$(WITH_CLUSTER)
+	kubectl config current-context
 	kubectl version
 endif
 
 ## cluster-down: end that Kubernetes and everything of it
 .PHONY: cluster-down
 cluster-down:
+ifeq ($(CLUSTER),local)
 	@$(PYTHON) -m cluster down
+else
+	@echo "The current cluster is yours: nothing is ended. \`make uninstall CLUSTER=current\` removes the operator."
+endif
 
 ## images: build the images and bring them to the cluster
 .PHONY: images
@@ -99,7 +110,7 @@ ifeq ($(CLUSTER),local)
 	@$(PYTHON) -m images build
 else
 	@test -n "$(REGISTRY)" || { echo "REGISTRY= is needed: where your cluster pulls images from"; exit 1; }
-	$(PYTHON) -m images build --cluster current --registry "$(REGISTRY)" --push
+	$(PYTHON) -m images build --cluster current --registry "$(REGISTRY)" --push $(if $(PLAIN_HTTP),--plain-http)
 endif
 
 ## install: install or upgrade the operator by its chart
@@ -115,7 +126,7 @@ install: tools
 
 ## uninstall: remove the operator; models go on serving
 .PHONY: uninstall
-uninstall:
+uninstall: tools
 	@$(WITH_CLUSTER)
 	helm uninstall tidegate --namespace $(NAMESPACE) --wait
 
@@ -125,12 +136,7 @@ uninstall:
 .PHONY: demo
 demo:
 	@started=$$SECONDS
-	# Kubernetes takes longest to build; the environment is made beside it.
-	$(MAKE) venv & environment=$$!
-	$(MAKE) cluster
-	wait $$environment
-	$(MAKE) images
-	$(MAKE) install
+	$(MAKE) venv cluster images install
 	$(WITH_CLUSTER)
 	$(BIN)/python examples/flights/demo.py
 	echo "== make demo took $$((SECONDS - started)) s"
@@ -146,7 +152,7 @@ test:
 .PHONY: test-unit
 test-unit: venv tools
 	@echo "== unit and property tests"
-	$(BIN)/pytest -q tests/unit tests/property
+	$(BIN)/pytest -q tests/unit tests/property tests/test_cluster_layout.py
 
 ## test-cluster: the tests on the real cluster
 .PHONY: test-cluster
@@ -156,9 +162,9 @@ test-cluster: venv
 	$(WITH_CLUSTER)
 	$(BIN)/pytest -q tests/e2e
 
-## bench-idle: 15 minutes of idling; counts the operator's writes in the audit log
+## bench-idle: 15 minutes of idling beside a model; counts the operator's writes in the audit log
 .PHONY: bench-idle
-bench-idle: venv
+bench-idle: venv tools
 	@$(WITH_CLUSTER)
 	$(BIN)/python tests/bench/idle.py --minutes 15
 

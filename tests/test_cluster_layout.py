@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
+import doctest
 import json
+import os
+import subprocess
+import sys
+import time
 from ipaddress import IPv4Address, IPv4Network, ip_network
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
-from cluster import base, build, config, oci, tools
+from cluster import base, build, cgroups, config, oci, shell, tools
 from cluster.api import dns_objects
 from cluster.certs import certificates
-from cluster.layout import SLOTS, Cache, Slot, free_slot
+from cluster.layout import SLOTS, Cache, Slot, free_slot, none_free
+from cluster.steps import ClusterError
+from deployed import changes
+from images import remote, wheels
 
+ROOT = Path(__file__).parents[1]
 CHECKOUT = Path("/home/someone/tidegate")
 OTHER = Path("/home/someone/else")
 PROGRAMS = config.Programs(
@@ -57,7 +67,8 @@ def test_kernel_limits_on_the_length_of_names_are_kept(number: int) -> None:
         pytest.param({}, [("tun0", "10.220.1.0/28")], 2, id="a slot whose pods a foreign route covers is passed over"),
         pytest.param({}, [("eth0", "0.0.0.0/0")], 1, id="the default route covers nothing"),
         pytest.param({}, [("tidegate1", "10.220.1.0/24")], 1, id="routes of the slot's own leftover link do not count"),
-        pytest.param({}, [("wg0", "10.0.0.0/8")], None, id="a route over everything leaves no slot"),
+        pytest.param({}, [("wg0", "10.0.0.0/8")], 1, id="a broad route loses to ours, which are more specific"),
+        pytest.param({}, [("wg0", "10.221.0.0/16")], None, id="a route over all of ours leaves no slot"),
         pytest.param(dict.fromkeys(SLOTS, OTHER), [], None, id="all taken leaves no slot"),
     ],
 )
@@ -65,6 +76,28 @@ def test_choice_of_a_slot(taken: dict[int, Path], routes: list[tuple[str, str]],
     foreign = [(link, IPv4Network(net)) for link, net in routes]
     chosen = free_slot(taken, foreign, CHECKOUT)
     assert (chosen.number if chosen else None) == expected
+
+
+@pytest.mark.parametrize(
+    ("taken", "routes", "said"),
+    [
+        pytest.param(
+            dict.fromkeys(SLOTS, OTHER),
+            [("wg0", "10.221.0.0/16")],
+            "All 32 places for test clusters are taken; run `make cluster-down` in one of /home/someone/else.",
+            id="all taken",
+        ),
+        pytest.param(
+            {},
+            [("wg0", "10.221.0.0/16"), ("eth0", "192.0.2.0/24")],
+            "No place for a test cluster is left: it needs a part of 10.219.0.0/16, 10.220.0.0/16 and 10.221.0.0/16, "
+            "which this machine routes elsewhere (10.221.0.0/16 on wg0); take those routes away.",
+            id="a route in the way",
+        ),
+    ],
+)
+def test_why_no_slot_is_free(taken: dict[int, Path], routes: list[tuple[str, str]], said: str) -> None:
+    assert none_free(taken, [(link, IPv4Network(net)) for link, net in routes]) == said
 
 
 @pytest.mark.parametrize(
@@ -137,10 +170,35 @@ def test_the_pinned_go_is_new_enough_for_every_module() -> None:
 @pytest.mark.parametrize(
     ("sources", "mirror"),
     [
-        pytest.param("Types: deb\nURIs: http://m.test/debian\nSuites: bookworm", "http://m.test/debian", id="deb822"),
+        pytest.param(
+            "Types: deb\n# a comment\nURIs: http://m.test/debian\nSuites: bookworm bookworm-updates\nComponents: main\n"
+            "Signed-By: /usr/share/keyrings/debian-archive-keyring.gpg",
+            "http://m.test/debian",
+            id="deb822",
+        ),
+        pytest.param(
+            "Types: deb\nURIs: http://m.test/debian\nSuites: trixie\nComponents: main\nEnabled: no",
+            None,
+            id="what is switched off is none",
+        ),
         pytest.param("deb http://m.test/debian/ bookworm main", "http://m.test/debian/", id="one line"),
-        pytest.param("deb [signed-by=/k] https://m.test/a/debian bookworm", "https://m.test/a/debian", id="a path"),
-        pytest.param("# deb http://m.test/debian bookworm", None, id="a comment is none"),
+        pytest.param(
+            "deb [arch=amd64 signed-by=/k/debian-archive-keyring.gpg] https://m.test/a/debian stable contrib main",
+            "https://m.test/a/debian",
+            id="a path",
+        ),
+        pytest.param("# deb http://m.test/debian bookworm main", None, id="a comment is none"),
+        pytest.param(
+            "deb https://third.test/debian all main\n"
+            "deb [signed-by=/k/third.gpg] https://third.test/linux/debian bookworm stable\n"
+            "deb [signed-by=/k/third.gpg] https://third.test/debian bookworm main\n\n"
+            "Types: deb\nURIs: https://third.test/debian\nSuites: bookworm\nComponents: main\n"
+            "Signed-By:\n -----BEGIN PGP PUBLIC KEY BLOCK-----\n .\n\n"
+            "deb http://m.test/debian trixie main",
+            "http://m.test/debian",
+            id="what others call debian is passed over",
+        ),
+        pytest.param("deb https://third.test/linux/debian bookworm stable", None, id="and alone it is none"),
         pytest.param(
             "deb http://m.test/debian-security bookworm-security main", None, id="security is not the archive"
         ),
@@ -170,3 +228,186 @@ def test_the_pods_network_is_the_slots() -> None:
     slot = Slot(5, CHECKOUT)
     (plugin,) = config.cni(slot)["plugins"]
     assert ip_network(plugin["ipam"]["ranges"][0][0]["subnet"]) == slot.pod_net
+
+
+class Kernel:
+    """A cgroup hierarchy of version 2 as far as controllers go: what a group may use is what those above hand down."""
+
+    def __init__(self, root: Path, handed: str) -> None:
+        self.root = root
+        (root / "cgroup.controllers").write_text("cpu cpuset hugetlb io memory misc pids rdma")
+        (root / "cgroup.subtree_control").write_text(handed)
+
+    def group(self, name: str) -> Path:
+        made = self.root / name
+        (made / "system").mkdir(parents=True)
+        (made / "cgroup.controllers").write_text((self.root / "cgroup.subtree_control").read_text())
+        (made / "cgroup.subtree_control").write_text("")
+        return made
+
+    def write(self, file: Path, text: str) -> None:
+        words = set(file.read_text().split())
+        changed = words | {text[1:]} if text[0] == "+" else words - {text[1:]}
+        file.write_text(" ".join(sorted(changed)))
+        for child in self.root.glob("*/cgroup.controllers"):
+            child.write_text((self.root / "cgroup.subtree_control").read_text())
+
+    def handed(self, group: str = "") -> str:
+        return (self.root / group / "cgroup.subtree_control").read_text()
+
+
+@pytest.fixture
+def kernel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Kernel:
+    """A machine whose init hands down memory and pids."""
+    root = tmp_path / "cgroup"
+    root.mkdir()
+    made = Kernel(root, "memory pids")
+    monkeypatch.setattr(cgroups, "MOUNT", root)
+    monkeypatch.setattr(cgroups, "ADDED", tmp_path / "run" / "cgroup-controllers")
+    monkeypatch.setattr(cgroups, "hierarchies", lambda: [root])
+    monkeypatch.setattr(cgroups, "_write", made.write)
+    return made
+
+
+def gone(group: Path) -> None:
+    """As the kernel removes a group: its files are none."""
+    for file in group.glob("cgroup.*"):
+        file.unlink()
+    (group / "system").rmdir()
+    group.rmdir()
+
+
+def test_cgroup_version_2_hands_down_what_the_kubelet_uses_and_takes_back_what_was_added(kernel: Kernel) -> None:
+    first, second = kernel.group("tidegate-1"), kernel.group("tidegate-2")
+    cgroups.create("tidegate-1")
+    cgroups.create("tidegate-2")
+    assert (
+        kernel.handed()
+        == kernel.handed("tidegate-1")
+        == kernel.handed("tidegate-2")
+        == "cpu cpuset hugetlb memory pids"
+    )
+    gone(first)
+    cgroups.remove("tidegate-1")
+    assert kernel.handed() == "cpu cpuset hugetlb memory pids"  # the other cluster uses them
+    gone(second)
+    cgroups.remove("tidegate-2")
+    assert kernel.handed() == "memory pids"
+    assert not cgroups.ADDED.exists()
+
+
+def test_a_root_that_hands_nothing_down_is_an_error(kernel: Kernel, monkeypatch: pytest.MonkeyPatch) -> None:
+    kernel.group("tidegate-1")
+    monkeypatch.setattr(cgroups, "_write", lambda file, text: None)
+    with pytest.raises(ClusterError, match="does not hand down its controllers cpu, memory, pids"):
+        cgroups.create("tidegate-1")
+
+
+def test_a_cgroup_that_takes_no_process_is_an_error(kernel: Kernel) -> None:
+    with pytest.raises(ClusterError, match="takes no process"):
+        cgroups.enter("tidegate-1")
+
+
+@pytest.mark.parametrize("namespaces", [False, True], ids=["by its process group", "by its namespace, as root"])
+def test_a_bound_command_ends_with_its_children_when_nobody_wants_it(
+    namespaces: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if namespaces and not shell.has_namespaces():
+        pytest.skip("makes namespaces, which wants root")
+    monkeypatch.setattr(shell, "has_namespaces", lambda: namespaces)
+    began, late = tmp_path / "began", tmp_path / "late"
+    script = f"(sleep 1; touch {late}) & touch {began}; wait"
+
+    def interrupted(child: subprocess.Popen[bytes]) -> int:
+        while not began.exists():
+            time.sleep(0.01)
+        monkeypatch.undo()
+        monkeypatch.setattr(shell, "has_namespaces", lambda: namespaces)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(subprocess.Popen, "wait", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        shell.run_logged(["sh", "-c", script], tmp_path / "log")
+    time.sleep(1.3)
+    assert not late.exists()
+
+
+def test_tools_of_another_system_are_those_of_the_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ours, theirs = tmp_path / "ours", tmp_path / "theirs"
+    for folder, name in ((ours, "kubectl"), (ours, "helm"), (theirs, "kubectl")):
+        folder.mkdir(exist_ok=True)
+        (folder / name).write_text("#!/bin/sh\n")
+        (folder / name).chmod(0o755)
+    monkeypatch.setattr(tools, "search_path", lambda: f"{ours}:{theirs}")
+    with pytest.raises(ClusterError, match="must be on the PATH; install helm\\."):
+        tools.find_clients(ours)
+    (theirs / "helm").symlink_to(ours / "helm")
+    assert tools.find_clients(ours) == {"kubectl": theirs / "kubectl", "helm": theirs / "helm"}
+
+
+def test_an_environment_without_pip_is_made_again(tmp_path: Path) -> None:
+    broken = tmp_path / "venv"
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", broken], check=True)
+    (broken / "rest").touch()
+    tools.make_environment(Cache(tmp_path / "cache"), broken)
+    assert shell.succeeds([broken / "bin" / "python", "-m", "pip", "--version"])
+    assert not (broken / "rest").exists()
+    (broken / "kept").touch()
+    tools.make_environment(Cache(tmp_path / "cache"), broken)
+    assert (broken / "kept").exists()
+
+
+def test_a_python_that_makes_no_environments_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tools, "_can_make_environments", lambda: False)
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    with pytest.raises(ClusterError, match=r"no ensurepip\. Install its venv .* or name another by PYTHON="):
+        tools.make_environment(Cache(tmp_path), tmp_path / "venv")
+    assert not (tmp_path / "venv").exists()
+
+
+@pytest.mark.parametrize("target", ["install", "uninstall", "bench-idle"])
+def test_without_its_cluster_a_target_stops_and_asks_no_other_cluster(target: str, tmp_path: Path) -> None:
+    """Else it would reach the one that kubectl knows, which may be somebody's production."""
+    (tmp_path / "Makefile").write_text((ROOT / "Makefile").read_text())
+    programs = {"kubectl": "touch asked", "helm": "touch asked", "python": "touch asked"}
+    programs["stub"] = 'case "$*" in *"cluster env"*) echo "cluster: none runs" >&2; exit 1;; esac'
+    (tmp_path / "bin").mkdir()
+    (tmp_path / ".venv").mkdir()
+    (tmp_path / ".venv" / "bin").symlink_to(tmp_path / "bin")
+    for name, script in programs.items():
+        (tmp_path / "bin" / name).write_text(f"#!/bin/sh\n{script}\n")
+        (tmp_path / "bin" / name).chmod(0o755)
+    (tmp_path / "requirements").mkdir()
+    for file in ("pyproject.toml", "requirements/dev.txt", ".venv/installed"):
+        (tmp_path / file).touch()
+    kept = {name: value for name, value in os.environ.items() if name not in ("CLUSTER", "REGISTRY", "MAKEFLAGS")}
+    env = kept | {"PATH": f"{tmp_path / 'bin'}:{os.environ['PATH']}"}
+    done = subprocess.run(
+        ["make", target, "PYTHON=stub"], cwd=tmp_path, env=env, capture_output=True, text=True, check=False
+    )
+    assert done.returncode != 0
+    assert "cluster: none runs" in done.stderr
+    assert not (tmp_path / "asked").exists()
+
+
+def test_a_status_is_no_change_of_the_users_object_and_a_finalizer_or_a_label_is() -> None:
+    mine = {"manager": "kubectl-create", "operation": "Update"}
+    status = {"manager": "tidegate-operator", "operation": "Apply", "subresource": "status"}
+    metadata = {"name": "small", "generation": 1, "resourceVersion": "7", "managedFields": [mine]}
+    created = {"metadata": metadata, "spec": {"model": {"uri": "oci://r/m:1"}}}
+    served = created | {"metadata": metadata | {"resourceVersion": "9", "managedFields": [mine, status]}, "status": {}}
+    assert changes(created, served) == []
+    held = metadata | {"resourceVersion": "9", "generation": 2, "finalizers": ["f"], "labels": {"a": "b"}}
+    assert changes(created, {"metadata": held, "spec": {}}) == [
+        "metadata.finalizers",
+        "metadata.generation",
+        "metadata.labels",
+        "spec",
+    ]
+
+
+@pytest.mark.parametrize("module", [remote, wheels], ids=lambda module: module.__name__)
+def test_examples_in_docstrings_hold(module: ModuleType) -> None:
+    found = doctest.testmod(module)
+    assert found.attempted
+    assert not found.failed

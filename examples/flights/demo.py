@@ -31,25 +31,31 @@ TAG = "2013-02"
 PLACEHOLDER_URI = f"oci://REGISTRY/{NAME}:{TAG}"
 PLACEHOLDER_DIGEST = "sha256:" + "0" * 64
 
-MODEL_PATH = f"/apis/models.tidegate.dev/v1alpha1/namespaces/{NAMESPACE}/modeldeployments/{NAME}"
+PLACEHOLDER_NAMESPACE = f"namespace: {NAMESPACE}\n"
+PLACEHOLDER_NAMESPACE_NAME = f"name: {NAMESPACE}\n"
+
 LOOK_SECONDS = 0.5
-SERVICE_PATH = f"/api/v1/namespaces/{NAMESPACE}/services/{NAME}:80/proxy"
 
 NEXT = f"""
 What to try next, with KUBECONFIG={{kubeconfig}}
 
-  kubectl get mdep -n {NAMESPACE}                      at a glance
-  kubectl describe mdep {NAME} -n {NAMESPACE}         conditions and Events
-  {{tidegate}} status {NAME} -n {NAMESPACE}
-  kubectl delete deployment {NAME} -n {NAMESPACE}     it comes back
-  kubectl port-forward -n {NAMESPACE} svc/{NAME} 8080:80
+  # at a glance; conditions and Events; the same in words
+  kubectl get mdep -n {{namespace}}
+  kubectl describe mdep {NAME} -n {{namespace}}
+  {{tidegate}} status {NAME} -n {{namespace}}
+
+  # it comes back
+  kubectl delete deployment {NAME} -n {{namespace}}
+
+  # ask it; the second one in another terminal
+  kubectl port-forward -n {{namespace}} svc/{NAME} 8080:80
   {{python}} {{here}}/predict.py --count 40
 
 A digest that is not the bundle's: the new pod refuses it, the old ones go on answering. Then the right one again.
 
-  kubectl patch mdep {NAME} -n {NAMESPACE} --type merge -p '{{wrong}}'
-  kubectl get mdep {NAME} -n {NAMESPACE} -w
-  kubectl patch mdep {NAME} -n {NAMESPACE} --type merge -p '{{right}}'
+  kubectl patch mdep {NAME} -n {{namespace}} --type merge -p '{{wrong}}'
+  kubectl get mdep {NAME} -n {{namespace}} -w
+  kubectl patch mdep {NAME} -n {{namespace}} --type merge -p '{{right}}'
 """
 
 
@@ -99,12 +105,37 @@ def pushed(printed: str) -> tuple[str, str]:
         raise DemoError(f"tidegate push printed no {error}") from error
 
 
-def filled(template: str, uri: str, digest: str) -> str:
-    """flights.yaml with the address and the digest in it."""
-    for placeholder in (PLACEHOLDER_URI, PLACEHOLDER_DIGEST):
-        if template.count(placeholder) != 1:
-            raise DemoError(f"flights.yaml should hold {placeholder} once")
-    return template.replace(PLACEHOLDER_URI, uri).replace(PLACEHOLDER_DIGEST, digest)
+def model_path(namespace: str) -> str:
+    """Where the API server has the object."""
+    return f"/apis/models.tidegate.dev/v1alpha1/namespaces/{namespace}/modeldeployments/{NAME}"
+
+
+def service_path(namespace: str) -> str:
+    """Where the API server leads to the model."""
+    return f"/api/v1/namespaces/{namespace}/services/{NAME}:80/proxy"
+
+
+def filled(file: str, values: dict[str, str]) -> str:
+    """One of the example's YAML files, with each placeholder replaced by its value."""
+    text = (HERE / file).read_text()
+    for placeholder, value in values.items():
+        if text.count(placeholder) != 1:
+            raise DemoError(f"{file} should hold {placeholder.strip()} once")
+        text = text.replace(placeholder, value)
+    return text
+
+
+def manifests(uri: str, digest: str, namespace: str) -> dict[str, str]:
+    """The files to apply, in their order: name and content."""
+    model = {
+        PLACEHOLDER_URI: uri,
+        PLACEHOLDER_DIGEST: digest,
+        PLACEHOLDER_NAMESPACE: f"namespace: {namespace}\n",
+    }
+    return {
+        "namespace.yaml": filled("namespace.yaml", {PLACEHOLDER_NAMESPACE_NAME: f"name: {namespace}\n"}),
+        "flights.yaml": filled("flights.yaml", model),
+    }
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,24 +202,24 @@ def first_answer(client: predict.Client, one: pd.DataFrame) -> bool:
     return True
 
 
-def wait(proxy: str, one: pd.DataFrame, since: float, limit: float) -> float:
+def wait(proxy: str, namespace: str, one: pd.DataFrame, since: float, limit: float) -> float:
     """Ask the model about `one` until it answers and watch the object until it is ready, showing what changes.
 
     Returns the seconds from `since` to the first prediction; DemoError after `limit` seconds.
     """
-    api, service = predict.Client(proxy), predict.Client(proxy + SERVICE_PATH, timeout=5.0)
+    api, service = predict.Client(proxy), predict.Client(proxy + service_path(namespace), timeout=5.0)
     seen, answered, looked = State(), 0.0, 0.0
     with contextlib.closing(api), contextlib.closing(service):
         while not (answered and seen.done):
             now = time.monotonic() - since
             if now > limit:
-                raise DemoError(f"not ready after {limit:.0f} s: kubectl describe mdep {NAME} -n {NAMESPACE}")
+                raise DemoError(f"not ready after {limit:.0f} s: kubectl describe mdep {NAME} -n {namespace}")
             if not answered and first_answer(service, one):
                 answered = time.monotonic() - since
                 print(f"    {answered:6.1f} s  a prediction is answered", flush=True)
             if now - looked >= LOOK_SECONDS:
                 looked = now
-                current = look(api)
+                current = look(api, namespace)
                 for line in news(seen, current):
                     print(f"    {time.monotonic() - since:6.1f} s  {line}", flush=True)
                 seen = current
@@ -196,10 +227,10 @@ def wait(proxy: str, one: pd.DataFrame, since: float, limit: float) -> float:
     return answered
 
 
-def look(api: predict.Client) -> State:
+def look(api: predict.Client, namespace: str) -> State:
     """The object as it is now. Raises DemoError."""
     try:
-        return state(api.get(MODEL_PATH))
+        return state(api.get(model_path(namespace)))
     except (predict.RefusedError, OSError, http.client.HTTPException) as error:
         raise DemoError(f"the ModelDeployment cannot be read: {error}") from error
 
@@ -210,13 +241,14 @@ def short(path: str | Path) -> str:
     return str(place.relative_to(Path.cwd())) if place.is_relative_to(Path.cwd()) else str(place)
 
 
-def hints(digest: str) -> str:
+def hints(digest: str, namespace: str = NAMESPACE) -> str:
     """What to type next."""
 
     def patch(value: str) -> str:
         return f'{{"spec":{{"model":{{"digest":"{value}"}}}}}}'
 
     return NEXT.format(
+        namespace=namespace,
         kubeconfig=os.environ.get("KUBECONFIG", "~/.kube/config"),
         tidegate=short(tidegate()),
         python=short(sys.executable),
@@ -226,7 +258,7 @@ def hints(digest: str) -> str:
     )
 
 
-def demo(registry: str, plain_http: bool, work: Path, limit: float) -> None:
+def demo(registry: str, plain_http: bool, namespace: str, work: Path, limit: float) -> None:
     """All steps, in order. Raises DemoError at the first that fails."""
     bundle = work / "bundle"
     with step("train on January and February 2013"):
@@ -241,21 +273,21 @@ def demo(registry: str, plain_http: bool, work: Path, limit: float) -> None:
         uri, digest = pushed(run(tidegate(), "push", bundle, f"{registry}/{NAME}:{TAG}", *options))
     with api_server() as proxy:
         with step("apply, and wait for the first prediction"):
-            run("kubectl", "apply", "-f", HERE / "namespace.yaml")
-            manifest = work / "flights.yaml"
-            manifest.write_text(filled((HERE / "flights.yaml").read_text(), uri, digest))
+            for file, text in manifests(uri, digest, namespace).items():
+                (work / file).write_text(text)
+            run("kubectl", "apply", "-f", work / "namespace.yaml")
             one = predict.spread(data.read(3), 1)
-            before = first_answer(predict.Client(proxy + SERVICE_PATH), one)
+            before = first_answer(predict.Client(proxy + service_path(namespace)), one)
             applied = time.monotonic()
-            run("kubectl", "apply", "-f", manifest)
-            seconds = wait(proxy, one, applied, limit)
+            run("kubectl", "apply", "-f", work / "flights.yaml")
+            seconds = wait(proxy, namespace, one, applied, limit)
         with step("predict flights of March"):
-            run(sys.executable, HERE / "predict.py", "--url", proxy + SERVICE_PATH)
+            run(sys.executable, HERE / "predict.py", "--url", proxy + service_path(namespace))
     if before:
         print("\nAn earlier version was answering all the time, so there is no first prediction to time.")
     else:
         print(f"\nFrom kubectl apply to the first prediction: {seconds:.1f} s")
-    print(hints(digest))
+    print(hints(digest, namespace))
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -269,14 +301,20 @@ def main(arguments: Sequence[str] | None = None) -> None:
         metavar="HOST[:PORT][/PATH]",
         help="where the bundle is pushed to and the nodes pull it from; $REGISTRY, or else $CLUSTER_REGISTRY",
     )
-    parser.add_argument("--plain-http", action="store_true", help="the registry speaks no TLS, as the local one does")
+    parser.add_argument(
+        "--plain-http",
+        action="store_true",
+        default=bool(os.environ.get("PLAIN_HTTP")),
+        help="the registry speaks no TLS, as the local one does; or PLAIN_HTTP=1 in the environment",
+    )
+    parser.add_argument("--namespace", default=NAMESPACE, metavar="NAME", help="for the model; made if it is not there")
     parser.add_argument("--work", type=Path, default=Path("dist/flights"), metavar="DIR", help="for what it makes")
     parser.add_argument("--limit", type=float, default=180.0, metavar="SECONDS", help="give up waiting after this")
     options = parser.parse_args(arguments)
     options.work.mkdir(parents=True, exist_ok=True)
     try:
         plain_http = options.plain_http or options.registry == local
-        demo(options.registry, plain_http, options.work, options.limit)
+        demo(options.registry, plain_http, options.namespace, options.work, options.limit)
     except DemoError as error:
         sys.exit(f"\n{error}")
 

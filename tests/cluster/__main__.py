@@ -23,6 +23,7 @@ def parser() -> argparse.ArgumentParser:
     commands.add_parser("status", help="say whether the cluster runs, and its components; exits 1 when it does not")
     commands.add_parser("prepare", help="install and build everything, start nothing")
     commands.add_parser("tools", help="put kubectl and helm into .cluster/bin, nothing else")
+    commands.add_parser("venv", help="make the checkout's Python environment .venv, empty, unless it is there")
     commands.add_parser("base", help="build the base image of our containers, nothing else")
     env = commands.add_parser("env", help="print the cluster's addresses and folders as KEY=value")
     env.add_argument("--export", action="store_true", help="as lines for a shell's eval, with PATH")
@@ -47,6 +48,9 @@ def main() -> int:
         if args.command == "tools":
             lifecycle.install_clients(cache, steps)
             return 0
+        if args.command == "venv":
+            tools.make_environment(cache, lifecycle.CHECKOUT / ".venv")
+            return 0
         preflight.check_root()
         if args.command == "up":
             lifecycle.up(cache, steps)
@@ -67,6 +71,9 @@ def main() -> int:
                     lifecycle.images_import(slot, cache, [archive])
     except ClusterError as error:
         print(f"cluster: {error}", file=sys.stderr)
+        return 1
+    except PermissionError as error:
+        print(f"cluster: {error.filename} is not yours to write ({error.strerror}).", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("cluster: interrupted; the next run goes on from here.", file=sys.stderr)

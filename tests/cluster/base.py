@@ -10,6 +10,8 @@ import json
 import os
 import re
 import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from .layout import RUN_ROOT, Cache
@@ -30,6 +32,9 @@ PRUNED = (
     "var/log",
 )
 RECIPE = 1  # count up when the code below makes another image of the same settings
+# The releases by name and by rank: what stands behind the address of the archive, and of no other distribution's.
+SUITES = {"oldoldstable", "oldstable", "stable", "testing", "unstable", "sid"}
+SUITES |= {"bullseye", "bookworm", "trixie", "forky", "duke"}
 SOURCES = (Path("/etc/apt/sources.list"), Path("/etc/apt/sources.list.d"))
 
 
@@ -115,11 +120,46 @@ def _remove(root: Path) -> None:
 def _apt_sources() -> str:
     files = [file for source in SOURCES for file in ([source] if source.is_file() else sorted(source.glob("*")))]
     kept = [file for file in files if file.suffix in (".list", ".sources")]
-    return "\n".join(file.read_text(errors="replace") for file in kept)
+    return "\n\n".join(file.read_text(errors="replace") for file in kept)
+
+
+@dataclass(frozen=True)
+class Source:
+    """One entry of apt's list."""
+
+    url: str
+    suites: tuple[str, ...]
+    components: tuple[str, ...]
+    signed_by: str = ""
+
+    @property
+    def is_debian(self) -> bool:
+        """Others call their folder `debian` too, and their suites after Debian's; they sign with a key of their own."""
+        return (
+            re.fullmatch(r"https?://\S+/debian/?", self.url) is not None
+            and not SUITES.isdisjoint(self.suites)
+            and "main" in self.components
+            and (not self.signed_by or "debian-archive" in self.signed_by)
+        )
 
 
 def debian_mirror(sources: str) -> str | None:
     """The Debian mirror that this machine's apt uses; None (debootstrap's own choice) where it is not a Debian."""
     live = "\n".join(line for line in sources.splitlines() if not line.lstrip().startswith("#"))
-    found = re.search(r"https?://[^\s/]+(?:/[^\s]*)?/debian/?(?=\s|$)", live, re.MULTILINE)
-    return found.group(0) if found else None
+    return next((source.url for source in _parsed(live) if source.is_debian), None)
+
+
+def _parsed(live: str) -> Iterator[Source]:
+    """Of lines as in sources.list, and of paragraphs as in *.sources."""
+    for options, url, suite, components in re.findall(
+        r"^[ \t]*deb[ \t]+(?:\[(.*?)\][ \t]*)?(\S+)[ \t]+(\S+)[ \t]*(.*)$", live, re.MULTILINE
+    ):
+        signed = re.search(r"signed-by=(\S+)", options, re.IGNORECASE)
+        yield Source(url, (suite,), tuple(components.split()), signed.group(1) if signed else "")
+    for paragraph in re.split(r"\n[ \t]*\n", live):
+        fields = re.findall(r"^([\w-]+):[ \t]*(.*(?:\n[ \t].*)*)", paragraph, re.MULTILINE)
+        found = {name.lower(): value for name, value in fields}
+        if "deb" in found.get("types", "").split() and found.get("enabled", "yes").strip().lower() != "no":
+            suites, components = (tuple(found.get(name, "").split()) for name in ("suites", "components"))
+            for url in found.get("uris", "").split():
+                yield Source(url, suites, components, found.get("signed-by", "").strip())

@@ -6,7 +6,7 @@ Pure: nothing here touches the machine.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
@@ -176,17 +176,43 @@ class Cache:
         return self.root / "storage.conf"
 
 
-def free_slot(taken: Mapping[int, Path], routes: list[tuple[str, IPv4Network]], checkout: Path) -> Slot | None:
+Route = tuple[str, IPv4Network]
+"""Interface and destination."""
+
+BROAD = 16
+"""A route with a shorter prefix, as of a VPN, loses to ours, which are more specific."""
+
+
+def met(slot: Slot, routes: Iterable[Route]) -> list[Route]:
+    """The machine's routes that the slot's networks would take something from, or lose something to."""
+    foreign = [(link, net) for link, net in routes if link != slot.link and net.prefixlen >= BROAD]
+    return [(link, net) for link, net in foreign if any(ours.overlaps(net) for ours in slot.networks)]
+
+
+def free_slot(taken: Mapping[int, Path], routes: Sequence[Route], checkout: Path) -> Slot | None:
     """The checkout's own slot, else the lowest that is free and whose networks meet none of the machine's routes.
 
-    `routes` are pairs of interface and destination. None when nothing is free.
+    None when nothing is free; `none_free` says why.
     """
     for number, owner in sorted(taken.items()):
         if owner == checkout:
             return Slot(number, checkout)
     for number in SLOTS:
         slot = Slot(number, checkout)
-        foreign = [net for link, net in routes if link != slot.link and net.prefixlen > 0]
-        if number not in taken and not any(ours.overlaps(net) for ours in slot.networks for net in foreign):
+        if number not in taken and not met(slot, routes):
             return slot
     return None
+
+
+def none_free(taken: Mapping[int, Path], routes: Sequence[Route]) -> str:
+    """Why no slot is free, and what to do."""
+    owners = ", ".join(sorted({str(owner) for owner in taken.values()}))
+    if all(number in taken for number in SLOTS):
+        return f"All {len(SLOTS)} places for test clusters are taken; run `make cluster-down` in one of {owners}."
+    left = [Slot(number, Path()) for number in SLOTS if number not in taken]
+    hindering = sorted({f"{net} on {link or 'no interface'}" for slot in left for link, net in met(slot, routes)})
+    text = (
+        f"No place for a test cluster is left: it needs a part of {NODE_NETS}, {POD_NETS} and {SERVICE_NETS}, "
+        f"which this machine routes elsewhere ({', '.join(hindering)}); take those routes away"
+    )
+    return f"{text}, or run `make cluster-down` in one of {owners}." if taken else f"{text}."

@@ -9,10 +9,11 @@ from __future__ import annotations
 import http.client
 import json
 import os
+import platform
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from dataclasses import asdict
 from pathlib import Path
@@ -181,19 +182,27 @@ def _lay_out(slot: Slot, cache: Cache) -> None:
 
 def install_clients(cache: Cache, steps: Steps) -> None:
     """kubectl and helm alone: what a reader with a cluster of their own needs. Wants no root."""
+    links = CHECKOUT / ".cluster" / "bin"
+    if platform.system() != "Linux":
+        link_clients(links, tools.find_clients(links))
+        return
     for folder in (cache.bin, cache.locks, cache.logs):
         folder.mkdir(parents=True, exist_ok=True)
     tools.install_kubectl(cache, steps)
     if not build.is_built(cache, build.HELM_PROGRAM):
         build.build(cache, build.HELM_PROGRAM, tools.install_go(cache, steps), steps)
-    link_clients(CHECKOUT / ".cluster" / "bin", cache)
+    link_clients(links, built_clients(cache))
 
 
-def link_clients(folder: Path, cache: Cache) -> None:
+def built_clients(cache: Cache) -> dict[str, Path]:
+    helm = build.folder(cache, build.HELM_PROGRAM) / "helm"
+    return {"kubectl": tools.kubectl_program(cache), "helm": helm}
+
+
+def link_clients(folder: Path, clients: Mapping[str, Path]) -> None:
     """kubectl and helm for the checkout's owner."""
     folder.mkdir(parents=True, exist_ok=True)
-    helm = build.folder(cache, build.HELM_PROGRAM) / "helm"
-    for name, program in (("kubectl", tools.kubectl_program(cache)), ("helm", helm)):
+    for name, program in clients.items():
         link = folder / name
         if not link.is_symlink() or link.readlink() != program:
             temporary = folder / f".{name}.{os.getpid()}"
@@ -203,7 +212,7 @@ def link_clients(folder: Path, cache: Cache) -> None:
 
 def write_tools(slot: Slot, cache: Cache) -> None:
     """kubectl, helm, and a ctr that knows its socket."""
-    link_clients(slot.bin, cache)
+    link_clients(slot.bin, built_clients(cache))
     ctr = build.folder(cache, build.CONTAINERD_PROGRAM) / "ctr"
     text = f'#!/bin/sh\nexec {ctr} --address {slot.containerd_socket} --namespace k8s.io "$@"\n'
     if not (slot.bin / "ctr").exists() or (slot.bin / "ctr").read_text() != text:
@@ -299,6 +308,8 @@ def current_slot() -> Slot:
     slot = slots.find(CHECKOUT)
     if not slot:
         raise ClusterError("This checkout has no cluster; run `make cluster`.")
+    if not is_started(slot):
+        raise ClusterError(f"The cluster of this checkout ({slot.name}) does not run; run `make cluster`.")
     return slot
 
 

@@ -29,6 +29,18 @@ def create(slot: Slot) -> None:
     run(["ip", "link", "set", slot.link, "up"])
     for net in (slot.pod_net, slot.service_net):
         run(["ip", "route", "add", str(net), "via", str(slot.node_ip), "dev", slot.link])
+    for address in (slot.node_ip, slot.pod_net[1], slot.api_service_ip):
+        check_way(slot, str(address))
+
+
+def check_way(slot: Slot, address: str) -> None:
+    """A rule of the machine may look into another table before the one that holds our routes."""
+    (way,) = json.loads(run(["ip", "-j", "-4", "route", "get", address]))
+    if way.get("dev") != slot.link:
+        raise ClusterError(
+            f"What is sent to {address} leaves by {way.get('dev')}, not by {slot.link}: a routing rule of this machine "
+            "(`ip rule`), as a VPN makes them, goes before. End that connection."
+        )
 
 
 def remove(slot: Slot) -> None:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import fcntl
+import functools
 import os
+import signal
 import subprocess
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,7 +15,7 @@ from pathlib import Path
 from .steps import ClusterError
 
 TAIL = 15
-# Dies with the thread that waits for it, and takes its children along: they share a process namespace.
+# Dies with the thread that waits for it, and takes its children along: they share a process namespace. Wants root.
 BOUND = ["setpriv", "--pdeathsig", "KILL", "--"]
 BOUND += ["unshare", "--mount", "--pid", "--fork", "--mount-proc", "--kill-child", "--"]
 
@@ -35,13 +38,16 @@ def run(argv: Sequence[str | Path], *, env: Mapping[str, str] | None = None, cwd
 
 
 def succeeds(argv: Sequence[str | Path]) -> bool:
-    done = subprocess.run(
-        [str(a) for a in argv],
-        check=False,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
+    try:
+        done = subprocess.run(
+            [str(a) for a in argv],
+            check=False,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+    except OSError:
+        return False
     return done.returncode == 0
 
 
@@ -58,7 +64,7 @@ def run_logged(
     A `bound` one ends when we do, so that a second run never meets the first; what must not be torn apart (apt) is not.
     """
     log.parent.mkdir(parents=True, exist_ok=True)
-    prefix = BOUND if bound else []
+    prefix = BOUND if bound and has_namespaces() else []
     with log.open("wb") as out:
         child = subprocess.Popen(
             [*prefix, *(str(a) for a in argv)],
@@ -67,12 +73,17 @@ def run_logged(
             stderr=subprocess.STDOUT,
             env=dict(env) if env is not None else None,
             cwd=cwd,
-            start_new_session=not bound,
+            start_new_session=not prefix,
         )
         if bound:
             _bound.add(child)
         try:
             code = child.wait()
+        except BaseException:
+            if bound:
+                _end(child)
+                child.wait()
+            raise
         finally:
             _bound.discard(child)
     if code:
@@ -82,10 +93,26 @@ def run_logged(
 _bound: set[subprocess.Popen[bytes]] = set()
 
 
+@functools.cache
+def has_namespaces() -> bool:
+    """Whether a command can be bound by the kernel; without root its process group must do."""
+    return sys.platform == "linux" and os.geteuid() == 0 and succeeds([*BOUND, "true"])
+
+
 def stop_all() -> None:
     """End the bound commands that other threads are waiting for."""
     for child in list(_bound):
+        _end(child)
+
+
+def _end(child: subprocess.Popen[bytes]) -> None:
+    if has_namespaces():
         child.kill()
+        return
+    try:
+        os.killpg(child.pid, signal.SIGKILL)
+    except ProcessLookupError:
+        return  # it ended by itself
 
 
 def tail_of(log: Path, lines: int = TAIL) -> str:

@@ -8,7 +8,7 @@ import json
 from ipaddress import IPv4Network
 from pathlib import Path
 
-from .layout import RUN_ROOT, SLOTS, Slot, free_slot
+from .layout import RUN_ROOT, SLOTS, Route, Slot, free_slot, none_free
 from .shell import locked, run, write_atomically
 from .steps import ClusterError
 
@@ -39,12 +39,10 @@ def claim(checkout: Path) -> tuple[Slot, list[Slot]]:
     with locked(LOCK):
         held = taken()
         orphans = [Slot(number, owner) for number, owner in held.items() if not owner.is_dir()]
-        slot = free_slot(held, routes(), checkout)
+        present = routes()
+        slot = free_slot(held, present, checkout)
         if slot is None:
-            raise ClusterError(
-                f"All {len(SLOTS)} places for test clusters are taken or meet a route of this machine; "
-                f"run `make cluster-down` in a checkout that no longer needs its cluster."
-            )
+            raise ClusterError(none_free(held, present))
         write_atomically(REGISTER / str(slot.number), str(checkout))
     return slot, orphans
 
@@ -54,10 +52,10 @@ def release(slot: Slot) -> None:
         (REGISTER / str(slot.number)).unlink(missing_ok=True)
 
 
-def routes() -> list[tuple[str, IPv4Network]]:
-    """Interface and destination of every IPv4 route in the machine's main table."""
+def routes() -> list[Route]:
+    """Every IPv4 route of the machine: VPNs keep theirs in tables of their own."""
     found = []
-    for route in json.loads(run(["ip", "-j", "-4", "route", "show"]) or "[]"):
+    for route in json.loads(run(["ip", "-j", "-4", "route", "show", "table", "all"]) or "[]"):
         destination = "0.0.0.0/0" if route["dst"] == "default" else route["dst"]
         found.append((route.get("dev", ""), IPv4Network(destination, strict=False)))
     return found

@@ -79,6 +79,19 @@ def which(program: str) -> Path | None:
     return Path(found) if found else None
 
 
+def find_clients(links: Path) -> dict[str, Path]:
+    """kubectl and helm of the PATH, for a machine that we have none for; `links` is where ours would be."""
+    path = os.pathsep.join(folder for folder in search_path().split(os.pathsep) if Path(folder) != links)
+    found = {name: shutil.which(name, path=path) for name in ("kubectl", "helm")}
+    missing = [name for name, program in found.items() if not program]
+    if missing:
+        raise ClusterError(
+            f"On {platform.system()} kubectl and helm are not brought along and must be on the PATH; "
+            f"install {' and '.join(missing)}."
+        )
+    return {name: Path(program) for name, program in found.items() if program}
+
+
 def missing_packages() -> list[str]:
     names = {package for program, package in PACKAGES.items() if not which(program)}
     names |= {package for file, package in FILES.items() if not Path(file).exists()}
@@ -204,25 +217,41 @@ def _pip(cache: Cache) -> list[str | Path]:
     """This Python's pip, or one in an environment of its own where the system's Python has none."""
     if succeeds([sys.executable, "-m", "pip", "--version"]):
         return [sys.executable, "-m", "pip"]
-    python = cache.root / "pip" / "bin" / "python"
-    if not succeeds([python, "-m", "pip", "--version"] if python.exists() else ["false"]):
-        if not succeeds([sys.executable, "-c", "import ensurepip"]):
-            wanted = f"python{sys.version_info.major}.{sys.version_info.minor}-venv"
-            env = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-            command = [
-                "apt-get",
-                "-o",
-                "DPkg::Lock::Timeout=300",
-                "install",
-                "--yes",
-                "--no-install-recommends",
-                wanted,
-            ]
-            with locked(cache.locks / "apt"):
-                run_logged(["apt-get", "update"], cache.logs / "apt-venv-update.log", env=env, bound=False)
-                run_logged(command, cache.logs / "apt-venv.log", env=env, bound=False)
-        run([sys.executable, "-m", "venv", "--clear", cache.root / "pip"])
-    return [python, "-m", "pip"]
+    make_environment(cache, cache.root / "pip")
+    return [cache.root / "pip" / "bin" / "python", "-m", "pip"]
+
+
+def make_environment(cache: Cache, folder: Path) -> None:
+    """A Python environment with something that installs into it, unless one is there."""
+    programs = folder / "bin"
+    python = programs / "python"
+    if succeeds([python, "-c", ""]) and (
+        succeeds([python, "-m", "pip", "--version"]) or succeeds([programs / "uv", "--version"])
+    ):
+        return
+    if not _can_make_environments():
+        _install_venv(cache)
+    run([sys.executable, "-m", "venv", "--clear", folder])
+
+
+def _can_make_environments() -> bool:
+    """Debian's Python has `venv` without the package of that name, and fails half-way: `ensurepip` is what it lacks."""
+    return succeeds([sys.executable, "-c", "import ensurepip, venv"])
+
+
+def _install_venv(cache: Cache) -> None:
+    wanted = f"python{sys.version_info.major}.{sys.version_info.minor}-venv"
+    lacks = f"{sys.executable} cannot make environments: it has no ensurepip"
+    if os.geteuid() != 0 or not which("apt-get"):
+        raise ClusterError(f"{lacks}. Install its venv (Debian, Ubuntu: {wanted}), or name another by PYTHON=.")
+    env = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+    apt = ["apt-get", "-o", "DPkg::Lock::Timeout=300"]
+    with locked(cache.locks / "apt"):
+        run_logged([*apt, "update"], cache.logs / "apt-venv-update.log", env=env, bound=False)
+        install = [*apt, "install", "--yes", "--no-install-recommends", wanted]
+        run_logged(install, cache.logs / "apt-venv.log", env=env, bound=False)
+    if not _can_make_environments():
+        raise ClusterError(f"{lacks}, and {wanted} did not help. Name another by PYTHON=.")
 
 
 def _unpack(archive: Path, target: Path) -> None:

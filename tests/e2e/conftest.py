@@ -1,7 +1,7 @@
 """What every test on the real cluster needs: the cluster, the installed operator, bundles in its registry, a namespace.
 
 `make cluster images install` provides the first two; with CLUSTER=current they are the
-reader's own, and REGISTRY is where bundles go.
+reader's own, and REGISTRY is where bundles go (PLAIN_HTTP=1 if it has no TLS).
 """
 
 import os
@@ -19,6 +19,7 @@ from tidegate_server.offline.push import push
 
 SYSTEM = os.environ.get("NAMESPACE", "tidegate-system")
 LOCAL = os.environ.get("CLUSTER", "local") == "local"
+PLAIN_HTTP = LOCAL or bool(os.environ.get("PLAIN_HTTP"))
 RESTRICTED = {"pod-security.kubernetes.io/enforce": "restricted"}
 
 
@@ -51,7 +52,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def pushed(registry: str) -> Callable[[str, models.Bundle], Pushed]:
     def send(name: str, found: models.Bundle) -> Pushed:
-        sent = push(found.directory, f"{registry}/tests/{name}:1", plain_http=LOCAL)
+        sent = push(found.directory, f"{registry}/tests/{name}:1", plain_http=PLAIN_HTTP)
         return Pushed(sent.uri, sent.bundle_digest, found)
 
     return send

@@ -3,6 +3,8 @@
 import re
 import subprocess
 import sys
+import uuid
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,10 +15,18 @@ DEMO = Path(__file__).parents[2] / "examples" / "flights" / "demo.py"
 
 
 @pytest.fixture
-def ended(kube: Kube) -> str:
+def unused(kube: Kube) -> Iterator[str]:
+    """The name of a namespace that nobody has: the demo makes it, and `ml` may be somebody's."""
+    name = f"t-{uuid.uuid4().hex[:8]}"
+    yield name
+    kube.delete("namespace", name, wait=False)
+
+
+@pytest.fixture
+def ended(unused: str, tmp_path: Path) -> str:
     """What the demo printed, on a cluster that has not seen it."""
-    kube.delete("namespace", "ml")
-    found = subprocess.run([sys.executable, str(DEMO)], capture_output=True, text=True, check=False, timeout=240)
+    command = [sys.executable, str(DEMO), "--namespace", unused, "--work", str(tmp_path)]
+    found = subprocess.run(command, capture_output=True, text=True, check=False, timeout=240)
     assert found.returncode == 0, found.stdout[-3000:] + found.stderr[-3000:]
     return found.stdout
 

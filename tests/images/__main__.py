@@ -33,6 +33,7 @@ def parser() -> argparse.ArgumentParser:
         command.add_argument("--registry", help="host and path in front of the names, for --cluster current")
     build.add_argument("--engine", choices=remote.ENGINES, help="what builds; default: the first of them that works")
     build.add_argument("--push", action="store_true", help="push to --registry")
+    build.add_argument("--plain-http", action="store_true", help="--registry has no TLS")
     return top
 
 
@@ -45,7 +46,7 @@ def main() -> int:
                 raise ClusterError("--registry, --engine and --push belong to --cluster current.")
             local.build(CHECKOUT, Steps())
         elif args.command == "build":
-            remote.build(CHECKOUT, args.registry, args.engine, args.push, Steps())
+            remote.build(CHECKOUT, args.registry, args.engine, args.push, Steps(), plain_http=args.plain_http)
         else:
             name = tag(CHECKOUT, local.build_settings(CHECKOUT)["BASE_IMAGE"] if is_local else None)
             if args.command == "tag":

@@ -35,7 +35,9 @@ def find_engine(wanted: str | None) -> str:
     raise ClusterError("None of docker, podman and buildah works here; images are built with one of them.")
 
 
-def build(checkout: Path, registry: str | None, engine: str | None, push: bool, steps: Steps) -> str:
+def build(
+    checkout: Path, registry: str | None, engine: str | None, push: bool, steps: Steps, *, plain_http: bool = False
+) -> str:
     """Build what the engine lacks, push if asked to, and return the tag."""
     if push and not registry:
         raise ClusterError(
@@ -59,12 +61,21 @@ def build(checkout: Path, registry: str | None, engine: str | None, push: bool, 
     if push:
         for reference in references.values():
             with steps.step(f"push {reference}"):
-                _show([engine, "push", reference])
+                _show(push_command(engine, reference, plain_http=plain_http))
     elif not registry:
         steps.say(how_to_load(_context(), list(references.values())))
     steps.say("Install them:")
     steps.say(f"  helm upgrade --install tidegate charts/tidegate --set image.registry={where} --set image.tag={name}")
     return name
+
+
+def push_command(engine: str, reference: str, *, plain_http: bool) -> list[str]:
+    """How an engine pushes; docker takes `localhost` as a registry without TLS, and others by its own configuration.
+
+    >>> push_command("podman", "localhost:5001/tidegate-server:1", plain_http=True)
+    ['podman', 'push', '--tls-verify=false', 'localhost:5001/tidegate-server:1']
+    """
+    return [engine, "push", *(["--tls-verify=false"] if plain_http and engine != "docker" else []), reference]
 
 
 def how_to_load(context: str, references: list[str]) -> str:

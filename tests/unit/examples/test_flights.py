@@ -157,18 +157,23 @@ def test_a_push_that_printed_no_address_is_an_error() -> None:
 
 
 def test_the_address_and_the_digest_are_filled_in() -> None:
-    template = (EXAMPLE / "flights.yaml").read_text()
     digest = "sha256:" + "a" * 64
-    desired = v1alpha1.parse(
-        yaml.safe_load(demo.filled(template, "oci://registry.example:5000/flights:2013-02", digest))["spec"]
-    )
+    files = demo.manifests("oci://registry.example:5000/flights:2013-02", digest, demo.NAMESPACE)
+    desired = v1alpha1.parse(yaml.safe_load(files["flights.yaml"])["spec"])
     assert desired.source == source.OciSource("registry.example:5000/flights:2013-02")
     assert desired.digest == digest
 
 
-def test_a_template_without_the_placeholders_is_an_error() -> None:
-    with pytest.raises(demo.DemoError, match="should hold oci://REGISTRY"):
-        demo.filled("spec: {}", "oci://registry.example/flights:1", "sha256:" + "a" * 64)
+def test_another_namespace_is_made_and_holds_the_model() -> None:
+    files = demo.manifests("oci://registry.example/flights:1", "sha256:" + "a" * 64, "mine")
+    documents = [yaml.safe_load(text)["metadata"] for text in files.values()]
+    assert [(found.get("namespace"), found["name"]) for found in documents] == [(None, "mine"), ("mine", "flights")]
+    assert "ml" not in demo.hints("sha256:" + "a" * 64, "mine").split()
+
+
+def test_a_file_without_the_placeholder_is_an_error() -> None:
+    with pytest.raises(demo.DemoError, match="should hold oci://ELSEWHERE once"):
+        demo.filled("flights.yaml", {"oci://ELSEWHERE": "oci://registry.example/flights:1"})
 
 
 def test_the_namespace_enforces_restricted() -> None:
@@ -224,7 +229,7 @@ class Cluster(BaseHTTPRequestHandler):
     """What each GET of the object shows; the last one stays."""
 
     def do_GET(self) -> None:
-        if self.path == demo.MODEL_PATH:
+        if self.path == demo.model_path("ml"):
             self.answer(200, self.looks.pop(0) if len(self.looks) > 1 else self.looks[0])
         elif len(self.looks) > 2:
             self.answer(503, {"error": "no endpoints"})
@@ -262,7 +267,7 @@ def test_waiting_shows_what_changes_and_ends_when_the_model_answers_and_is_ready
     monkeypatch.setattr(demo, "LOOK_SECONDS", 0.0)
     not_ready = model_deployment(condition("False", message="no pod is ready yet"))
     Cluster.looks = [{"metadata": {"generation": 2}}, not_ready, not_ready, model_deployment(condition())]
-    seconds = demo.wait(proxy, flights({}), time.monotonic(), limit=30.0)
+    seconds = demo.wait(proxy, "ml", flights({}), time.monotonic(), limit=30.0)
     assert 0 < seconds < 30
     told = [line.strip().partition("  ")[2] for line in capsys.readouterr().out.splitlines()]
     assert sorted(told) == [
@@ -275,7 +280,7 @@ def test_waiting_shows_what_changes_and_ends_when_the_model_answers_and_is_ready
 def test_waiting_ends_with_words_when_it_takes_too_long(proxy: str) -> None:
     Cluster.looks = [model_deployment(condition("False"))] * 100
     with pytest.raises(demo.DemoError, match=r"not ready after 0 s: kubectl describe mdep flights -n ml"):
-        demo.wait(proxy, flights({}), time.monotonic() - 1.0, limit=0.3)
+        demo.wait(proxy, "ml", flights({}), time.monotonic() - 1.0, limit=0.3)
 
 
 def test_the_hints_hold_json_that_a_shell_takes_as_it_is() -> None:
