@@ -142,12 +142,11 @@ class Resources(Api):
             ),
             *(
                 rule(
-                    f"!has(self.{part}.{amount}) || quantity(string(self.{part}.{amount})).compareTo(quantity('0')) >= 0",
+                    f"!has(self{path}) || quantity(string(self{path})).compareTo(quantity('0')) >= 0",
                     "an amount must not be negative",
-                    f".{part}.{amount}",
+                    path,
                 )
-                for part in ("requests", "limits")
-                for amount in ("cpu", "memory")
+                for path in (".requests.cpu", ".requests.memory", ".limits.cpu", ".limits.memory")
             ),
         )
     )
