@@ -5,6 +5,7 @@ import logging
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import click
@@ -12,6 +13,11 @@ import click
 from tidegate_contract.names import GROUP, KIND, PLURAL, VERSION
 
 _TIMEOUT_SECONDS = (5, 30)
+_POD_NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
+
+
+class ForbiddenError(click.ClickException):
+    """The credentials are known and may not do this."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,10 +49,14 @@ class Cluster:
             what=f"{namespace}/{name}",
         )
 
-    def events(self, namespace: str, uid: str) -> list[dict[str, Any]]:
-        """The Events of one object."""
+    def events(self, namespace: str, uid: str) -> list[dict[str, Any]] | None:
+        """The Events of one object; None, unknown, for who may not read Events."""
         selector = f"involvedObject.kind={KIND},involvedObject.uid={uid}"
-        return list(self._get(self.core.list_namespaced_event, namespace, field_selector=selector).get("items") or [])
+        try:
+            answer = self._get(self.core.list_namespaced_event, namespace, field_selector=selector)
+        except ForbiddenError:
+            return None
+        return list(answer.get("items") or [])
 
     def _get(self, call: Callable[..., Any], *args: Any, what: str = "", **kwargs: Any) -> dict[str, Any]:
         """One call, read as raw JSON: the client's typed models refuse answers that lack a field.
@@ -59,7 +69,8 @@ class Cluster:
         try:
             answer = call(*args, **kwargs, _preload_content=False, _request_timeout=_TIMEOUT_SECONDS)
         except ApiException as error:
-            raise click.ClickException(self._explain(error.status, what)) from error
+            refusal = ForbiddenError if error.status == 403 else click.ClickException
+            raise refusal(self._explain(error.status, what)) from error
         except HTTPError as error:
             raise click.ClickException(
                 f"{self.server} cannot be reached; check the context, or whether the cluster is up"
@@ -101,6 +112,7 @@ def connect(context: str | None) -> Cluster:
             if context is not None:
                 raise
             config.load_incluster_config()  # type: ignore[no-untyped-call]
+            namespace = _POD_NAMESPACE.read_text().strip() if _POD_NAMESPACE.is_file() else namespace
             api = client.ApiClient()
     except ConfigException as error:
         raise click.ClickException(

@@ -60,9 +60,8 @@ def _show(bundle: "VerifiedBundle") -> None:
     signature = Table("tensor", "datatype", "shape", "labels", title="signature", title_justify="left")
     for arrow, specs in (("in", manifest.signature.inputs), ("out", manifest.signature.outputs)):
         for spec in specs:
-            signature.add_row(
-                f"{arrow}  {spec.name}", spec.datatype, str(list(spec.shape)), ", ".join(map(str, spec.labels))
-            )
+            cells = f"{arrow}  {spec.name}", spec.datatype, str(list(spec.shape)), ", ".join(map(str, spec.labels))
+            signature.add_row(*map(escape, cells))
     console.print(signature)
 
     golden = manifest.golden
@@ -71,9 +70,9 @@ def _show(bundle: "VerifiedBundle") -> None:
         **{f"-> {spec.name}": golden.outputs[spec.name] for spec in manifest.signature.outputs},
     }
     title = f"golden rows ({min(_SHOWN_GOLDEN_ROWS, golden.rows)} of {golden.rows}, tolerance {golden.tolerance:g})"
-    examples = Table(*columns, title=title, title_justify="left")
+    examples = Table(*map(escape, columns), title=title, title_justify="left")
     for row in range(min(_SHOWN_GOLDEN_ROWS, golden.rows)):
-        examples.add_row(*(_cell(cells[row]) for cells in columns.values()))
+        examples.add_row(*(escape(_cell(cells[row])) for cells in columns.values()))
     console.print(examples)
 
     console.print("[italic]files[/]")

@@ -24,6 +24,7 @@ def serve(bundle: Path, port: int, host: str, allow_pickle: bool) -> None:
         from tidegate_cli.example import curl
         from tidegate_contract.failure import BundleError
         from tidegate_server.logs import configure
+        from tidegate_server.serve import leave
         from tidegate_server.serve import serve as serve_bundle
         from tidegate_server.settings import Settings
         from tidegate_server.state import Serving
@@ -44,3 +45,4 @@ def serve(bundle: Path, port: int, host: str, allow_pickle: bool) -> None:
             raise BundleError(outcome.failure.reason, outcome.failure.message)
     if outcome.exit_code:
         raise click.ClickException("the server stopped on an error")
+    leave(0)

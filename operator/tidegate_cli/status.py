@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("name", required=False)
-@click.option("-n", "--namespace", help="[default: the context's]")
+@click.option("-n", "--namespace", help="[default: the context's, or the pod's own]")
 @click.option("-A", "--all-namespaces", is_flag=True, help="The models of every namespace.")
 @click.option("--context", help="Context of the kubeconfig.  [default: the current one]")
 @click.option("-o", "--output", type=click.Choice(["text", "json"]), default="text", show_default=True)
@@ -98,6 +98,9 @@ def _show_conditions(console: "Console", model: ModelView) -> None:
 def _show_events(console: "Console", model: ModelView) -> None:
     from rich.markup import escape
 
+    if model.events is None:
+        console.print("\nevents unknown: these credentials may not read Events")
+        return
     console.print("\n[bold]events[/]" if model.events else "\nno events")
     for event in model.events:
         times = f" (x{event.count})" if event.count > 1 else ""

@@ -52,11 +52,12 @@ class ModelView:
     observed: bool
     """Whether the status speaks of the spec as it is now."""
     conditions: tuple[ConditionView, ...]
-    events: tuple[EventView, ...]
+    events: tuple[EventView, ...] | None
+    """None: unknown."""
 
 
-def view(model: Mapping[str, Any], events: Sequence[Mapping[str, Any]] = (), limit: int = 10) -> ModelView:
-    """A ModelDeployment and its Events (of which the latest are kept, oldest first), as plain JSON."""
+def view(model: Mapping[str, Any], events: Sequence[Mapping[str, Any]] | None = (), limit: int = 10) -> ModelView:
+    """A ModelDeployment and its Events (of which the latest are kept, oldest first; None: unknown), as plain JSON."""
     metadata = _mapping(model.get("metadata"))
     spec = _mapping(model.get("spec"))
     status = _mapping(model.get("status"))
@@ -78,7 +79,7 @@ def view(model: Mapping[str, Any], events: Sequence[Mapping[str, Any]] = (), lim
         reason=found["Degraded"].reason if "Degraded" in found else UNKNOWN,
         observed=generation is not None and status.get("observedGeneration") == generation,
         conditions=conditions,
-        events=tuple(_event(item) for item in sorted(events, key=_event_time)[-limit:]),
+        events=None if events is None else tuple(map(_event, sorted(events, key=_event_time)[-limit:])),
     )
 
 

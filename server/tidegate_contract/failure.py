@@ -11,7 +11,9 @@ from pathlib import Path
 import msgspec
 
 MESSAGE_LIMIT = 2048
-"""Characters of a message that are kept: the kubelet cuts a termination message at 4096 bytes."""
+"""Characters of a message that are kept."""
+ENCODED_LIMIT = 4000
+"""Bytes of a termination message: of more than 4096 the kubelet keeps the end, which nobody can read."""
 
 
 class FailureReason(StrEnum):
@@ -61,8 +63,16 @@ class BundleError(Exception):
 
 
 def encode(failure: Failure) -> bytes:
-    """The termination message of a failure."""
-    return msgspec.json.encode(failure)
+    """The termination message of a failure, its sentence cut where the whole would have over ENCODED_LIMIT bytes.
+
+    >>> len(encode(Failure(FailureReason.LOAD_FAILED, "\N{SNOWMAN}" * MESSAGE_LIMIT)))
+    3999
+    """
+    message = failure.message.encode(errors="replace").decode()  # half a surrogate pair, of a file's name, has no form
+    while len(encoded := msgspec.json.encode(Failure(failure.reason, message))) > ENCODED_LIMIT:
+        # A character takes 6 bytes at most (`\\u0000`): this many too many are there at least.
+        message = message[: -max(1, (len(encoded) - ENCODED_LIMIT) // 6)]
+    return encoded
 
 
 def decode(message: str) -> Failure | None:

@@ -4,8 +4,13 @@ Exit codes: 0 told to stop, 1 a port is taken or a bug, 2 the environment is wro
 (the reason is on stderr and in the termination log).
 """
 
-import logging
 import os
+import signal
+
+if __name__ == "__main__":  # before the imports: a container's first process never gets a signal without a handler
+    signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
+
+import logging
 import sys
 
 from tidegate_server.threads import limit_threads
@@ -24,10 +29,10 @@ def main() -> int:
     except SettingsError as error:
         logger.error("the environment is wrong", extra={"why": str(error)})
         return 2
-    from tidegate_server.serve import serve
+    from tidegate_server.serve import leave, serve
 
     try:
-        return serve(settings).exit_code
+        leave(serve(settings).exit_code)
     except OSError as error:
         logger.error("the server cannot listen", extra={"why": str(error)})
         return 1

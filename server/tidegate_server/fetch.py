@@ -5,8 +5,14 @@ restart of the container finds a bundle that is there already and ends at once. 
 stands in DEST under its own name before it has been verified.
 
 Exit codes: 0 the bundle is there, 2 the call is wrong, 3 it cannot be had (the reason is on stderr and in the
-termination log).
+termination log), 143 told to stop.
 """
+
+import signal
+import sys
+
+if __name__ == "__main__":  # before the imports: a container's first process never gets a signal without a handler
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
 
 import argparse
 import logging
@@ -14,7 +20,6 @@ import os
 import random
 import re
 import shutil
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -24,7 +29,7 @@ from pathlib import Path
 
 from tidegate_contract.bundle.manifest import MANIFEST_NAME
 from tidegate_contract.bundle.verify import VerifiedBundle, verify
-from tidegate_contract.failure import BundleError, FailureReason, report
+from tidegate_contract.failure import BundleError, Failure, FailureReason, report
 from tidegate_contract.names import TERMINATION_LOG
 from tidegate_contract.source import DIGEST_PATTERN, HttpsSource, SourceError, parse
 from tidegate_server.logs import configure
@@ -34,7 +39,8 @@ from tidegate_server.sources.https import Credentials, Opened, TransientError, c
 EXIT_USAGE = 2
 EXIT_REFUSED = 3
 DEFAULT_MAX_BYTES = 10 << 30
-ATTEMPTS = 4
+ATTEMPTS = 2
+"""Few: a failure is seen only when the container has ended, and the kubelet starts it again, ever more slowly."""
 _FIRST_PAUSE_SECONDS = 0.5
 _PROGRESS_SECONDS = 5.0
 _STAGING = ".tidegate-fetch-"
@@ -183,15 +189,20 @@ def main(argv: Sequence[str], environ: Mapping[str, str], termination_log: Path 
     if not isinstance(source, HttpsSource):
         _logger.error("only https addresses are fetched; the kubelet mounts the others")
         return EXIT_USAGE
-    credentials = credentials_from(environ)
-    job = Job(source, arguments.destination, arguments.digest, arguments.max_bytes, credentials)
     try:
-        fetch(job)
+        credentials = credentials_from(environ)
+        fetch(Job(source, arguments.destination, arguments.digest, arguments.max_bytes, credentials))
     except BundleError as error:
-        _logger.error("no bundle", extra={"reason": error.failure.reason, "why": error.failure.message})
-        report(error.failure, termination_log)
-        return EXIT_REFUSED
-    return 0
+        failure = error.failure
+        _logger.error("no bundle", extra={"reason": failure.reason, "why": failure.message})
+    except Exception as error:
+        # Never its text, which may be a credential: the log leaves it out, and a traceback would not.
+        failure = Failure(FailureReason.FETCH_FAILED, f"the fetcher has a bug ({type(error).__name__}); see its log")
+        _logger.exception("fetching failed in an unforeseen way")
+    else:
+        return 0
+    report(failure, termination_log)
+    return EXIT_REFUSED
 
 
 if __name__ == "__main__":

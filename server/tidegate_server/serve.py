@@ -9,11 +9,14 @@ The listener comes first: liveness answers and readiness says why not, while lib
 import asyncio
 import gc
 import logging
+import os
 import socket
+import sys
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from types import FrameType
+from typing import NoReturn
 
 import uvicorn
 from prometheus_client import CollectorRegistry, start_http_server
@@ -113,6 +116,11 @@ class TidegateServer(uvicorn.Server):
         )
         self._on_ready(serving)
 
+    def close(self) -> None:
+        """Let go of the model; a predict that hangs is left behind."""
+        if self._state.serving is not None:
+            self._state.serving.predictor.close()
+
     def _stop(self, exit_code: int) -> None:
         self.exit_code = exit_code
         self.should_exit = True
@@ -153,7 +161,15 @@ def serve(settings: Settings, on_ready: Callable[[Serving], None] = lambda servi
         if settings.metrics_port:
             start_http_server(settings.metrics_port, settings.host, server.registry)
         server.run(sockets=[listener])
+        server.close()
     return Outcome(server.exit_code, server.failure)
+
+
+def leave(exit_code: int) -> NoReturn:
+    """End the process as it is: a predict that hangs would hold up every gentler way."""
+    logging.shutdown()
+    sys.stdout.flush()
+    os._exit(exit_code)
 
 
 def listen(host: str, port: int) -> socket.socket:

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Coroutine, Mapping
 from importlib.metadata import version
 
 import msgspec
@@ -12,7 +12,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from tidegate_server.batch import QueueFullError
+from tidegate_server.batch import Place, QueueFullError
 from tidegate_server.http.codec import decode_request, encode_metadata, encode_response
 from tidegate_server.http.errors import OipError, encode_error
 from tidegate_server.metrics import Metrics
@@ -63,12 +63,16 @@ def make_app(state: ServerState, metrics: Metrics, timeout_seconds: float) -> AS
     @app.post(f"{_VERSION}/infer")
     async def infer(request: Request) -> Response:
         serving = _serving(state, request.path_params)
-        loop = asyncio.get_running_loop()
-        deadline = loop.time() + timeout_seconds
-        body = await _read_body(request, deadline)
-        return _json(await _answer(serving, body, deadline))
+        deadline = asyncio.get_running_loop().time() + timeout_seconds
+        try:
+            with serving.predictor.place() as place:
+                body = await _read_body(request, place, deadline)
+                return _json(await _unless_gone(request, place.run(lambda: _answer(serving, body)), deadline))
+        except QueueFullError as error:
+            raise OipError(503, "the queue is full", RETRY_AFTER_SECONDS) from error
 
     app.add_exception_handler(OipError, _on_oip_error)
+    app.add_exception_handler(ClientDisconnect, _on_disconnect)
     app.add_exception_handler(HTTPException, _on_http_exception)
     app.add_exception_handler(Exception, _on_bug)
     return Observed(app, state, metrics)
@@ -86,8 +90,8 @@ def _serving(state: ServerState, path: Mapping[str, str]) -> Serving:
     return serving
 
 
-async def _read_body(request: Request, deadline: float) -> bytes:
-    """The whole body, counted while it arrives. Raises OipError 413 or 408."""
+async def _read_body(request: Request, place: Place, deadline: float) -> bytes:
+    """The whole body, counted while it arrives. Raises OipError 400, 413 or 408, QueueFullError, ClientDisconnect."""
     too_large = OipError(413, f"a request body may have {MAX_BODY_BYTES} bytes; send fewer rows at a time")
     if request.headers.get("content-encoding", "identity") != "identity":
         raise OipError(400, "a compressed body is not supported; send it plain")
@@ -102,25 +106,40 @@ async def _read_body(request: Request, deadline: float) -> bytes:
                 size += len(chunk)
                 if size > MAX_BODY_BYTES:
                     raise too_large
+                place.hold(len(chunk))
                 chunks.append(chunk)
     except TimeoutError as error:
         raise OipError(408, "the request body did not arrive in time") from error
-    except ClientDisconnect as error:
-        raise OipError(400, "the client went away before its body had arrived") from error
     return b"".join(chunks)
 
 
-async def _answer(serving: Serving, body: bytes, deadline: float) -> bytes:
-    """Decode, predict, encode. Raises OipError."""
+async def _unless_gone(request: Request, answer: Coroutine[None, None, bytes], deadline: float) -> bytes:
+    """The answer, if somebody still waits for it. Raises OipError 504, ClientDisconnect, and what the answer raises."""
+    answering, gone = asyncio.ensure_future(answer), asyncio.ensure_future(_disconnect(request))
+    try:
+        left = deadline - asyncio.get_running_loop().time()
+        await asyncio.wait((answering, gone), timeout=left, return_when=asyncio.FIRST_COMPLETED)
+        if answering.done():
+            return answering.result()
+        if gone.done():
+            raise ClientDisconnect
+        raise OipError(504, "the model did not answer before the deadline of the request")
+    finally:
+        answering.cancel()
+        gone.cancel()
+
+
+async def _disconnect(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+
+
+def _answer(serving: Serving, body: bytes) -> bytes:
+    """Decode, predict, encode; in the thread of the model. Raises OipError."""
     signature = serving.manifest.signature
     request = decode_request(body, signature)
     try:
-        async with asyncio.timeout_at(deadline):
-            answers = await serving.predictor.predict(request.columns, request.outputs)
-    except TimeoutError as error:
-        raise OipError(504, "the model did not answer before the deadline of the request") from error
-    except QueueFullError as error:
-        raise OipError(503, "the queue is full", RETRY_AFTER_SECONDS) from error
+        answers = serving.predictor.predict(request.columns, request.outputs)
     except Exception as error:
         _logger.warning("the model raised", exc_info=error)
         raise OipError(500, f"the model raised {type(error).__name__}") from error
@@ -129,6 +148,17 @@ async def _answer(serving: Serving, body: bytes, deadline: float) -> bytes:
 
 def _json(body: bytes, status: int = 200, headers: dict[str, str] | None = None) -> Response:
     return Response(body, status, headers, media_type="application/json")
+
+
+class _NoAnswer(Response):
+    """What a client gets that is gone; the status is counted as 499."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        pass
+
+
+async def _on_disconnect(_: Request, error: Exception) -> Response:
+    return _NoAnswer()
 
 
 async def _on_oip_error(_: Request, error: Exception) -> Response:
@@ -166,7 +196,7 @@ class Observed:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        status = 499  # the client went away, or a bug ended the request: no answer was started
+        status = 499  # the client went away: no answer was started
 
         async def mark(message: Message) -> None:
             nonlocal status

@@ -20,6 +20,8 @@ from tidegate_server.http.errors import OipError
 from tidegate_server.tensors import Array, Columns, TensorError, conform, from_values, to_values
 
 MAX_RANK = 8
+MAX_ROWS = 65_536
+"""Of one request: more would keep the others waiting."""
 _NESTED = re.compile(rb"^\s*\[\s*\[")
 _ELEMENT: dict[str, Any] = {"b": bool, "i": int, "u": int, "f": float | None, "O": str | None}
 _NO_JSON = {"FP16": "FP16 has no JSON form; send FP32", "BF16": "BF16 has no JSON form; send FP32"}
@@ -30,19 +32,19 @@ class _Input(msgspec.Struct):
     shape: list[int]
     datatype: str
     data: msgspec.Raw = msgspec.Raw()
-    parameters: dict[str, Any] | None = None
+    parameters: dict[str, msgspec.Raw] | None = None
 
 
 class _Output(msgspec.Struct):
     name: str
-    parameters: dict[str, Any] | None = None
+    parameters: dict[str, msgspec.Raw] | None = None
 
 
 class _Request(msgspec.Struct):
     inputs: list[_Input]
     id: str | None = None
     outputs: list[_Output] | None = None
-    parameters: dict[str, Any] | None = None
+    parameters: dict[str, msgspec.Raw] | None = None
 
 
 _decode_request = msgspec.json.Decoder(_Request).decode
@@ -63,7 +65,7 @@ class InferRequest:
 def decode_request(body: bytes, signature: Signature) -> InferRequest:
     """Take a request apart and hold it against the signature.
 
-    Raises OipError 400 with a sentence that names the tensor and not its values.
+    Raises OipError 400, or 413 for too many rows, with a sentence that names the tensor and not its values.
     """
     try:
         request = _decode_request(body)
@@ -106,6 +108,8 @@ def _wanted(outputs: list[_Output] | None, signature: Signature) -> tuple[str, .
 
 def _column(tensor: _Input, spec: TensorSpec) -> Array:
     """The tensor as the signature's column: shape [n], of its type; [n] and [n, 1] are taken."""
+    if tensor.shape and tensor.shape[0] > MAX_ROWS:
+        raise OipError(413, f"a request may have {MAX_ROWS} rows; send fewer at a time")
     array = decode_tensor(tensor.name, tensor.datatype, tensor.shape, bytes(tensor.data))
     if array.ndim == 2 and array.shape[1] == 1:
         array = array[:, 0]
@@ -134,19 +138,29 @@ def decode_tensor(name: str, datatype: str, shape: Sequence[int], data: bytes) -
         raise OipError(400, f"{where}: {reason}") from error
     if not 1 <= len(shape) <= MAX_RANK or any(size < 0 for size in shape):
         raise OipError(400, f"{where}: a shape is 1 to {MAX_RANK} sizes, none of them negative")
+    size = math.prod(shape)
+    if known is not Datatype.BYTES and data.count(b",") >= max(size, 1):
+        raise _miscounted(where, shape, data.count(b",") + 1)  # seen without making millions of numbers
     nested = len(shape) > 1 and _NESTED.match(data) is not None
     try:
         values = _value_decoder(known.dtype.kind, len(shape) if nested else 1).decode(data)
         if nested:
             values = _flatten(values, shape)
+        if len(values) != size:
+            raise _miscounted(where, shape, len(values))
         array = from_values(known, values)
     except TensorError as error:
         raise OipError(400, f"{where}: {error}") from error
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
         raise OipError(400, f"{where}: the data is not {datatype} of {len(shape)} dimensions: {error}") from error
-    if array.size != math.prod(shape):
-        raise OipError(400, f"{where}: the shape says {_count(shape)} values, and the data has {array.size}")
-    return array.reshape(tuple(shape))
+    try:
+        return array.reshape(tuple(shape))
+    except (ValueError, OverflowError) as error:  # no values at all, and [0, 2**63]
+        raise OipError(400, f"{where}: the shape has a size that no array has") from error
+
+
+def _miscounted(where: str, shape: Sequence[int], count: int) -> OipError:
+    return OipError(400, f"{where}: the shape says {_count(shape)} values, and the data has {count}")
 
 
 @functools.cache

@@ -6,7 +6,7 @@ import msgspec
 class OipError(Exception):
     """An answer that is not 200.
 
-    status       400 malformed, 404 no such model or version, 408 the body did not come, 413 too large,
+    status       400 malformed, 404 no such model or version, 408 the body did not come, 413 too large or too many rows,
                  500 the model raised, 503 not ready or queue full, 504 deadline
     message      one sentence, without any value that the client sent
     retry_after  seconds, with 503

@@ -102,12 +102,12 @@ def pack(
     rows = features(model, frame, target)
     if len(rows) < MIN_GOLDEN_ROWS:
         raise PackError(f"the data has {len(rows)} rows, and {MIN_GOLDEN_ROWS} are needed for golden rows")
+    inputs = column_specs(rows)  # of every row: the few that are asked for may hold no missing value
     progress("asking the model for its golden rows")
     rows = rows.iloc[candidates(rows)]
     golden = rows.iloc[choose(rows, ask(model, rows)["predict"])]
     answers = ask(model, golden)
-    signature = Signature(column_specs(rows), output_specs(model, answers))
-    inputs = to_columns(golden, signature.inputs)
+    signature = Signature(inputs, output_specs(model, answers))
     model_file = f"model.{'skops' if model_format is Format.SKLEARN_SKOPS else 'joblib'}"
     manifest = Manifest(
         schema_version=SCHEMA_VERSION,
@@ -117,7 +117,7 @@ def pack(
         files={model_file: FileEntry(hashlib.sha256(content).hexdigest(), len(content))},
         signature=signature,
         golden=GoldenRows(
-            {column: tuple(to_values(array)) for column, array in inputs.items()},
+            {column: tuple(to_values(array)) for column, array in to_columns(golden, inputs).items()},
             {output: _cells(array) for output, array in answers.items()},
             tolerance,
         ),

@@ -11,13 +11,15 @@ import sys
 import time
 from pathlib import Path
 
+import msgspec
 import pytest
 from click.testing import CliRunner, Result
 
-from bundles import manifest, write_bundle
+from bundles import GOLDEN, SIGNATURE, manifest, write_bundle
 from tidegate_cli.example import curl, example_request
 from tidegate_cli.main import main
-from tidegate_contract.bundle.manifest import digest_of
+from tidegate_contract.bundle.datatypes import Datatype
+from tidegate_contract.bundle.manifest import Environment, Lineage, Signature, TensorSpec, digest_of, encode
 
 
 def _run(*arguments: object, env: dict[str, str] | None = None, stdin: str = "") -> Result:
@@ -93,6 +95,25 @@ def test_inspect_shows_the_whole_digest_on_a_narrow_screen(bundle: Path) -> None
         assert words in result.stdout
 
 
+def test_inspect_shows_a_manifest_as_it_is_and_not_as_markup(tmp_path: Path) -> None:
+    word = "[/x][red]"
+    golden = msgspec.structs.replace(GOLDEN, inputs={word: (word,) * 5, "delay": GOLDEN.inputs["delay"]})
+    inputs = (TensorSpec(word, Datatype.BYTES, (-1,)), SIGNATURE.inputs[1])
+    outputs = (SIGNATURE.outputs[0], msgspec.structs.replace(SIGNATURE.outputs[1], labels=(word, "b")))
+    odd = manifest(
+        signature=Signature(inputs, outputs),
+        golden=golden,
+        environment=Environment(word, {word: word}, word, word),
+        trusted_types=(word,),
+        lineage=Lineage(word, word, word),
+        metrics={word: 1.0},
+    )
+    write_bundle(tmp_path, encode(odd))
+    result = _run("inspect", tmp_path, env={"COLUMNS": "200"})
+    assert result.exit_code == 0, result.output
+    assert result.stdout.count(word) == 2 + 1 + 5 + 3 + 2 + 1 + 3 + 1  # from the signature down, then the head
+
+
 def test_a_refused_bundle_is_3_and_one_sentence(bundle: Path) -> None:
     (bundle / "model.skops").write_bytes(b"tampered with")
     result = _run("inspect", bundle)
@@ -105,11 +126,18 @@ def test_another_digest_than_the_one_given_is_3(bundle: Path) -> None:
     assert _run("inspect", bundle, "--digest", "sha256:" + "0" * 64).exit_code == 3
 
 
-def test_push_prints_what_belongs_into_the_spec(bundle: Path, tmp_path: Path) -> None:
+def test_push_to_a_file_prints_the_file_and_no_address(bundle: Path, tmp_path: Path) -> None:
     result = _run("push", bundle, f"oci-archive:{tmp_path / 'a.tar'}:1")
     assert result.exit_code == 0
+    digest = digest_of((bundle / "manifest.json").read_bytes())
+    assert result.stdout.splitlines() == [f"archive: oci-archive:{tmp_path}/a.tar:1", f"digest: {digest}"]
+
+
+def test_push_to_a_registry_prints_what_belongs_into_the_spec(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tidegate_server.offline.push.upload", lambda *_, **__: None)
+    result = _run("push", bundle, "registry.example/flights:1")
     uri, digest = result.stdout.splitlines()
-    assert re.fullmatch(rf"uri: oci-archive:{tmp_path}/a\.tar:1@sha256:[0-9a-f]{{64}}", uri)
+    assert re.fullmatch(r"uri: oci://registry\.example/flights:1@sha256:[0-9a-f]{64}", uri)
     assert digest == f"digest: {digest_of((bundle / 'manifest.json').read_bytes())}"
 
 

@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
+import certifi
 import pytest
 import yaml
 from click.testing import CliRunner, Result
 
+from tidegate_cli.cluster import connect
 from tidegate_cli.main import main
 from tidegate_cli.view import ConditionView, EventView, ModelView, view
 
@@ -92,6 +94,8 @@ class Api:
 
     items: list[dict[str, Any]] = field(default_factory=lambda: [MODEL])
     status: int = 200
+    events: bool = True
+    """Whether they may be read."""
     asked: list[str] = field(default_factory=list)
 
 
@@ -100,7 +104,7 @@ def _answer(api: Api, path: str) -> tuple[int, Any]:
         return api.status, {"kind": "Status", "code": api.status}
     parts = path.split("/")
     if parts[-1] == "events":
-        return 200, {"items": EVENTS}
+        return (200, {"items": EVENTS}) if api.events else (403, {"kind": "Status", "code": 403})
     if parts[-1] == "modeldeployments":
         return 200, {"items": api.items}
     found = [item for item in api.items if item["metadata"]["name"] == parts[-1]]
@@ -187,6 +191,27 @@ def test_a_list_of_models(arguments: tuple[str, ...], path: str, api: Api) -> No
         *("NAMESPACE", "NAME", "READY", "STABLE", "PHASE", "REASON", "REPLICAS"),
         *("ml", "flights", "False", "abc123", "Idle", "DigestMismatch", "2"),
     ]
+
+
+def test_a_model_is_shown_to_who_may_not_read_events(api: Api) -> None:
+    api.events = False
+    result = _status("flights")
+    assert result.exit_code == 0, result.output
+    assert "DigestMismatch" in result.output
+    assert "events unknown: these credentials may not read Events" in result.output
+    assert json.loads(_status("flights", "-o", "json").output) == {"model": MODEL, "events": None}
+
+
+def test_in_a_pod_the_namespace_is_that_of_its_service_account(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, content in {"token": "t0", "ca.crt": Path(certifi.where()).read_text(), "namespace": "ml\n"}.items():
+        (tmp_path / name).write_text(content)
+    monkeypatch.setenv("KUBECONFIG", str(tmp_path / "missing"))
+    monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "127.0.0.1")
+    monkeypatch.setenv("KUBERNETES_SERVICE_PORT", "1")
+    monkeypatch.setattr("kubernetes.config.incluster_config.SERVICE_TOKEN_FILENAME", str(tmp_path / "token"))
+    monkeypatch.setattr("kubernetes.config.incluster_config.SERVICE_CERT_FILENAME", str(tmp_path / "ca.crt"))
+    monkeypatch.setattr("tidegate_cli.cluster._POD_NAMESPACE", tmp_path / "namespace")
+    assert connect(None).namespace == "ml"
 
 
 def test_json_is_the_objects_own(api: Api) -> None:

@@ -88,9 +88,9 @@ class Gate:
         assert self.opened.wait(20)
 
 
-def serving(engine: FakeEngine, max_waiting: int = 8) -> Serving:
+def serving(engine: FakeEngine, max_waiting: int = 8, max_bytes: int = 64 << 20) -> Serving:
     """A loaded model of the signature of `bundles.SIGNATURE`."""
-    predictor = Predictor(engine, lambda seconds: None, max_waiting)
+    predictor = Predictor(engine, lambda seconds: None, max_waiting, max_bytes)
     return Serving("flights", "abc123", "sha256:" + "0" * 64, manifest(signature=SIGNATURE), predictor)
 
 

@@ -1,4 +1,6 @@
-"""A server process whose model only sleeps: `python stand_in.py PORT METRICS_PORT LOAD_SECONDS PREDICT_SECONDS`.
+"""A server process whose model only sleeps.
+
+    python stand_in.py PORT METRICS_PORT LOAD_SECONDS PREDICT_SECONDS DRAIN_SECONDS TIMEOUT_SECONDS
 
 Everything but the model is the real thing; a test can so see what happens during a load and a predict.
 """
@@ -17,7 +19,7 @@ from tidegate_server.settings import Settings
 from tidegate_server.tensors import Columns
 
 port, metrics_port = int(sys.argv[1]), int(sys.argv[2])
-load_seconds, predict_seconds = float(sys.argv[3]), float(sys.argv[4])
+load_seconds, predict_seconds, drain_seconds, timeout_seconds = map(float, sys.argv[3:])
 
 
 class Sleeper:
@@ -43,6 +45,7 @@ settings = Settings(
     host="127.0.0.1",
     http_port=port,
     metrics_port=metrics_port,
-    drain_seconds=0.6,
+    drain_seconds=drain_seconds,
+    timeout_seconds=timeout_seconds,
 )
-sys.exit(module.serve(settings).exit_code)
+module.leave(module.serve(settings).exit_code)

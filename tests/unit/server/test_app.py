@@ -186,6 +186,33 @@ async def test_a_full_queue_is_503_with_retry_after_and_health_is_answered_meanw
     assert (await server.infer())[0] == 200
 
 
+async def test_a_request_is_taken_apart_beside_the_event_loop(
+    ready: Server, gate: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tidegate_server.http.app.decode_request", lambda *_: gate({}))
+    asked = asyncio.create_task(ready.infer())
+    await asyncio.to_thread(gate.entered.wait)
+    assert await ready.get("/v2/health/live") == (200, {"live": True})
+    gate.opened.set()
+    await asked
+
+
+async def test_the_body_of_a_request_that_has_no_place_is_not_read(make_serving: Any, fake_engine: Any) -> None:
+    async def unread() -> AsyncIterator[bytes]:
+        pytest.fail("it was read")
+        yield b""
+
+    answer = await Server(make_serving(fake_engine(), max_waiting=0)).client.post(INFER, content=unread())
+    assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
+
+
+async def test_bodies_that_are_too_many_bytes_together_are_503(make_serving: Any, fake_engine: Any) -> None:
+    server = Server(make_serving(fake_engine(), max_bytes=200))
+    assert (await server.infer())[0] == 200
+    assert await server.infer({**BODY, "parameters": {"x": "x" * 200}}) == (503, {"error": "the queue is full"})
+    assert (await server.infer())[0] == 200
+
+
 async def test_infer_requests_are_counted_by_status_and_probes_are_not(ready: Server) -> None:
     await ready.infer()
     await ready.infer({})

@@ -1,6 +1,8 @@
 """The queue in front of the model is bounded, and a caller that gave up leaves it."""
 
 import asyncio
+import gc
+import weakref
 from typing import Any
 
 import numpy as np
@@ -11,30 +13,73 @@ from tidegate_server.batch import Predictor, QueueFullError
 COLUMNS = {"delay": np.array([1.0])}
 
 
+async def _predict(predictor: Predictor, *outputs: str) -> Any:
+    with predictor.place() as place:
+        return await place.run(lambda: predictor.predict(COLUMNS, outputs))
+
+
+async def _running(predictor: Predictor, gate: Any, *outputs: str) -> "asyncio.Task[Any]":
+    task = asyncio.create_task(_predict(predictor, *outputs))
+    await asyncio.to_thread(gate.entered.wait)
+    return task
+
+
+async def _give_up(task: "asyncio.Task[Any]") -> None:
+    await asyncio.sleep(0.01)
+    task.cancel()
+    await asyncio.wait([task])
+
+
 async def test_a_caller_that_gave_up_is_not_predicted_for(fake_engine: Any, gate: Any) -> None:
     engine = fake_engine(gate)
     predictor = Predictor(engine, lambda seconds: None, max_waiting=2)
-    running = asyncio.create_task(predictor.predict(COLUMNS, ("predict",)))
-    await asyncio.to_thread(gate.entered.wait)
-    queued = asyncio.create_task(predictor.predict(COLUMNS, ("predict_proba",)))
-    await asyncio.sleep(0.01)
-    queued.cancel()
-    await asyncio.gather(queued, return_exceptions=True)
+    running = await _running(predictor, gate, "predict")
+    await _give_up(asyncio.create_task(_predict(predictor, "predict_proba")))
     gate.opened.set()
     await running
-    await predictor.predict(COLUMNS, ())
+    await _predict(predictor)
     assert engine.calls == [("predict",), ()]
+
+
+async def test_work_that_was_given_up_is_forgotten_while_another_predict_hangs(fake_engine: Any, gate: Any) -> None:
+    class Body:
+        pass
+
+    predictor = Predictor(fake_engine(gate), lambda seconds: None)
+    running = await _running(predictor, gate, "predict")
+    bodies: list[weakref.ref[Body]] = []
+
+    async def ask() -> None:
+        body = Body()
+        bodies.append(weakref.ref(body))
+        with predictor.place() as place:
+            await place.run(lambda: body)
+
+    await _give_up(asyncio.create_task(ask()))
+    gc.collect()
+    assert [body() for body in bodies] == [None]
+    gate.opened.set()
+    await running
 
 
 async def test_a_predict_that_runs_keeps_its_place_until_it_ends(fake_engine: Any, gate: Any) -> None:
     predictor = Predictor(fake_engine(gate), lambda seconds: None, max_waiting=1)
-    running = asyncio.create_task(predictor.predict(COLUMNS, ("predict",)))
-    await asyncio.to_thread(gate.entered.wait)
-    running.cancel()
-    await asyncio.gather(running, return_exceptions=True)
+    await _give_up(await _running(predictor, gate, "predict"))
     with pytest.raises(QueueFullError):
-        await predictor.predict(COLUMNS, ("predict",))
+        predictor.place()
     gate.opened.set()
+
+
+def test_a_place_is_given_back_with_its_bytes(fake_engine: Any) -> None:
+    predictor = Predictor(fake_engine(), lambda seconds: None, max_waiting=2, max_bytes=10)
+    for _ in range(3):
+        with predictor.place() as one, predictor.place() as other:
+            one.hold(4)
+            other.hold(6)
+            with pytest.raises(QueueFullError):
+                one.hold(1)
+            with pytest.raises(QueueFullError):
+                predictor.place()
 
 
 async def test_a_model_that_raises_frees_its_place(fake_engine: Any) -> None:
@@ -45,6 +90,6 @@ async def test_a_model_that_raises_frees_its_place(fake_engine: Any) -> None:
     predictor = Predictor(fake_engine(behave), seconds.append, max_waiting=1)
     for _ in range(3):
         with pytest.raises(KeyError):
-            await predictor.predict(COLUMNS, ("predict",))
+            await _predict(predictor, "predict")
         await asyncio.sleep(0.01)
     assert len(seconds) == 3

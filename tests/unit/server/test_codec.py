@@ -7,7 +7,14 @@ import numpy as np
 import pytest
 
 from bundles import SIGNATURE, manifest
-from tidegate_server.http.codec import InferRequest, decode_request, encode_metadata, encode_response
+from tidegate_server.http.codec import (
+    MAX_ROWS,
+    InferRequest,
+    decode_request,
+    decode_tensor,
+    encode_metadata,
+    encode_response,
+)
 from tidegate_server.http.errors import OipError
 
 CARRIER = {"name": "carrier", "shape": [2], "datatype": "BYTES", "data": ["UA", None]}
@@ -71,7 +78,10 @@ REFUSED: dict[str, tuple[bytes, str]] = {
         "at least one row",
     ),
     "fewer values than the shape says": (_request({**CARRIER, "shape": [3]}), "says 3 values, and the data has 2"),
-    "a shape that overflows": (_request({**CARRIER, "shape": [2**40, 2**40]}), "far too many values"),
+    "a shape that overflows": (_request({**CARRIER, "shape": [2, 2**60]}), "far too many values"),
+    "a shape of nothing that overflows": (_request({**CARRIER, "shape": [0, 2**63 - 1], "data": []}), "no array has"),
+    "more values than the shape says": (_request(CARRIER, {**DELAY, "data": [1, 2, 3]}), "and the data has 3"),
+    "more texts than the shape says": (_request({**CARRIER, "data": ["a", "b", "c"]}), "and the data has 3"),
     "a shape with a negative size": (_request({**CARRIER, "shape": [-2, -1]}), "none of them negative"),
     "no shape": (_request({**CARRIER, "shape": []}), "1 to 8 sizes"),
     "two columns in one input": (_request({**CARRIER, "shape": [1, 2]}), r"shape [n] or [n, 1]"),
@@ -122,6 +132,18 @@ def test_refused(body: bytes, message: str) -> None:
         decode_request(body, SIGNATURE)
     assert caught.value.status == 400
     assert message in caught.value.message
+
+
+def test_too_many_rows_are_413_whatever_the_data() -> None:
+    with pytest.raises(OipError) as caught:
+        decode_request(_request({**CARRIER, "shape": [MAX_ROWS + 1]}), SIGNATURE)
+    assert (caught.value.status, caught.value.message) == (413, "a request may have 65536 rows; send fewer at a time")
+
+
+def test_numbers_that_the_shape_does_not_count_are_not_even_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tidegate_server.http.codec._value_decoder", lambda *_: pytest.fail("they were made"))
+    with pytest.raises(OipError, match="says 1 values, and the data has 9"):
+        decode_tensor("delay", "FP64", [1], b"[0,0,0,0,0,0,0,0,0]")
 
 
 def test_a_refusal_repeats_no_value() -> None:

@@ -10,9 +10,17 @@ import numpy as np
 import pytest
 import skops.io
 from sklearn.calibration import CalibratedClassifierCV
-from sklearn.ensemble import GradientBoostingClassifier, HistGradientBoostingClassifier, RandomForestClassifier
-from sklearn.feature_selection import SelectKBest
+from sklearn.ensemble import (
+    GradientBoostingClassifier,
+    HistGradientBoostingClassifier,
+    RandomForestClassifier,
+    VotingClassifier,
+)
+from sklearn.feature_selection import SelectKBest, mutual_info_classif
+from sklearn.gaussian_process import GaussianProcessClassifier
+from sklearn.gaussian_process.kernels import DotProduct, RationalQuadratic
 from sklearn.linear_model import LogisticRegression, SGDClassifier
+from sklearn.model_selection import GridSearchCV
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
@@ -23,6 +31,7 @@ from tidegate_contract.failure import BundleError, FailureReason
 from tidegate_server.engines.trust import ORDINARY, forbidden, unknown
 from tidegate_server.golden import differing_rows
 from tidegate_server.loader import load_model
+from tidegate_server.offline.errors import EstimatorError
 from tidegate_server.offline.estimator import types_to_allow
 from tidegate_server.offline.pack import pack
 from tidegate_server.tensors import Columns
@@ -115,6 +124,30 @@ def test_a_manifest_cannot_allow_the_standard_library(bundle: Path, tmp_path: Pa
     assert "allows builtins.eval, which no model may use" in message
 
 
+GADGETS = [
+    "joblib.numpy_pickle.load",
+    "numpy.ctypeslib.load_library",
+    "numpy.testing._private.utils.runstring",
+    "pandas.io.pickle.read_pickle",
+    "scipy.io._fortran.FortranFile",
+    "skops.io._persist.load",
+    "sklearn.datasets._base._fetch_remote",
+]
+
+
+@pytest.mark.parametrize("gadget", GADGETS)
+def test_a_manifest_cannot_allow_what_the_servers_own_libraries_hold(gadget: str, bundle: Path, tmp_path: Path) -> None:
+    reason, message = _refusal(_rewrite(bundle, tmp_path / "b", trusted_types=("numpy.dtype", gadget)))
+    assert reason is FailureReason.LOAD_FAILED
+    assert f"allows {gadget}, which no model may use" in message
+
+
+def test_a_packer_cannot_allow_what_the_servers_own_libraries_hold() -> None:
+    content = skops.io.dumps(FunctionTransformer(np.testing.assert_equal))
+    with pytest.raises(EstimatorError, match=r"numpy\.testing\S+assert_equal, which no model may use"):
+        types_to_allow(content, ("numpy.testing._private.utils.assert_equal",))
+
+
 def test_a_model_that_raises_on_its_golden_rows_is_refused(bundle: Path, trained: Any, tmp_path: Path) -> None:
     unfitted = skops.io.dumps(LogisticRegression())
     reason, message = _refusal(_rewrite(bundle, tmp_path / "b", unfitted))
@@ -186,6 +219,12 @@ def test_an_ordinary_type_exists(name: str) -> None:
         CalibratedClassifierCV(LogisticRegression(), cv=2),
         CalibratedClassifierCV(LogisticRegression(), cv=2, method="isotonic"),
         make_pipeline(SelectKBest(k=1), SVC()),
+        make_pipeline(SelectKBest(mutual_info_classif, k=1), SVC()),
+        GridSearchCV(LogisticRegression(), {"C": [1.0]}, scoring="roc_auc", cv=2),
+        GridSearchCV(LogisticRegression(), {"C": [1.0]}, cv=2),
+        VotingClassifier([("svc", SVC())]),
+        GaussianProcessClassifier(DotProduct() ** 2 + RationalQuadratic()),
+        KNeighborsClassifier(metric="chebyshev", algorithm="ball_tree"),
         make_pipeline(FunctionTransformer(np.log1p), SGDClassifier()),
     ],
     ids=lambda estimator: type(estimator).__name__,

@@ -6,10 +6,12 @@ import http.server
 import io
 import json
 import random
+import socket
 import ssl
 import subprocess
 import tarfile
 import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,6 +26,7 @@ from tidegate_contract.failure import BundleError, Failure, FailureReason, decod
 from tidegate_contract.source import HttpsSource
 from tidegate_server import fetch as module
 from tidegate_server.fetch import ATTEMPTS, Job, fetch, main
+from tidegate_server.sources import https
 from tidegate_server.sources.https import Credentials, credentials_from
 
 Answer = tuple[int, dict[str, str], bytes]
@@ -65,6 +68,8 @@ class Site:
     answers: dict[str, Callable[[], Answer]] = field(default_factory=dict)
     asked: list[tuple[str, str | None]] = field(default_factory=list)
     """Path and Authorization header of each request."""
+    drip: float = 0
+    """Seconds between the bytes of a body, if it drips."""
 
     def url(self, path: str) -> str:
         return f"https://localhost:{self.port}{path}"
@@ -83,7 +88,11 @@ def _serve(site: Site, authority: Authority) -> http.server.ThreadingHTTPServer:
                 if value:
                     self.send_header(name, value)
             self.end_headers()
-            self.wfile.write(body)
+            for byte in body if site.drip else b"":
+                self.wfile.write(bytes([byte]))
+                time.sleep(site.drip)
+            if not site.drip:
+                self.wfile.write(body)
 
         def log_message(self, format: str, *args: Any) -> None:
             pass
@@ -235,7 +244,7 @@ def test_a_redirect_to_an_address_without_tls_is_refused(site: Site, job: Any) -
     site.put("/b.tgz", 302, Location=f"http://localhost:{site.port}/b.tgz")
     failure = _failure(job(secret={"token": "t0"}))
     assert failure.reason is FailureReason.FETCH_FAILED
-    assert "without TLS" in failure.message
+    assert failure.message == "localhost redirects to an address without TLS; ask for https"
 
 
 def test_an_authority_that_nobody_knows_is_refused_with_the_way_out(site: Site, job: Any) -> None:
@@ -264,12 +273,11 @@ def test_a_refusal_is_final(
     assert "t0" not in failure.message
 
 
-def test_a_server_in_trouble_is_asked_again_with_growing_pauses(site: Site, archive: bytes, job: Any) -> None:
-    bad: list[Answer] = [(503, {}, b""), (429, {}, b""), (500, {}, b"")]
+def test_a_server_in_trouble_is_asked_again_after_a_pause(site: Site, archive: bytes, job: Any) -> None:
+    bad: list[Answer] = [(503, {}, b"")]
     site.answers["/b.tgz"] = lambda: bad.pop() if bad else (200, {}, archive)
-    pauses = _fetch(job())
-    assert len(pauses) == 3
-    assert pauses == sorted(pauses)
+    (pause,) = _fetch(job())
+    assert 0 < pause < 2
 
 
 def test_a_server_that_stays_in_trouble_is_a_failure(site: Site, job: Any) -> None:
@@ -289,6 +297,53 @@ def test_nobody_listens(job: Any, tmp_path: Path) -> None:
     failure = _failure(nobody)
     assert failure.reason is FailureReason.FETCH_FAILED
     assert "localhost cannot be reached" in failure.message
+
+
+@pytest.fixture
+def black_hole() -> Iterator[int]:
+    """The port of a listener that takes connections and never says a word."""
+    with socket.create_server(("localhost", 0)) as listener:
+        yield listener.getsockname()[1]
+
+
+def test_a_host_that_says_nothing_is_a_failure_soon(job: Any, black_hole: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert https.CONNECT_SECONDS * ATTEMPTS <= 6
+    monkeypatch.setattr(https, "CONNECT_SECONDS", 0.2)
+    start = time.monotonic()
+    source = HttpsSource(f"https://localhost:{black_hole}/b.tgz", black_hole)
+    failure = _failure(Job(source, job().destination, None, 1, job().credentials))
+    assert "localhost cannot be reached: TimeoutError" in failure.message
+    assert time.monotonic() - start < 3
+
+
+def test_a_server_that_drips_is_given_up(site: Site, archive: bytes, job: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(https, "PACE_SECONDS", 0.3)
+    site.put("/b.tgz", body=archive)
+    site.drip = 0.02
+    start = time.monotonic()
+    assert "the connection broke" in _failure(job()).message
+    assert time.monotonic() - start < 0.02 * len(archive) / 2
+
+
+@pytest.mark.parametrize("path", ["/flüge.tgz", "/a b.tgz", "/\x7f"], ids=["letters", "a space", "a control character"])
+def test_an_address_that_cannot_be_asked_for_is_refused_at_once(path: str, site: Site, job: Any) -> None:
+    failure = _failure(job(path))
+    assert (failure.reason, site.asked) == (FailureReason.FETCH_FAILED, [])
+    assert "spec.model.uri cannot be asked for" in failure.message
+
+
+def test_a_host_that_no_name_can_be_is_refused_at_once(job: Any) -> None:
+    url = f"https://{'a' * 70}.example/b.tgz"
+    failure = _failure(Job(HttpsSource(url, 443), job().destination, None, 1, job().credentials))
+    assert "spec.model.uri cannot be asked for" in failure.message
+
+
+@pytest.mark.parametrize("location", ["https://[", "https://localhost:99999/b.tgz", "https://localhost:x/b.tgz"])
+def test_a_redirect_to_no_address_is_refused_at_once(location: str, site: Site, job: Any) -> None:
+    site.put("/b.tgz", 302, Location=location)
+    failure = _failure(job(secret={"token": "t0"}))
+    assert (failure.reason, len(site.asked)) == (FailureReason.FETCH_FAILED, 1)
+    assert failure.message == "localhost redirects to something that is no address; see to the server"
 
 
 @pytest.mark.parametrize("says", [True, False], ids=["with its length", "without its length"])
@@ -330,6 +385,40 @@ def test_the_secrets_keys_are_the_variables_names() -> None:
     }
     assert credentials_from(environ) == Credentials("t0", "ada", "p w", "PEM")
     assert "p w" not in repr(credentials_from(environ))
+
+
+@pytest.mark.parametrize("key", ["token", "username", "password"])
+@pytest.mark.parametrize("value", ["hush\nhush", "hush\rhush", "hush\udcff"], ids=["two lines", "a return", "no text"])
+def test_credentials_that_no_header_can_carry_are_refused_and_not_repeated(
+    key: str, value: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    log = tmp_path / "termination-log"
+    log.touch()
+    environ = {"TIDEGATE_SECRET_username": "ada", f"TIDEGATE_SECRET_{key}": value}
+    assert main(["https://localhost:1/b.tgz", str(tmp_path / "volume")], environ, log) == module.EXIT_REFUSED
+    failure = decode(log.read_text())
+    assert failure is not None
+    assert failure.reason is FailureReason.UNAUTHORIZED
+    assert failure.message.startswith(f"{key} in the Secret of spec.model.secretName must be one line")
+    assert "hush" not in log.read_text() + capfd.readouterr().err
+
+
+def test_a_bug_is_reported_without_its_text(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def broken(*_: object) -> None:
+        raise KeyError("hush")
+
+    monkeypatch.setattr(module, "fetch", broken)
+    log = tmp_path / "termination-log"
+    log.touch()
+    assert main(["https://localhost:1/b.tgz", str(tmp_path / "volume")], {}, log) == module.EXIT_REFUSED
+    failure = Failure(FailureReason.FETCH_FAILED, "the fetcher has a bug (KeyError); see its log")
+    assert decode(log.read_text()) == failure
+    line = json.loads(capfd.readouterr().err)
+    assert line["exception"] == "KeyError"
+    assert "broken" in line["at"][-1]
+    assert "hush" not in str(line)
 
 
 def test_the_command_leaves_its_failure_for_the_kubelet(

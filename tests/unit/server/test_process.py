@@ -45,7 +45,7 @@ class Process:
         environ = {"PATH": os.environ["PATH"], "PYTHONPATH": str(TESTS), "OMP_NUM_THREADS": "1", **environ}
         self.process = subprocess.Popen([sys.executable, *arguments], stderr=subprocess.PIPE, text=True, env=environ)
 
-    def ask(self, method: str, path: str, body: str | None = None, port: int | None = None) -> tuple[int, str]:
+    def ask(self, method: str, path: str, body: str | bytes | None = None, port: int | None = None) -> tuple[int, str]:
         connection = http.client.HTTPConnection("127.0.0.1", port or self.port, timeout=10)
         try:
             connection.request(method, path, body)
@@ -87,9 +87,9 @@ def start() -> Iterator[Callable[..., Process]]:
 
 @pytest.fixture
 def stand_in(start: Any) -> Callable[..., Process]:
-    def run(load_seconds: float = 0, predict_seconds: float = 0) -> Process:
+    def run(load: float = 0, predict: float = 0, drain: float = 0.6, timeout: float = 10) -> Process:
         script = str(Path(__file__).with_name("stand_in.py"))
-        server: Process = start(script, "{port}", "{metrics}", str(load_seconds), str(predict_seconds))
+        server: Process = start(script, "{port}", "{metrics}", *map(str, (load, predict, drain, timeout)))
         return server
 
     return run
@@ -101,18 +101,18 @@ from pathlib import Path
 from tidegate_server.threads import limit_threads
 limit_threads(os.environ)
 from tidegate_server.logs import configure
-from tidegate_server.serve import serve
+from tidegate_server.serve import leave, serve
 from tidegate_server.settings import Settings
 configure()
 port, metrics, bundle, digest, log = sys.argv[1:]
 settings = Settings(bundle_dir=Path(bundle), digest=digest or None, host="127.0.0.1", http_port=int(port),
                     metrics_port=int(metrics), drain_seconds=0, termination_log=Path(log))
-sys.exit(serve(settings).exit_code)
+leave(serve(settings).exit_code)
 """
 
 
 def test_liveness_answers_while_the_model_loads_and_readiness_does_not(stand_in: Any) -> None:
-    server = stand_in(load_seconds=1.5)
+    server = stand_in(load=1.5)
     server.wait_for("/v2/health/live")
     assert server.ask("GET", "/v2/health/ready") == (503, '{"error":"the model is loading"}')
     assert server.ask("POST", INFER, BODY)[0] == 503
@@ -121,7 +121,7 @@ def test_liveness_answers_while_the_model_loads_and_readiness_does_not(stand_in:
 
 
 def test_sigterm_drains_without_losing_a_request(stand_in: Any) -> None:
-    server = stand_in(predict_seconds=0.02)
+    server = stand_in(predict=0.02)
     server.wait_for("/v2/health/ready")
     lost: list[object] = []
     answered = [0]
@@ -161,7 +161,7 @@ def test_sigterm_drains_without_losing_a_request(stand_in: Any) -> None:
 
 
 def test_what_is_in_flight_when_the_drain_ends_is_finished(stand_in: Any) -> None:
-    server = stand_in(predict_seconds=1.5)
+    server = stand_in(predict=1.5)
     server.wait_for("/v2/health/ready")
     answers: list[int] = []
     client = threading.Thread(target=lambda: answers.append(server.ask("POST", INFER, BODY)[0]))
@@ -173,8 +173,72 @@ def test_what_is_in_flight_when_the_drain_ends_is_finished(stand_in: Any) -> Non
     assert server.end()[0] == 0
 
 
+def test_a_predict_that_hangs_does_not_hold_up_the_end(stand_in: Any) -> None:
+    server = stand_in(predict=60, drain=0.2, timeout=1)
+    server.wait_for("/v2/health/ready")
+    answers: list[int] = []
+    client = threading.Thread(target=lambda: answers.append(server.ask("POST", INFER, BODY)[0]))
+    client.start()
+    time.sleep(0.3)
+    server.process.send_signal(signal.SIGTERM)
+    code, log = server.end(seconds=4)
+    client.join()
+    assert (answers, code) == ([504], 0)
+    assert [line["message"] for line in log] == ["listening", "ready", "draining"]
+
+
+def _large(values: bytes, shape: list[int], datatype: str = "FP64") -> bytes:
+    """A request of 16 MiB, most of it the data of one column."""
+    head = json.dumps({"name": "delay" if datatype == "FP64" else "carrier", "shape": shape, "datatype": datatype})
+    head = '{"inputs":[' + head[:-1] + ', "data":['
+    room = (16 << 20) - len(head) - 10
+    return head.encode() + (values * (room // len(values)))[:-1] + b"]}]}"
+
+
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [
+        pytest.param(_large(b"0,", [1]), 400, id="more numbers than the shape says"),
+        pytest.param(_large(b"0,", [8 << 20]), 413, id="too many rows"),
+        pytest.param(_large(b'"a",', [1], "BYTES"), 400, id="more texts than the shape says"),
+        pytest.param(b'{"id":[' + b"0," * (8 << 20), 400, id="what is not of the protocol"),
+    ],
+)
+def test_probes_are_answered_while_a_large_body_is_looked_at(body: bytes, status: int, stand_in: Any) -> None:
+    server = stand_in()
+    server.wait_for("/v2/health/ready")
+    answers: list[int] = []
+    client = threading.Thread(target=lambda: answers.append(server.ask("POST", INFER, body[: 16 << 20])[0]))
+    client.start()
+    slowest = 0.0
+    while client.is_alive():
+        start = time.monotonic()
+        assert server.ask("GET", "/v2/health/live")[0] == 200
+        slowest = max(slowest, time.monotonic() - start)
+    assert answers == [status]
+    assert slowest < 1
+
+
+def test_a_client_that_goes_away_is_counted_as_499(stand_in: Any) -> None:
+    server = stand_in(predict=0.5)
+    server.wait_for("/v2/health/ready")
+    head = f"POST {INFER} HTTP/1.1\r\nhost: x\r\ncontent-length: {len(BODY)}\r\n\r\n"
+    for request in (head + BODY[:9], head + BODY):
+        with socket.create_connection(("127.0.0.1", server.port)) as connection:
+            connection.sendall(request.encode())
+            time.sleep(0.1)
+    time.sleep(0.2)
+    metrics = server.ask("GET", "/metrics", port=server.metrics_port)[1]
+    assert [line for line in metrics.splitlines() if line.startswith("tidegate_requests_total")] == [
+        'tidegate_requests_total{code="499"} 2.0'
+    ]
+    server.process.send_signal(signal.SIGTERM)
+    code, log = server.end()
+    assert (code, [line["message"] for line in log]) == (0, ["listening", "ready", "draining"])
+
+
 def test_sigterm_while_loading_ends_at_once(stand_in: Any) -> None:
-    server = stand_in(load_seconds=60)
+    server = stand_in(load=60)
     server.wait_for("/v2/health/live")
     server.process.send_signal(signal.SIGTERM)
     assert server.end(seconds=5)[0] == 0
@@ -183,7 +247,7 @@ def test_sigterm_while_loading_ends_at_once(stand_in: Any) -> None:
 def test_a_port_that_is_taken_is_said(start: Any) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         script = str(Path(__file__).with_name("stand_in.py"))
-        server = start(script, str(taken.getsockname()[1]), "{metrics}", "0", "0")
+        server = start(script, str(taken.getsockname()[1]), "{metrics}", "0", "0", "0", "10")
         _, errors = server.process.communicate(timeout=20)
     assert (server.process.returncode, "Address already in use" in errors) == (1, True)
 
