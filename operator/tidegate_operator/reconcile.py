@@ -29,6 +29,15 @@ class Stores:
     children: Mapping[core.Kind, Store[r.Child | r.Deployment]]
 
 
+@dataclass(frozen=True, slots=True)
+class Refusals:
+    """The children of one generation of one object that the API server did not take, and its words."""
+
+    uid: str
+    generation: int
+    words: Mapping[core.Kind, str]
+
+
 class Reconciler:
     def __init__(
         self, stores: Stores, api: Api, writer: Writer, release: core.Release, now: Callable[[], datetime]
@@ -38,8 +47,8 @@ class Reconciler:
         self._writer = writer
         self._release = release
         self._now = now
-        self._refused: dict[Key, dict[core.Kind, str]] = {}
-        """What the API server did not take at the last look, and its words."""
+        self._refused: dict[Key, Refusals] = {}
+        """What the API server did not take at the last look."""
 
     async def look(self, key: Key) -> float | None:
         """Bring the cluster one pass nearer to what the object says.
@@ -61,11 +70,17 @@ class Reconciler:
             if observed is None:
                 return None
             plan = decide(identity, desired, status, observed, self._release, self._now())
+        known = self._known_refusals(key, identity)
         refused = await self._apply(model, plan)
-        if refused != self._refused.get(key, {}):
-            self._refused[key] = refused
-            return 0.0  # the object must say so, or may stop saying so
-        return plan.look_again
+        self._refused[key] = Refusals(identity.uid, identity.generation, refused)
+        # What is refused anew the object must say at once, and what is taken again it must stop saying. Other words
+        # for the same refusal can wait: some hold figures that differ each time.
+        return plan.look_again if refused.keys() == known.keys() else 0.0
+
+    def _known_refusals(self, key: Key, identity: core.Identity) -> Mapping[core.Kind, str]:
+        """What was refused of this very spec; what was refused of another one says nothing about it."""
+        found = self._refused.get(key)
+        return found.words if found and (found.uid, found.generation) == (identity.uid, identity.generation) else {}
 
     async def _observe(
         self, key: Key, model: r.ModelDeployment, identity: core.Identity, desired: core.Desired
@@ -92,7 +107,7 @@ class Reconciler:
             children={kind: convert.child(kind, item) for kind, item in found.items()},
             workload=convert.workload(deployment) if isinstance(deployment, r.Deployment) else None,
             pods=tuple(convert.pod(pod) for pod in self._stores.pods.of(key)),
-            refused=self._refused.get(key, {}),
+            refused=self._known_refusals(key, identity),
         )
 
     async def _still_there(self, model: r.ModelDeployment) -> bool:
