@@ -152,6 +152,8 @@ test:
 .PHONY: test-unit
 test-unit: venv tools
 	@echo "== unit and property tests"
+	# The registry that `make cluster` fetched, if it has: some tests push to a real one.
+	export PATH="$$PATH:$${TIDEGATE_CACHE:-$${XDG_CACHE_HOME:-$$HOME/.cache}/tidegate}/registry/usr/bin"
 	$(BIN)/pytest -q tests/unit tests/property tests/test_cluster_layout.py
 
 ## test-cluster: the tests on the real cluster

@@ -5,6 +5,7 @@ import threading
 import time
 import urllib.request
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -25,6 +26,9 @@ class Pushed:
         """The address without the digest: what a later push can move."""
         return self.uri.partition("@")[0]
 
+
+Figure = Callable[[str, object, str], None]
+"""Notes what was measured, its value, and the bar it must reach; the run prints them all at its end."""
 
 SMALL = {"requests": {"cpu": "50m", "memory": "128Mi"}, "limits": {"memory": "512Mi"}}
 

@@ -13,8 +13,9 @@ from pathlib import Path
 import pytest
 
 import models
-from deployed import Address, Pushed
-from kube import Kube
+from deployed import Address, Figure, Pushed
+from facts import Told, in_time, is_fact
+from kube import Kube, wait_for
 from tidegate_server.offline.push import push
 
 SYSTEM = os.environ.get("NAMESPACE", "tidegate-system")
@@ -27,6 +28,24 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.path.parent == Path(__file__).parent:
             item.add_marker(pytest.mark.cluster)
+
+
+FIGURES = pytest.StashKey[list[tuple[str, str, str]]]()
+
+
+@pytest.fixture
+def figure(request: pytest.FixtureRequest) -> Figure:
+    def note(what: str, value: object, bar: str) -> None:
+        request.config.stash.setdefault(FIGURES, []).append((what, str(value), bar))
+
+    return note
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    if figures := config.stash.get(FIGURES, []):
+        terminalreporter.section("measured")
+        for what, value, bar in figures:
+            terminalreporter.write_line(f"{what:<72} {value:<28} {bar}")
 
 
 @pytest.fixture(scope="session")
@@ -96,3 +115,12 @@ def address(kube: Kube) -> Iterator[Callable[..., Address]]:
     yield found
     for process in forwards:
         process.terminate()
+
+
+@pytest.fixture
+def told(kube: Kube, namespace: str, figure: Figure) -> Told:
+    def wait(reason: str) -> None:
+        wait_for("a fact in a pod's status", lambda: any(map(is_fact, kube.items("pods", namespace))), 90, 0.1)
+        in_time(kube, namespace, reason, figure)
+
+    return wait

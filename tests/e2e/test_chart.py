@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from deployed import Address, Caller, Pushed, model, until_ready
+from deployed import Address, Caller, Figure, Pushed, model, until_ready
 from kube import Kube, conditions, wait_for
 
 SYSTEM = os.environ.get("NAMESPACE", "tidegate-system")
@@ -77,7 +77,7 @@ def test_an_upgrade_that_changes_no_image_restarts_no_model(kube: Kube, serving:
 @LOCAL_ONLY
 @pytest.mark.usefixtures("restored")
 def test_a_release_with_another_server_rolls_models_over_and_loses_no_request(
-    kube: Kube, serving: str, address: Callable[..., Address]
+    kube: Kube, serving: str, address: Callable[..., Address], figure: Figure
 ) -> None:
     """The node knows the same image by another name; to the operator it is another server."""
     operator = kube.get("deployment", "tidegate-operator", SYSTEM)
@@ -94,7 +94,7 @@ def test_a_release_with_another_server_rolls_models_over_and_loses_no_request(
         )
         until_ready(kube, serving)
         time.sleep(7)  # the last old pod is still draining
-    print(f"\nanswers during the upgrade: {dict(caller.answers)}")
+    figure("answers while a release with another server takes over", dict(caller.answers), "none lost")
     assert set(caller.answers) == {"[0, 1]"}
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from deployed import Figure
 from kube import Kube
 
 DEMO = Path(__file__).parents[2] / "examples" / "flights" / "demo.py"
@@ -31,10 +32,10 @@ def ended(unused: str, tmp_path: Path) -> str:
     return found.stdout
 
 
-def test_the_example_predicts_real_flights(ended: str) -> None:
+def test_the_example_predicts_real_flights(ended: str, figure: Figure) -> None:
     first = re.search(r"From kubectl apply to the first prediction: ([0-9.]+) s", ended)
     assert first, ended
-    print(f"\nkubectl apply of the example to the first 200 from infer: {first[1]} s")
+    figure("kubectl apply of the example to the first 200 from infer", f"{first[1]} s", "<= 15 s")
     assert float(first[1]) <= 15
     accuracy = re.search(r"accuracy ([0-9.]+) ?%", ended)
     assert accuracy, ended

@@ -1,6 +1,5 @@
 """Bad input on the real cluster: the object says what is wrong within 10 s, and heals when the cause goes."""
 
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -8,44 +7,9 @@ from typing import Any
 import pytest
 
 import models
-from deployed import Address, Pushed, first_answer, model, until_answer, until_ready
-from kube import Kube, Object, conditions, wait_for
-
-LIMIT = 10.0
-"""Seconds from the fact in a pod's status to the condition and the Event."""
-STARTING = ("ContainerCreating", "PodInitializing")
-
-
-def is_fact(pod: Object) -> bool:
-    """Whether the pod's status says that something is wrong."""
-    status = pod.get("status", {})
-    if any(c["type"] == "PodScheduled" and c["status"] == "False" for c in status.get("conditions", [])):
-        return True
-    for container in [*status.get("initContainerStatuses", []), *status.get("containerStatuses", [])]:
-        state, last = container.get("state", {}), container.get("lastState", {})
-        if state.get("waiting", {}).get("reason", STARTING[0]) not in STARTING:
-            return True
-        if any(ended.get("terminated", {}).get("exitCode", 0) for ended in (state, last)):
-            return True
-    return False
-
-
-def said(kube: Kube, namespace: str, reason: str) -> bool:
-    """Whether the object says so, in its condition and in an Event."""
-    in_condition = conditions(kube.get("mdep", "small", namespace)).get("Degraded") == ("True", reason)
-    events = kube.run("get", "events", "-n", namespace, "-o", "jsonpath={.items[*].reason}").split()
-    return in_condition and reason in events
-
-
-def told(kube: Kube, namespace: str, reason: str) -> float:
-    """Wait for the fact, then for the object to say so; returns the seconds between the two."""
-    wait_for("a fact in a pod's status", lambda: any(map(is_fact, kube.items("pods", namespace))), 90, 0.1)
-    seen = time.monotonic()
-    wait_for(f"condition and Event {reason}", lambda: said(kube, namespace, reason), 30, 0.1)
-    seconds = time.monotonic() - seen
-    print(f"\n{reason}: {seconds:.1f} s after the fact")
-    assert seconds <= LIMIT
-    return seconds
+from deployed import Address, Figure, Pushed, first_answer, model, until_answer, until_ready
+from facts import Told, in_time
+from kube import Kube, conditions, wait_for
 
 
 @pytest.fixture
@@ -63,10 +27,10 @@ def serving(kube: Kube, namespace: str, good: Pushed, address: Callable[..., Add
 
 
 def test_an_address_that_does_not_exist(
-    kube: Kube, namespace: str, registry: str, good: Pushed, serving: Callable[[], None]
+    kube: Kube, namespace: str, registry: str, good: Pushed, serving: Callable[[], None], told: Told
 ) -> None:
     kube.apply(model(namespace, {"uri": f"oci://{registry}/tests/nothing:1"}))
-    told(kube, namespace, "ArtifactPullFailed")
+    told("ArtifactPullFailed")
     assert conditions(kube.get("mdep", "small", namespace))["ArtifactAvailable"] == ("False", "ArtifactPullFailed")
     serving()
     kube.apply(model(namespace, good))
@@ -74,12 +38,12 @@ def test_an_address_that_does_not_exist(
 
 
 def test_an_image_of_the_server_that_cannot_be_pulled(
-    kube: Kube, namespace: str, registry: str, good: Pushed, serving: Callable[[], None]
+    kube: Kube, namespace: str, registry: str, good: Pushed, serving: Callable[[], None], told: Told
 ) -> None:
     broken = model(namespace, good)
     broken["spec"]["server"]["image"] = f"{registry}/tests/no-server:1"
     kube.apply(broken)
-    told(kube, namespace, "ImagePullFailed")
+    told("ImagePullFailed")
     serving()
 
 
@@ -99,11 +63,12 @@ def test_a_model_that_must_not_serve(
     pushed: Callable[[str, models.Bundle], Pushed],
     tmp_path: Path,
     serving: Callable[[], None],
+    told: Told,
     make: Any,
     reason: str,
 ) -> None:
     kube.apply(model(namespace, pushed(reason.lower(), make(good.bundle, tmp_path / "bad"))))
-    told(kube, namespace, reason)
+    told(reason)
     serving()
 
 
@@ -120,14 +85,18 @@ def test_a_pickle_serves_with_its_owners_permission(
     assert first_answer(address(namespace), [-1.5, 1.5]) == [0, 1]
 
 
-def test_pods_that_do_not_fit(kube: Kube, namespace: str, good: Pushed, serving: Callable[[], None]) -> None:
+def test_pods_that_do_not_fit(
+    kube: Kube, namespace: str, good: Pushed, serving: Callable[[], None], told: Told
+) -> None:
     big = {"requests": {"cpu": "50m", "memory": "900Gi"}, "limits": {"memory": "900Gi"}}
     kube.apply(model(namespace, good, server={"resources": big}))
-    told(kube, namespace, "Unschedulable")
+    told("Unschedulable")
     serving()
 
 
-def test_pods_that_the_quota_refuses_come_when_it_is_raised(kube: Kube, namespace: str, good: Pushed) -> None:
+def test_pods_that_the_quota_refuses_come_when_it_is_raised(
+    kube: Kube, namespace: str, good: Pushed, figure: Figure
+) -> None:
     quota = {
         "apiVersion": "v1",
         "kind": "ResourceQuota",
@@ -143,21 +112,19 @@ def test_pods_that_the_quota_refuses_come_when_it_is_raised(kube: Kube, namespac
         return any(c["type"] == "ReplicaFailure" for c in found.get("status", {}).get("conditions", []))
 
     wait_for("the Deployment's own words", failed, 60, 0.1)
-    seen = time.monotonic()
-    wait_for("condition and Event", lambda: said(kube, namespace, "PodsRefused"), LIMIT, 0.1)
-    print(f"\nPodsRefused: {time.monotonic() - seen:.1f} s after the fact")
+    in_time(kube, namespace, "PodsRefused", figure)
     kube.delete("resourcequota", "none", namespace)
     until_ready(kube, namespace, seconds=120)
 
 
 def test_a_child_that_the_api_server_refuses_is_named_and_the_rest_is_made(
-    kube: Kube, namespace: str, good: Pushed
+    kube: Kube, namespace: str, good: Pushed, figure: Figure
 ) -> None:
     """No schema of ours knows every rule of a Deployment."""
     broken = model(namespace, good)
     broken["spec"]["server"]["template"] = {"nodeSelector": {"no label!": "x"}}
     kube.apply(broken)
-    wait_for("condition and Event", lambda: said(kube, namespace, "ChildRefused"), LIMIT, 0.1)
+    in_time(kube, namespace, "ChildRefused", figure)
     assert kube.find("service", "small", namespace)
     kube.apply(model(namespace, good))
     kube.patch("mdep", "small", {"spec": {"server": {"template": {"nodeSelector": None}}}}, namespace)
@@ -171,10 +138,11 @@ def test_a_bundle_that_is_mended_under_its_tag_serves_without_another_word(
     pushed: Callable[[str, models.Bundle], Pushed],
     tmp_path: Path,
     address: Callable[..., Address],
+    told: Told,
 ) -> None:
     bad = pushed(namespace, models.that_cannot_be_loaded(good.bundle, tmp_path / "bad"))
     kube.apply(model(namespace, {"uri": bad.tag}))
-    told(kube, namespace, "LoadFailed")
+    told("LoadFailed")
     pushed(namespace, good.bundle)
     until_ready(kube, namespace, seconds=150)
     until_answer(address(namespace), [-1.5, 1.5], [0, 1])

@@ -1,11 +1,12 @@
 """What the API server refuses, and in which words: the CRD's rules on the real thing."""
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from deployed import model
+from deployed import Figure, model
 from kube import Kube, KubectlError, Object
 
 URI = "oci://registry.example/flights:1"
@@ -110,3 +111,13 @@ def test_the_address_alone_is_a_working_object(kube: Kube, uri: str) -> None:
 def test_a_bare_number_of_cpus_is_fine(kube: Kube) -> None:
     found = model("default", {"uri": URI}, server={"resources": {"requests": {"cpu": 2}, "limits": {"cpu": 2}}})
     kube.run("create", "--dry-run=server", "-f", "-", stdin=json.dumps(found))
+
+
+def test_the_definition_is_small(kube: Kube, figure: Figure) -> None:
+    stored = kube.get("crd", "modeldeployments.models.tidegate.dev")
+    accepted = {c["type"]: c["status"] for c in stored["status"]["conditions"]}
+    size = len((Path(__file__).parents[2] / "manifests" / "crd.yaml").read_bytes())
+    figure("size of the CustomResourceDefinition", f"{size:,} bytes", "< 100,000")
+    assert size < 100_000
+    assert accepted["Established"] == "True"
+    assert accepted.get("NonStructuralSchema", "False") == "False"

@@ -13,6 +13,7 @@ import pytest
 
 import models
 from deployed import Address, Pushed, first_answer, model, until_answer, until_ready, until_reason
+from facts import Told
 from kube import Kube, Object, conditions, message
 from tidegate_server.offline.push import push
 from tidegate_server.offline.registry import Login
@@ -34,14 +35,14 @@ def secret(namespace: str, name: str, data: dict[str, str], type: str = "Opaque"
 
 @LOCAL_ONLY
 def test_a_private_registry_wants_credentials_and_the_model_waits_for_them(
-    kube: Kube, namespace: str, good: Pushed, address: Callable[..., Address]
+    kube: Kube, namespace: str, good: Pushed, address: Callable[..., Address], told: Told
 ) -> None:
     registry, user = os.environ["CLUSTER_PRIVATE_REGISTRY"], os.environ["CLUSTER_PRIVATE_REGISTRY_USER"]
     password = os.environ["CLUSTER_PRIVATE_REGISTRY_PASSWORD"]
     sent = push(good.bundle.directory, f"{registry}/{namespace}/small:1", plain_http=True, login=Login(user, password))
     server = {"template": {"imagePullSecrets": [{"name": "login"}]}}
     kube.apply(model(namespace, {"uri": sent.uri, "digest": good.digest}, server=server))
-    until_reason(kube, namespace, "ArtifactPullFailed")
+    told("ArtifactPullFailed")
     login = {"auths": {registry: {"auth": base64.b64encode(f"{user}:{password}".encode()).decode()}}}
     kube.apply(secret(namespace, "login", {".dockerconfigjson": json.dumps(login)}, "kubernetes.io/dockerconfigjson"))
     until_ready(kube, namespace, seconds=120)
@@ -66,13 +67,13 @@ def test_a_tag_that_moves_is_pulled_again(
 
 @LOCAL_ONLY
 def test_a_claim_serves_and_what_is_missing_is_named(
-    kube: Kube, namespace: str, good: Pushed, address: Callable[..., Address]
+    kube: Kube, namespace: str, good: Pushed, address: Callable[..., Address], told: Told
 ) -> None:
     folder = Path(os.environ["CLUSTER_VOLUMES"]) / namespace
     folder.mkdir(parents=True)
     folder.chmod(0o755)
     kube.apply(model(namespace, {"uri": "pvc://models/small/v1", "digest": good.digest}))
-    until_reason(kube, namespace, "ClaimNotFound")
+    told("ClaimNotFound")
     volume = {
         "apiVersion": "v1",
         "kind": "PersistentVolume",
@@ -205,7 +206,7 @@ def file_server(namespace: str, image: str, tls: tuple[str, str], archive: bytes
 
 
 def test_an_https_source_with_a_private_authority_and_a_token(
-    kube: Kube, namespace: str, good: Pushed, tmp_path: Path, address: Callable[..., Address]
+    kube: Kube, namespace: str, good: Pushed, tmp_path: Path, address: Callable[..., Address], told: Told
 ) -> None:
     operator = kube.get("deployment", "tidegate-operator", os.environ.get("NAMESPACE", "tidegate-system"))
     variables = operator["spec"]["template"]["spec"]["containers"][0]["env"]
@@ -219,7 +220,8 @@ def test_an_https_source_with_a_private_authority_and_a_token(
     uri = f"https://{host}:8443/small.tar.gz"
 
     kube.apply(model(namespace, {"uri": uri, "digest": good.digest, "secretName": "login"}))
-    found = until_reason(kube, namespace, "SecretNotFound")
+    told("SecretNotFound")
+    found = kube.get("mdep", "small", namespace)
     assert conditions(found)["ArtifactAvailable"] == ("False", "SecretNotFound")
 
     kube.apply(secret(namespace, "login", {"token": "wrong", "ca.crt": tls[0]}))
