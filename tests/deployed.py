@@ -30,6 +30,13 @@ class Pushed:
 Figure = Callable[[str, object, str], None]
 """Notes what was measured, its value, and the bar it must reach; the run prints them all at its end."""
 
+
+def space(kube: Kube, name: str) -> None:
+    """Make a namespace, with Pod Security `restricted` enforced as in every namespace of ours."""
+    labels = {"pod-security.kubernetes.io/enforce": "restricted"}
+    kube.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}})
+
+
 SMALL = {"requests": {"cpu": "50m", "memory": "128Mi"}, "limits": {"memory": "512Mi"}}
 
 

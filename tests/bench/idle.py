@@ -19,7 +19,7 @@ from pathlib import Path
 
 import audit
 import models
-from deployed import Pushed, changes, is_ready, model, until_ready
+from deployed import Pushed, changes, is_ready, model, space, until_ready
 from kube import Kube, Object
 from tidegate_server.offline.push import push
 
@@ -30,8 +30,7 @@ SETTLE_SECONDS = 10.0
 @contextmanager
 def serving(kube: Kube, namespace: str) -> Iterator[Object]:
     """A model that serves while the context is open; the object is as the API server answered its creation."""
-    labels = {"pod-security.kubernetes.io/enforce": "restricted"}
-    kube.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace, "labels": labels}})
+    space(kube, namespace)
     try:
         with tempfile.TemporaryDirectory(prefix="tidegate-bench-") as folder:
             bundle = models.bundle(Path(folder))

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+import deployed
 import models
 from deployed import Address, Figure, Pushed
 from facts import Told, in_time, is_fact
@@ -21,7 +22,6 @@ from tidegate_server.offline.push import push
 SYSTEM = os.environ.get("NAMESPACE", "tidegate-system")
 LOCAL = os.environ.get("CLUSTER", "local") == "local"
 PLAIN_HTTP = LOCAL or bool(os.environ.get("PLAIN_HTTP"))
-RESTRICTED = {"pod-security.kubernetes.io/enforce": "restricted"}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -92,7 +92,7 @@ def better(folder: Path, pushed: Callable[[str, models.Bundle], Pushed]) -> Push
 @pytest.fixture
 def namespace(kube: Kube) -> Iterator[str]:
     name = f"t-{uuid.uuid4().hex[:8]}"
-    kube.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": RESTRICTED}})
+    deployed.space(kube, name)
     yield name
     kube.delete("namespace", name, wait=False)
 

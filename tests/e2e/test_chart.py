@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+import deployed
 from deployed import Address, Caller, Figure, Pushed, model, until_ready
 from kube import Kube, conditions, wait_for
 
@@ -120,7 +121,7 @@ def test_uninstalling_leaves_the_model_serving_and_installing_takes_it_over(
 @pytest.mark.usefixtures("restored")
 def test_an_operator_of_one_namespace_serves_it_and_no_other(kube: Kube, serving: str, good: Pushed) -> None:
     other = f"{serving}-other"
-    kube.run("create", "namespace", other)
+    deployed.space(kube, other)
     try:
         upgrade("--set", f"watchNamespaces={{{serving}}}")
         assert kube.find("clusterrole", "tidegate-operator") is None

@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 import pytest
 
 import audit
+import deployed
 from deployed import Figure, Pushed, model, until_ready
 from kube import Kube, KubectlError, wait_for
 
@@ -54,7 +55,7 @@ class Rights:
 def space(kube: Kube) -> Iterator[str]:
     name = "t-rights"
     kube.delete("namespace", name)
-    kube.run("create", "namespace", name)
+    deployed.space(kube, name)
     yield name
     kube.delete("namespace", name, wait=False)
 
