@@ -11,6 +11,7 @@ from deployed import (
     Caller,
     Figure,
     Pushed,
+    changes,
     first_answer,
     is_ready,
     model,
