@@ -29,6 +29,16 @@ class OciSource:
         """Whether the reference names bytes, and not a tag that can move."""
         return "@sha256:" in self.reference
 
+    @property
+    def repository(self) -> str:
+        """The reference without tag and digest: runtimes leave out either when they speak of an image.
+
+        >>> OciSource("registry.example:5000/acme/flights:1@sha256:ab").repository
+        'registry.example:5000/acme/flights'
+        """
+        name = self.reference.partition("@")[0]
+        return re.sub(r":[^:/]*$", "", name)
+
 
 @dataclass(frozen=True, slots=True)
 class PvcSource:

@@ -88,7 +88,7 @@ def pull_failed(desired: Desired, container: Container) -> Failure | None:
     """The kubelet cannot get an image: the bundle's, mounted as a volume, or the container's own."""
     if container.waiting not in PULL_REASONS:
         return None
-    if isinstance(desired.source, OciSource) and desired.source.reference in container.waiting_message:
+    if isinstance(desired.source, OciSource) and _speaks_of(desired.source, container.waiting_message):
         return Failure(
             Reason.ARTIFACT_PULL_FAILED,
             f"{describe(desired.source)} cannot be pulled: {plain(container.waiting_message)}; "
@@ -99,6 +99,11 @@ def pull_failed(desired: Desired, container: Container) -> Failure | None:
         f"the image of container {container.name} cannot be pulled: {plain(container.waiting_message)}; "
         "check spec.server.image and spec.server.template.imagePullSecrets",
     )
+
+
+def _speaks_of(source: OciSource, message: str) -> bool:
+    """Whether the message is about the bundle's image, whatever it leaves of the reference."""
+    return re.search(rf'(?<![\w.:/-]){re.escape(source.repository)}[:@"\s]', message) is not None
 
 
 def config_error(desired: Desired, container: Container) -> Failure | None:

@@ -4,10 +4,10 @@ from dataclasses import replace
 
 import pytest
 
-from tidegate_contract.source import HttpsSource, PvcSource
+from tidegate_contract.source import HttpsSource, OciSource, PvcSource
 from tidegate_operator.core.failures import failure
 from tidegate_operator.core.types import Container, Desired, Kind, Pod, Workload
-from worlds import FLIGHTS
+from worlds import DIGEST, FLIGHTS
 
 PVC = replace(FLIGHTS, source=PvcSource("models", "flights/v1"))
 HTTPS = replace(FLIGHTS, source=HttpsSource("https://example.com/x.tar.gz", 443), secret_name="login")
@@ -32,6 +32,20 @@ ROWS = [
         "ArtifactPullFailed",
         "oci://registry.example/flights:1 cannot be pulled",
         id="the bundle's image is not there",
+    ),
+    pytest.param(
+        replace(FLIGHTS, source=OciSource(f"registry.example:5001/flights:1@{DIGEST}")),
+        waiting("ErrImagePull", f'failed to pull and unpack image "registry.example:5001/flights@{DIGEST}": denied'),
+        "ArtifactPullFailed",
+        "if the registry wants credentials",
+        id="the bundle's image, of which the runtime leaves out the tag",
+    ),
+    pytest.param(
+        FLIGHTS,
+        waiting("ErrImagePull", 'failed to pull "registry.example/flights-server:1": not found'),
+        "ImagePullFailed",
+        "check spec.server.image",
+        id="the server's image, whose name begins like the bundle's",
     ),
     pytest.param(
         FLIGHTS,
