@@ -97,24 +97,25 @@ def namespace(kube: Kube) -> Iterator[str]:
     kube.delete("namespace", name, wait=False)
 
 
+@pytest.fixture(scope="session")
+def api_server() -> Iterator[str]:
+    """The address of `kubectl proxy`, by which the API server leads to any Service."""
+    with subprocess.Popen(["kubectl", "proxy", "--port=0"], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout
+        yield "http://" + process.stdout.readline().split()[-1]
+        process.terminate()
+
+
 @pytest.fixture
-def address(kube: Kube) -> Iterator[Callable[..., Address]]:
-    """The address of a model's Service: routed on the local cluster, forwarded elsewhere."""
-    forwards: list[subprocess.Popen[str]] = []
+def address(kube: Kube, api_server: str) -> Callable[..., Address]:
+    """The address of a model's Service: routed on the local cluster, through the API server elsewhere."""
 
     def found(namespace: str, name: str = "small") -> Address:
         if LOCAL:
             return Address(f"http://{kube.get('service', name, namespace)['spec']['clusterIP']}")
-        process = subprocess.Popen(
-            ["kubectl", "port-forward", "-n", namespace, f"service/{name}", ":80"], stdout=subprocess.PIPE, text=True
-        )
-        forwards.append(process)
-        assert process.stdout
-        return Address("http://" + process.stdout.readline().split()[2])
+        return Address(f"{api_server}/api/v1/namespaces/{namespace}/services/{name}:80/proxy")
 
-    yield found
-    for process in forwards:
-        process.terminate()
+    return found
 
 
 @pytest.fixture
