@@ -1,6 +1,7 @@
 """Models on the real cluster: the object, its address, and waiting until it is as it should be."""
 
 import json
+import os
 import threading
 import time
 import urllib.request
@@ -26,6 +27,11 @@ class Pushed:
         """The address without the digest: what a later push can move."""
         return self.uri.partition("@")[0]
 
+
+SYSTEM = os.environ.get("NAMESPACE", "tidegate-system")
+"""Where the operator is installed."""
+LOCAL = os.environ.get("CLUSTER", "local") == "local"
+"""Whether the cluster is the one of `make cluster`, and not the reader's own."""
 
 Figure = Callable[[str, object, str], None]
 """Notes what was measured, its value, and the bar it must reach; the run prints them all at its end."""

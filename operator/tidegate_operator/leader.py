@@ -10,16 +10,12 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
-import aiohttp
-
 from tidegate_operator.cluster import resources as r
-from tidegate_operator.cluster.api import Api, ApiError, Conflict, NotFound
+from tidegate_operator.cluster.api import TRANSIENT, Api, Conflict, NotFound
 from tidegate_operator.settings import Settings
 from tidegate_operator.writer import Writer
 
 log = logging.getLogger(__name__)
-
-TRANSIENT = (ApiError, aiohttp.ClientError, TimeoutError, OSError)
 
 
 class LeaseLost(Exception):  # noqa: N818 - a fact

@@ -21,9 +21,9 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from tidegate_contract import names
 from tidegate_operator import clock
 from tidegate_operator.cluster import resources as r
-from tidegate_operator.cluster.api import Api, ApiError, Conflict, NotFound
+from tidegate_operator.cluster.api import TRANSIENT, Api, Conflict, NotFound
 from tidegate_operator.cluster.connection import Connection, connect
-from tidegate_operator.cluster.reflector import TRANSIENT, Reflector
+from tidegate_operator.cluster.reflector import Reflector
 from tidegate_operator.cluster.store import Key, Store, key_of
 from tidegate_operator.core.types import Kind
 from tidegate_operator.leader import Leader
@@ -266,7 +266,7 @@ async def run(settings: Settings, environment: Mapping[str, str]) -> int:
     try:
         try:
             await operator.check_definition()
-        except (ApiError, *TRANSIENT) as error:
+        except TRANSIENT as error:
             log.warning("the API server could not be asked for the CustomResourceDefinition: %s", error)
         await kopf.operator(
             registry=registry,

@@ -14,13 +14,11 @@ import pytest
 
 import deployed
 import models
-from deployed import Address, Figure, Pushed
+from deployed import LOCAL, SYSTEM, Address, Figure, Pushed
 from facts import Told, in_time, is_fact
 from kube import Kube, wait_for
 from tidegate_server.offline.push import push
 
-SYSTEM = os.environ.get("NAMESPACE", "tidegate-system")
-LOCAL = os.environ.get("CLUSTER", "local") == "local"
 PLAIN_HTTP = LOCAL or bool(os.environ.get("PLAIN_HTTP"))
 
 

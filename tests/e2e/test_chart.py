@@ -1,6 +1,5 @@
 """The chart on the real cluster: upgrade, one namespace only, uninstall; the models never notice."""
 
-import os
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -9,13 +8,10 @@ from pathlib import Path
 import pytest
 
 import deployed
-from deployed import Address, Caller, Figure, Pushed, model, until_ready
+from deployed import LOCAL, SYSTEM, Address, Caller, Figure, Pushed, model, until_ready
 from kube import Kube, conditions, wait_for
 
-SYSTEM = os.environ.get("NAMESPACE", "tidegate-system")
-LOCAL_ONLY = pytest.mark.skipif(
-    os.environ.get("CLUSTER", "local") != "local", reason="gives an image of the local node a second name"
-)
+LOCAL_ONLY = pytest.mark.skipif(not LOCAL, reason="gives an image of the local node a second name")
 CHART = str(Path(__file__).parents[2] / "charts" / "tidegate")
 
 

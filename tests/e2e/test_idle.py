@@ -1,18 +1,15 @@
 """An idle operator writes nothing: the short form of `make bench-idle`."""
 
-import os
 import time
 from datetime import UTC, datetime
 
 import pytest
 
 import audit
-from deployed import Figure, Pushed, model, until_ready
+from deployed import LOCAL, Figure, Pushed, model, until_ready
 from kube import Kube
 
-pytestmark = pytest.mark.skipif(
-    os.environ.get("CLUSTER", "local") != "local", reason="needs the audit log of the local cluster"
-)
+pytestmark = pytest.mark.skipif(not LOCAL, reason="needs the audit log of the local cluster")
 
 
 def test_nothing_is_written_while_nothing_happens(kube: Kube, namespace: str, good: Pushed, figure: Figure) -> None:

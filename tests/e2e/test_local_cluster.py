@@ -10,11 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from deployed import LOCAL
 from kube import wait_for
 
-pytestmark = pytest.mark.skipif(
-    os.environ.get("CLUSTER", "local") != "local", reason="is about the cluster that `make cluster` starts"
-)
+pytestmark = pytest.mark.skipif(not LOCAL, reason="is about the cluster that `make cluster` starts")
 
 
 @pytest.fixture

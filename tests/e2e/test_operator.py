@@ -1,15 +1,12 @@
 """What people see of the operator and of a serving pod: probes, metrics, logs, the command line."""
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
 
-from deployed import Pushed, model, until_ready
+from deployed import SYSTEM, Pushed, model, until_ready
 from kube import Kube, wait_for
-
-SYSTEM = os.environ.get("NAMESPACE", "tidegate-system")
 
 
 def metrics(text: str) -> dict[str, float]:

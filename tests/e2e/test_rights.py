@@ -4,7 +4,6 @@ One list of scenarios is run against the real API server; what the operator aske
 stands in the audit log. Take a verb away in the chart, and the test named after it is red.
 """
 
-import os
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,10 +13,9 @@ import pytest
 
 import audit
 import deployed
-from deployed import Figure, Pushed, model, until_ready
+from deployed import LOCAL, SYSTEM, Figure, Pushed, model, until_ready
 from kube import Kube, KubectlError, wait_for
 
-SYSTEM = os.environ.get("NAMESPACE", "tidegate-system")
 CHILDREN = ("deployments", "services", "serviceaccounts", "networkpolicies", "poddisruptionbudgets")
 
 RIGHTS = {
@@ -37,9 +35,7 @@ RIGHTS = {
     ("leases", "update"),
 }
 
-pytestmark = pytest.mark.skipif(
-    os.environ.get("CLUSTER", "local") != "local", reason="needs the audit log of the local cluster"
-)
+pytestmark = pytest.mark.skipif(not LOCAL, reason="needs the audit log of the local cluster")
 
 
 @dataclass(frozen=True)

@@ -12,15 +12,13 @@ from pathlib import Path
 import pytest
 
 import models
-from deployed import Address, Pushed, first_answer, model, until_answer, until_ready, until_reason
+from deployed import LOCAL, SYSTEM, Address, Pushed, first_answer, model, until_answer, until_ready, until_reason
 from facts import Told
 from kube import Kube, Object, conditions, message
 from tidegate_server.offline.push import push
 from tidegate_server.offline.registry import Login
 
-LOCAL_ONLY = pytest.mark.skipif(
-    os.environ.get("CLUSTER", "local") != "local", reason="needs the registry and the volumes of the local cluster"
-)
+LOCAL_ONLY = pytest.mark.skipif(not LOCAL, reason="needs the registry and the volumes of the local cluster")
 
 
 def secret(namespace: str, name: str, data: dict[str, str], type: str = "Opaque") -> Object:
@@ -208,7 +206,7 @@ def file_server(namespace: str, image: str, tls: tuple[str, str], archive: bytes
 def test_an_https_source_with_a_private_authority_and_a_token(
     kube: Kube, namespace: str, good: Pushed, tmp_path: Path, address: Callable[..., Address], told: Told
 ) -> None:
-    operator = kube.get("deployment", "tidegate-operator", os.environ.get("NAMESPACE", "tidegate-system"))
+    operator = kube.get("deployment", "tidegate-operator", SYSTEM)
     variables = operator["spec"]["template"]["spec"]["containers"][0]["env"]
     image = next(variable["value"] for variable in variables if variable["name"] == "TIDEGATE_TOOLS_IMAGE")
     host = f"files.{namespace}.svc"

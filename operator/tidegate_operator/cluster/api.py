@@ -54,6 +54,9 @@ class Invalid(ApiError):  # noqa: N818
     pass
 
 
+TRANSIENT = (ApiError, aiohttp.ClientError, TimeoutError, msgspec.DecodeError, OSError)
+"""Everything that another try may mend."""
+
 _ERRORS: dict[int, type[ApiError]] = {403: Forbidden, 404: NotFound, 409: Conflict, 410: Gone, 422: Invalid}
 
 

@@ -11,18 +11,11 @@ import random
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import aiohttp
-import msgspec
-
-from tidegate_operator.cluster.api import Api, ApiError, Forbidden, Gone
+from tidegate_operator.cluster.api import TRANSIENT, Api, Forbidden, Gone
 from tidegate_operator.cluster.resources import Resource
 from tidegate_operator.cluster.store import Store
 
 log = logging.getLogger(__name__)
-
-TRANSIENT = (ApiError, aiohttp.ClientError, TimeoutError, msgspec.DecodeError, OSError)
-"""Everything that another try may mend."""
-
 
 SHORT_SECONDS = 5.0
 """A watch that ended sooner, and without an event, was hung up on."""

@@ -1,6 +1,7 @@
 """One snapshot in, one plan out; the same call for create, update, child event, resync and restart."""
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from datetime import datetime
 from enum import StrEnum
 
@@ -82,13 +83,11 @@ def invalid(identity: Identity, message: str, status: Status, now: datetime) -> 
     finding = conditions.Finding(Type.DEGRADED, Truth.TRUE, Reason.INVALID_SPEC, message)
     kept = tuple(condition for condition in status.conditions if condition.type != Type.DEGRADED)
     stamped = conditions.stamp([finding], status.conditions, identity.generation, now, same_revision=False)
-    after = Status(
+    after = replace(
+        status,
         observed_generation=identity.generation,
         phase=status.phase or "Idle",
         url=status.url or url(identity),
-        revision=status.revision,
-        stable=status.stable,
-        replicas=status.replicas,
         conditions=kept + stamped,
     )
     return Plan(happenings=happenings(status.conditions, after.conditions), status=after if after != status else None)
