@@ -85,7 +85,7 @@ def decode(message: str) -> Failure | None:
     """
     try:
         return msgspec.json.decode(message, type=Failure)
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, RecursionError, UnicodeError):  # whatever a model's own code has left there
         return None
 
 

@@ -8,5 +8,13 @@ MODEL = f"{DOMAIN}/model"
 REVISION = f"{DOMAIN}/revision"
 """Label of a pod: the hash of everything that can change an answer."""
 
+COMPONENT = f"{DOMAIN}/component"
+"""Label of a pod: what runs in it, one of the two below."""
+SERVER = "server"
+RESOLVER = "resolver"
+
+REQUEST = f"{DOMAIN}/request"
+"""Label of a resolver and its pod: the question that it answers."""
+
 APPLIED = f"{DOMAIN}/applied"
 """Annotation of a child: the hash of the intent that was applied last."""

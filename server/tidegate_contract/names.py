@@ -4,6 +4,8 @@ GROUP = "models.tidegate.dev"
 VERSION = "v1alpha1"
 PLURAL = "modeldeployments"
 KIND = "ModelDeployment"
+REVISION_PLURAL = "modelrevisions"
+REVISION_KIND = "ModelRevision"
 
 HTTP_PORT = 8080
 """Open Inference Protocol, in every serving pod."""
@@ -19,6 +21,7 @@ BUNDLE_DIR = "/bundle"
 
 SERVER_CONTAINER = "server"
 FETCH_CONTAINER = "fetch"
+RESOLVE_CONTAINER = "resolve"
 
 TERMINATION_LOG = "/dev/termination-log"
 """Where a container leaves the `Failure` that ended it; Kubernetes' own default path."""
