@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import base64
 import doctest
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -15,7 +17,7 @@ from types import ModuleType
 import pytest
 
 from cluster import base, build, cgroups, config, oci, shell, tools
-from cluster.api import dns_objects
+from cluster.api import dns_objects, metrics_objects
 from cluster.certs import certificates
 from cluster.layout import SLOTS, Cache, Slot, free_slot, none_free
 from cluster.steps import ClusterError
@@ -26,7 +28,7 @@ ROOT = Path(__file__).parents[1]
 CHECKOUT = Path("/home/someone/tidegate")
 OTHER = Path("/home/someone/else")
 PROGRAMS = config.Programs(
-    *(Path("/bin", name) for name in ("kube", "containerd", "coredns", "registry", "runc", "cni"))
+    *(Path("/bin", name) for name in ("kube", "containerd", "coredns", "metrics", "registry", "runc", "cni"))
 )
 
 
@@ -125,6 +127,7 @@ def test_two_slots_share_no_file_address_or_certificate_name() -> None:
     first, second = Slot(1, CHECKOUT), Slot(2, OTHER)
     text = "\n".join(config.files(second, PROGRAMS).values()) + repr(config.components(second, PROGRAMS))
     text += repr(certificates(second)) + repr(dns_objects(second))
+    text += repr(metrics_objects(second, b""))
     for mine in (
         first.name,
         str(first.state) + "/",
@@ -150,6 +153,28 @@ def test_dns_service_points_at_the_node() -> None:
     assert f"bind {slot.node_ip}\n" in config.corefile(slot)
 
 
+def test_metrics_api_leads_to_the_node_under_a_name_of_its_certificate() -> None:
+    slot = Slot(2, CHECKOUT)
+    objects = metrics_objects(slot, b"authority")
+    api = objects["/apis/apiregistration.k8s.io/v1/apiservices/v1beta1.metrics.k8s.io"]["spec"]
+    endpoints = objects["/apis/discovery.k8s.io/v1/namespaces/kube-system/endpointslices/metrics-server-node"]
+    flags = config.metrics_flags(slot)
+    (certificate,) = [found for found in certificates(slot) if found.file == "metrics-server"]
+    assert base64.b64decode(api["caBundle"]) == b"authority"
+    assert f"DNS:{api['service']['name']}.{api['service']['namespace']}.svc" in certificate.names
+    assert endpoints["endpoints"][0]["addresses"] == [str(slot.node_ip)]
+    assert f"--bind-address={slot.node_ip}" in flags
+    assert f"--secure-port={endpoints['ports'][0]['port']}" in flags
+
+
+def test_only_users_with_a_certificate_get_rights() -> None:
+    slot = Slot(2, CHECKOUT)
+    objects = dns_objects(slot) | metrics_objects(slot, b"")
+    named = {subject["name"] for document in objects.values() for subject in document.get("subjects", [])}
+    assert named == {"system:coredns", "system:metrics-server"}
+    assert named <= {certificate.user for certificate in certificates(slot)}
+
+
 def test_api_server_certificate_names_every_address_it_is_called_by() -> None:
     slot = Slot(2, CHECKOUT)
     (api,) = [certificate for certificate in certificates(slot) if certificate.file == "apiserver"]
@@ -161,6 +186,22 @@ def test_every_program_has_a_module_with_locked_dependencies(program: build.Prog
     folder = build.SOURCES / program.module
     requires = "require" in (folder / "go.mod").read_text()
     assert (folder / "go.sum").exists() == requires
+
+
+def test_metrics_server_is_built_from_the_packages_that_kubernetes_has_already_built() -> None:
+    """A module in two versions would be built twice, and all that imports it."""
+
+    def locked(program: build.Program) -> dict[str, str]:
+        text = (build.SOURCES / program.module / "go.mod").read_text()
+        found = re.findall(
+            r"^\t(\S+)(?: => \S+)? (v\S+)(?: // indirect)?$", text.partition("exclude (")[0], re.MULTILINE
+        )
+        return dict(found)  # a replacement stands below what it replaces, and wins
+
+    kubernetes, metrics = locked(build.KUBE), locked(build.METRICS)
+    both = kubernetes.keys() & metrics.keys()
+    assert len(both) > 50
+    assert {name: metrics[name] for name in both} == {name: kubernetes[name] for name in both}
 
 
 def test_the_pinned_go_is_new_enough_for_every_module() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import http.client
 import json
 import ssl
@@ -9,7 +10,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from .layout import Slot
+from .layout import METRICS_PORT, METRICS_SERVICE, Slot
 
 
 class Api:
@@ -65,8 +66,14 @@ def https_ok(url: str, ca: Path, timeout: float = 1) -> bool:
         return False
 
 
-def dns_objects(slot: Slot) -> dict[str, dict[str, Any]]:
-    """CoreDNS runs as a process of the node; these make it the Service that pods ask. Paths and objects to apply."""
+RBAC = "rbac.authorization.k8s.io"
+
+Objects = dict[str, dict[str, Any]]
+"""Paths, and the objects to apply there."""
+
+
+def dns_objects(slot: Slot) -> Objects:
+    """CoreDNS runs as a process of the node; these make it the Service that pods ask."""
     labels = {"k8s-app": "kube-dns", "kubernetes.io/name": "CoreDNS"}
     ports = [{"name": "dns", "port": 53, "protocol": "UDP"}, {"name": "dns-tcp", "port": 53, "protocol": "TCP"}]
     read = ["list", "watch"]
@@ -74,33 +81,79 @@ def dns_objects(slot: Slot) -> dict[str, dict[str, Any]]:
         {"apiGroups": [""], "resources": ["endpoints", "services", "pods", "namespaces"], "verbs": read},
         {"apiGroups": ["discovery.k8s.io"], "resources": ["endpointslices"], "verbs": read},
     ]
-    rbac = "rbac.authorization.k8s.io"
     return {
-        f"/apis/{rbac}/v1/clusterroles/system:coredns": {
-            "apiVersion": f"{rbac}/v1",
-            "kind": "ClusterRole",
-            "metadata": {"name": "system:coredns"},
-            "rules": rules,
+        **_role("system:coredns", rules),
+        **_binding("system:coredns", "system:coredns", "system:coredns"),
+        **_service(slot, "kube-dns", labels, {"clusterIP": str(slot.dns_ip), "ports": ports}, ports),
+    }
+
+
+def metrics_objects(slot: Slot, ca: bytes) -> Objects:
+    """metrics-server runs as a process of the node; these let it read, and lead the API server to it.
+
+    Its rights are those of its own manifests. `ca` is the certificate of the authority that signed its own.
+    """
+    user = "system:metrics-server"
+    rules = [
+        {"apiGroups": [""], "resources": ["nodes/metrics"], "verbs": ["get"]},
+        {"apiGroups": [""], "resources": ["pods", "nodes"], "verbs": ["get", "list", "watch"]},
+    ]
+    service = {"name": METRICS_SERVICE, "namespace": "kube-system"}
+    port = {"name": "https", "port": 443, "protocol": "TCP"}
+    return {
+        **_role(user, rules),
+        **_binding(user, user, user),
+        **_binding(f"{METRICS_SERVICE}:system:auth-delegator", "system:auth-delegator", user),
+        **_service(slot, METRICS_SERVICE, {}, {"ports": [port]}, [port | {"port": METRICS_PORT}]),
+        "/apis/apiregistration.k8s.io/v1/apiservices/v1beta1.metrics.k8s.io": {
+            "apiVersion": "apiregistration.k8s.io/v1",
+            "kind": "APIService",
+            "metadata": {"name": "v1beta1.metrics.k8s.io"},
+            "spec": {
+                "group": "metrics.k8s.io",
+                "version": "v1beta1",
+                "groupPriorityMinimum": 100,
+                "versionPriority": 100,
+                "service": service,
+                "caBundle": base64.b64encode(ca).decode(),
+            },
         },
-        f"/apis/{rbac}/v1/clusterrolebindings/system:coredns": {
-            "apiVersion": f"{rbac}/v1",
-            "kind": "ClusterRoleBinding",
-            "metadata": {"name": "system:coredns"},
-            "roleRef": {"apiGroup": rbac, "kind": "ClusterRole", "name": "system:coredns"},
-            "subjects": [{"apiGroup": rbac, "kind": "User", "name": "system:coredns"}],
-        },
-        "/api/v1/namespaces/kube-system/services/kube-dns": {
+    }
+
+
+def _role(name: str, rules: list[dict[str, Any]]) -> Objects:
+    document = {"apiVersion": f"{RBAC}/v1", "kind": "ClusterRole", "metadata": {"name": name}, "rules": rules}
+    return {f"/apis/{RBAC}/v1/clusterroles/{name}": document}
+
+
+def _binding(name: str, role: str, user: str) -> Objects:
+    document = {
+        "apiVersion": f"{RBAC}/v1",
+        "kind": "ClusterRoleBinding",
+        "metadata": {"name": name},
+        "roleRef": {"apiGroup": RBAC, "kind": "ClusterRole", "name": role},
+        "subjects": [{"apiGroup": RBAC, "kind": "User", "name": user}],
+    }
+    return {f"/apis/{RBAC}/v1/clusterrolebindings/{name}": document}
+
+
+def _service(
+    slot: Slot, name: str, labels: dict[str, str], spec: dict[str, Any], listening: list[dict[str, Any]]
+) -> Objects:
+    """A Service of kube-system without a selector: what it leads to is listening on the node's own address."""
+    return {
+        f"/api/v1/namespaces/kube-system/services/{name}": {
             "apiVersion": "v1",
             "kind": "Service",
-            "metadata": {"name": "kube-dns", "labels": labels},
-            "spec": {"clusterIP": str(slot.dns_ip), "ports": ports},
+            "metadata": {"name": name, "labels": labels},
+            "spec": spec,
         },
-        "/apis/discovery.k8s.io/v1/namespaces/kube-system/endpointslices/kube-dns-node": {
+        f"/apis/discovery.k8s.io/v1/namespaces/kube-system/endpointslices/{name}-node": {
             "apiVersion": "discovery.k8s.io/v1",
             "kind": "EndpointSlice",
-            "metadata": {"name": "kube-dns-node", "labels": {**labels, "kubernetes.io/service-name": "kube-dns"}},
+            "metadata": {"name": f"{name}-node", "labels": labels | {"kubernetes.io/service-name": name}},
             "addressType": "IPv4",
             "endpoints": [{"addresses": [str(slot.node_ip)], "conditions": {"ready": True}}],
-            "ports": [{"name": p["name"], "port": p["port"], "protocol": p["protocol"]} for p in ports],
+            "ports": listening,
         },
     }

@@ -16,6 +16,7 @@ SOURCES = Path(__file__).parent / "go"
 KUBERNETES = "1.37.2"
 CONTAINERD = "2.4.2"
 HELM = "3.22.0"
+METRICS_SERVER = "0.9.0"
 AMPLE_MEMORY = 12 << 30
 
 
@@ -71,10 +72,19 @@ HELM_PROGRAM = Program(
     settings=(("helm.sh/helm/v3/internal/version.version", f"v{HELM}"),),
     long="about 1 min",
 )
+METRICS = Program(
+    "metricsserver",
+    f"build metrics-server {METRICS_SERVER}",
+    ("metrics-server",),
+    ("sigs.k8s.io/metrics-server/cmd/metrics-server",),
+    settings=(("k8s.io/client-go/pkg/version.gitVersion", f"v{METRICS_SERVER}"),),
+    long="10 s, or 2 min where Go's cache is empty",
+)
 PAUSE = Program("pause", "build pause", ("pause",))
-# The big one first; the others take what it leaves idle while it downloads and links.
+# The big one first; the others take what it leaves idle while it downloads and links. metrics-server is last of these:
+# by then Go's cache holds the packages that it has in common with Kubernetes.
 FIRST: tuple[Program, ...] = (KUBE,)
-BESIDE: tuple[Program, ...] = (CONTAINERD_PROGRAM, PAUSE, COREDNS, HELM_PROGRAM)
+BESIDE: tuple[Program, ...] = (CONTAINERD_PROGRAM, PAUSE, COREDNS, HELM_PROGRAM, METRICS)
 ALL = FIRST + BESIDE
 
 

@@ -7,7 +7,7 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from .layout import Slot
+from .layout import METRICS_SERVICE, Slot
 from .shell import run, write_atomically
 
 DAYS = "3650"
@@ -40,6 +40,7 @@ def certificates(slot: Slot) -> list[Certificate]:
         f"IP:{slot.node_ip}",
         "IP:127.0.0.1",
     )
+    metrics_names = (f"DNS:{METRICS_SERVICE}.kube-system.svc", f"IP:{slot.node_ip}")
     return [
         Certificate("apiserver", "kube-apiserver", names=api_names),
         Certificate("apiserver-kubelet", "kube-apiserver-kubelet-client", ("system:masters",)),
@@ -50,6 +51,7 @@ def certificates(slot: Slot) -> list[Certificate]:
         Certificate("scheduler", "system:kube-scheduler"),
         Certificate("proxy", "system:kube-proxy"),
         Certificate("coredns", "system:coredns"),
+        Certificate("metrics-server", "system:metrics-server", names=metrics_names),
         Certificate("admin", "admin", ("system:masters",)),
     ]
 
@@ -117,6 +119,6 @@ def kubeconfig(slot: Slot, user: str) -> str:
 
 
 def write_kubeconfigs(slot: Slot) -> None:
-    for user in ("kubelet", "controller-manager", "scheduler", "proxy", "coredns"):
+    for user in ("kubelet", "controller-manager", "scheduler", "proxy", "coredns", "metrics-server"):
         write_atomically(slot.config / f"{user}.kubeconfig", kubeconfig(slot, user), 0o600)
     write_atomically(slot.kubeconfig, kubeconfig(slot, "admin"), 0o600)

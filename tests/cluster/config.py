@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .layout import API_PORT, PRIVATE_REGISTRY_PORT, REGISTRY_PORT, REGISTRY_USER, Slot
+from .layout import API_PORT, KUBELET_PORT, METRICS_PORT, PRIVATE_REGISTRY_PORT, REGISTRY_PORT, REGISTRY_USER, Slot
 
 PAUSE_IMAGE = "localhost/tidegate-pause:1"
 # bcrypt of REGISTRY_PASSWORD, made once: the standard library cannot.
@@ -25,6 +25,7 @@ class Programs:
     kube: Path
     containerd: Path
     coredns: Path
+    metrics: Path
     registry: Path
     runc: Path
     cni: Path
@@ -62,10 +63,11 @@ def files(slot: Slot, programs: Programs) -> dict[Path, str]:
 def audit_policy() -> dict[str, Any]:
     """All that service accounts ask for, reads too, and all that anybody changes, without the node's own chatter."""
     chatter = ["system:apiserver", "system:kube-controller-manager", "system:kube-scheduler", "system:kube-proxy"]
+    chatter += ["system:coredns", "system:metrics-server"]
     rules: list[dict[str, Any]] = [
         {"level": "None", "nonResourceURLs": ["/healthz*", "/readyz*", "/livez*", "/version", "/metrics"]},
         {"level": "Metadata", "userGroups": ["system:serviceaccounts"]},
-        {"level": "None", "users": [*chatter, "system:coredns"], "verbs": ["get", "list", "watch"]},
+        {"level": "None", "users": chatter, "verbs": ["get", "list", "watch"]},
         {"level": "None", "userGroups": ["system:nodes"], "verbs": ["get", "list", "watch"]},
         {"level": "None", "userGroups": ["system:nodes"], "resources": [{"group": "coordination.k8s.io"}]},
         {"level": "None", "users": ["system:apiserver"], "resources": [{"group": "coordination.k8s.io"}]},
@@ -102,6 +104,7 @@ def kubelet(slot: Slot) -> dict[str, Any]:
         "maxPods": 110,
         "oomScoreAdj": 0,  # a negative one needs CAP_SYS_RESOURCE
         "podLogsDir": str(slot.state / "pod-logs"),
+        "port": KUBELET_PORT,
         "registryPullQPS": 0,
         "resolvConf": str(slot.config / "resolv.conf"),
         "serializeImagePulls": False,
@@ -256,6 +259,12 @@ def components(slot: Slot, programs: Programs) -> list[Component]:
         ),
         Component("kube-proxy", (kube, "kube-proxy", f"--config={config}/proxy.yaml"), (ready,)),
         Component("coredns", (str(programs.coredns), "-conf", str(config / "Corefile")), (ready,)),
+        # Nothing waits for it, so it gives way to what makes the node ready.
+        Component(
+            "metrics-server",
+            (str(programs.metrics), *metrics_flags(slot)),
+            (ready, f"tcp:{slot.node_ip}:{KUBELET_PORT}"),
+        ),
     ]
 
 
@@ -327,7 +336,32 @@ def controller_flags(slot: Slot) -> list[str]:
         "--kube-api-qps=500",
         "--kube-api-burst=1000",
         "--leader-elect=false",
+        # An autoscaler looks as soon as there is something new to see. How it judges pods that have just started is
+        # left as it is: what a start costs is no load.
+        "--horizontal-pod-autoscaler-sync-period=5s",
         f"--flex-volume-plugin-dir={slot.state}/volume-plugins",
+    ]
+
+
+def metrics_flags(slot: Slot) -> list[str]:
+    pki, kubeconfig = slot.pki, slot.config / "metrics-server.kubeconfig"
+    return [
+        f"--kubeconfig={kubeconfig}",
+        f"--authentication-kubeconfig={kubeconfig}",
+        f"--authorization-kubeconfig={kubeconfig}",
+        f"--bind-address={slot.node_ip}",
+        f"--secure-port={METRICS_PORT}",
+        f"--tls-cert-file={pki}/metrics-server.crt",
+        f"--tls-private-key-file={pki}/metrics-server.key",
+        # Whom the API server speaks for is taken from here; looked up there, the first start would come too early.
+        "--authentication-skip-lookup=true",
+        f"--client-ca-file={pki}/ca.crt",
+        f"--requestheader-client-ca-file={pki}/front-proxy-ca.crt",
+        "--requestheader-allowed-names=front-proxy-client",
+        f"--kubelet-certificate-authority={pki}/ca.crt",
+        "--kubelet-preferred-address-types=InternalIP",
+        "--kubelet-request-timeout=5s",
+        "--metric-resolution=10s",  # the shortest that it takes
     ]
 
 

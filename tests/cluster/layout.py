@@ -20,6 +20,9 @@ SERVICE_NETS = IPv4Network("10.221.0.0/16")
 API_PORT = 6443
 REGISTRY_PORT = 5000
 PRIVATE_REGISTRY_PORT = 5001
+METRICS_PORT = 4443
+METRICS_SERVICE = "metrics-server"
+KUBELET_PORT = 10250
 # Not secrets: they let tests prove that pull credentials are used.
 REGISTRY_USER = "tide"
 REGISTRY_PASSWORD = "gate"

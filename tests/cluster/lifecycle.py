@@ -19,7 +19,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from . import base, build, certs, cgroups, config, network, oci, preflight, slots, teardown, tools
-from .api import Api, dns_objects
+from .api import Api, dns_objects, metrics_objects
 from .layout import FIXED_FOLDERS, REGISTRY_PASSWORD, REGISTRY_USER, Cache, Slot
 from .shell import locked, run, stop_all, tail_of, write_atomically
 from .steps import ClusterError, Steps
@@ -77,6 +77,7 @@ def programs(cache: Cache) -> config.Programs:
         kube=build.folder(cache, build.KUBE) / "kube",
         containerd=build.folder(cache, build.CONTAINERD_PROGRAM) / "containerd",
         coredns=build.folder(cache, build.COREDNS) / "coredns",
+        metrics=build.folder(cache, build.METRICS) / "metrics-server",
     )
 
 
@@ -151,6 +152,9 @@ def _start(slot: Slot, cache: Cache, steps: Steps) -> None:
     with steps.step("pods can be made (default service account)"):
         path = "/api/v1/namespaces/default/serviceaccounts/default"
         _await(slot, init, "kube-controller-manager", lambda: _status(api, path) == 200)
+    # An API that is announced and does not answer breaks what lists all of them: helm, the end of a namespace.
+    with steps.step("the metrics API answers"):
+        _await(slot, init, "metrics-server", lambda: _status(api, "/apis/metrics.k8s.io/v1beta1") == 200)
     write_atomically(_mark(slot), _fingerprint(cache))
 
 
@@ -271,8 +275,9 @@ def _node_ready(api: Api, slot: Slot) -> bool:
 
 def _applied(api: Api, slot: Slot) -> bool:
     """The namespace kube-system appears a moment after the API server is ready."""
+    ca = (slot.pki / "ca.crt").read_bytes()
     try:
-        for path, document in dns_objects(slot).items():
+        for path, document in (dns_objects(slot) | metrics_objects(slot, ca)).items():
             api.apply(path, document)
     except (OSError, http.client.HTTPException):
         return False

@@ -269,9 +269,9 @@ def _unpack(archive: Path, target: Path) -> None:
             file.chmod(0o755 if runnable else 0o644)
 
 
-def programs(cache: Cache, kube: Path, containerd: Path, coredns: Path) -> Programs:
+def programs(cache: Cache, kube: Path, containerd: Path, coredns: Path, metrics: Path) -> Programs:
     """All that the node runs; raises when something is not there."""
     runc, registry = which("runc"), registry_program(cache)
     if not runc or not registry:
         raise ClusterError("runc or docker-registry is missing; run `make cluster` again.")
-    return Programs(kube, containerd, coredns, registry, runc, Path("/usr/lib/cni"))
+    return Programs(kube, containerd, coredns, metrics, registry, runc, Path("/usr/lib/cni"))
