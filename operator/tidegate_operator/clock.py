@@ -1,14 +1,15 @@
-"""The one module that asks what time it is."""
+"""The one module that asks the clock; everything else is told the time."""
 
 import time
 from datetime import UTC, datetime
 
 
 def now() -> datetime:
-    """The time of day, aware UTC: for what people read."""
     return datetime.now(UTC)
 
 
 def monotonic() -> float:
-    """Seconds since some moment: for measuring how long something takes."""
+    """Seconds that only grow, and that count a machine's sleep as well where the system can tell."""
+    if hasattr(time, "CLOCK_BOOTTIME"):
+        return time.clock_gettime(time.CLOCK_BOOTTIME)
     return time.monotonic()

@@ -19,7 +19,11 @@ log = logging.getLogger(__name__)
 
 
 class LeaseLost(Exception):  # noqa: N818 - a fact
-    """Another process leads, or may: this one must end and start again from nothing."""
+    """Another process leads: this one must end and start again from nothing."""
+
+
+class LeaseExpired(Exception):  # noqa: N818 - a fact
+    """The Lease could not be renewed in time. Nobody is known to have taken it: the API server may just be away."""
 
 
 class Leader:
@@ -38,33 +42,41 @@ class Leader:
         """Whether a write may go out now. Counted from the start of the last renewal that succeeded."""
         return self._monotonic() - self._renewed < self._times.deadline
 
-    async def acquire(self, api: Api, writer: Writer) -> None:
-        """Wait until this process holds the Lease."""
+    async def acquire(self, api: Api, writer: Writer, *, again: bool = False) -> None:
+        """Wait until this process holds the Lease.
+
+        `again`: it has held it before; then it raises LeaseLost if another process has taken it.
+        """
         while not self.held():
             try:
-                if await self._try(api, writer):
+                taken = await self._try(api, writer)
+                if taken:
                     log.info("this process leads", extra={"lease": self._settings.lease_name})
                     return
+                if again and taken is False:
+                    raise LeaseLost("another process holds the Lease")
             except TRANSIENT as error:
-                log.warning("the Lease could not be read or taken: %s", error)
+                log.warning("the Lease could not be read or taken: %s: %s", type(error).__name__, error)
             await asyncio.sleep(self._times.renew / 2)
 
     async def keep(self, api: Api, writer: Writer) -> None:
         """Renew until that fails for too long.
 
-        Raises LeaseLost.
+        Raises LeaseLost, LeaseExpired.
         """
         wait = self._times.renew
         while self.held():
             await asyncio.sleep(wait)
-            wait = self._times.renew
+            wait = self._times.renew / 5
             try:
-                if not await self._try(api, writer):
+                taken = await self._try(api, writer)
+                if taken is False:
                     raise LeaseLost("another process holds the Lease")
+                if taken:
+                    wait = self._times.renew
             except TRANSIENT as error:
-                wait = self._times.renew / 5
                 log.warning("the Lease could not be renewed: %s: %s", type(error).__name__, error)
-        raise LeaseLost(f"the Lease could not be renewed for {self._times.deadline:g} s")
+        raise LeaseExpired(f"the Lease could not be renewed for {self._times.deadline:g} s")
 
     async def release(self, api: Api, writer: Writer) -> None:
         """Give the Lease back, so that the next process need not wait for it to expire."""
@@ -85,8 +97,8 @@ class Leader:
         except NotFound:
             return None
 
-    async def _try(self, api: Api, writer: Writer) -> bool:
-        """One round: True if the Lease is ours now."""
+    async def _try(self, api: Api, writer: Writer) -> bool | None:
+        """One round: True if the Lease is ours now, False if another process holds it, None if that is not known."""
         started = self._monotonic()
         async with asyncio.timeout(self._times.deadline / 4):
             body = await self._read(api)
@@ -95,7 +107,7 @@ class Leader:
             try:
                 await writer.lease(self._settings.namespace, self._ours(body), create=body is None)
             except Conflict:
-                return False
+                return None  # somebody wrote it: another process, or we ourselves, by a request given up too early
         self._renewed = started
         return True
 

@@ -7,6 +7,8 @@ from tidegate_operator.cluster.store import Key
 
 BACKOFF_FIRST = 0.2
 BACKOFF_LAST = 30.0
+BACKOFF_AWAY = 3.0
+"""The longest pause where nothing is wrong with the object: the API server was away."""
 
 
 class Queue:
@@ -71,14 +73,26 @@ class Queue:
         if look_again is not None and key not in self._waiting:
             self.mark_later(key, look_again)
 
-    def failed(self, key: Key) -> float:
+    def failed(self, key: Key, longest: float = BACKOFF_LAST) -> float:
         """The look failed; the key comes again after a while that doubles each time. Returns that while in seconds.
 
         Events do not shorten it: a broken object that changes all the time must not cost the others theirs.
         """
         count = self._failures[key] = self._failures.get(key, 0) + 1
-        wait: float = min(BACKOFF_LAST, BACKOFF_FIRST * 2.0 ** (count - 1))
+        wait: float = min(longest, BACKOFF_FIRST * 2.0 ** min(count - 1, 16))
         self._working.discard(key)
         self._again.discard(key)
         self.mark_later(key, wait)
         return wait
+
+    def forgive(self, key: Key) -> None:
+        """What made its looks fail may be mended: the owner has changed the object."""
+        if self._failures.pop(key, None):
+            self.mark(key)
+
+    def clear(self) -> None:
+        """Forget every key, pause and failure; whoever had a key is gone."""
+        for timer in self._timers.values():
+            timer.cancel()
+        for kept in (self._timers, self._waiting, self._working, self._again, self._failures):
+            kept.clear()

@@ -1,20 +1,35 @@
-"""One look at one ModelDeployment: observe, decide, apply."""
+"""Carries out the steps of a look over HTTP, and keeps the caches up with what it did."""
 
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 import msgspec
 
+from tidegate_contract import actions
+from tidegate_contract.source import SourceError
 from tidegate_operator.api import v1alpha1
 from tidegate_operator.cluster import convert
 from tidegate_operator.cluster import resources as r
 from tidegate_operator.cluster.api import Api, ApiError, Forbidden, Invalid, NotFound
 from tidegate_operator.cluster.store import Key, Store
 from tidegate_operator.core import types as core
-from tidegate_operator.core.children import children
-from tidegate_operator.core.decide import decide, invalid
+from tidegate_operator.core.look import (
+    Found,
+    Fresh,
+    Known,
+    Looked,
+    ReadChild,
+    ReadModel,
+    Step,
+    Steps,
+    Tell,
+    WriteStatus,
+    look,
+    look_around,
+)
 from tidegate_operator.writer import Writer
 
 log = logging.getLogger(__name__)
@@ -26,7 +41,8 @@ class Stores:
 
     models: Store[r.ModelDeployment]
     pods: Store[r.Pod]
-    children: Mapping[core.Kind, Store[r.Child | r.Deployment]]
+    revisions: Store[r.ModelRevision]
+    children: Mapping[core.Kind, Store[Any]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +51,7 @@ class Refusals:
 
     uid: str
     generation: int
-    words: Mapping[core.Kind, str]
+    words: core.Refusals
 
 
 class Reconciler:
@@ -51,7 +67,7 @@ class Reconciler:
         """What the API server did not take at the last look."""
 
     async def look(self, key: Key) -> float | None:
-        """Bring the cluster one pass nearer to what the object says.
+        """One look at a ModelDeployment.
 
         Returns the seconds after which to look again although nothing happened, or None.
         Raises what the API server answers; the caller tries again later.
@@ -61,99 +77,145 @@ class Reconciler:
             self._refused.pop(key, None)
             return None  # the garbage collector takes the children along
         identity, status = convert.identity(model), convert.status(model.status)
-        try:
-            desired = v1alpha1.parse(model.spec)
-        except v1alpha1.SpecError as error:
-            plan = invalid(identity, str(error), status, self._now())
-        else:
-            observed = await self._observe(key, model, identity, desired)
-            if observed is None:
-                return None
-            plan = decide(identity, desired, status, observed, self._release, self._now())
         known = self._known_refusals(key, identity)
-        refused = await self._apply(model, plan)
-        self._refused[key] = Refusals(identity.uid, identity.generation, refused)
+        observed = self._observe(key, model, known)
+        version = model.metadata.resourceVersion
+        looked = await self._drive(
+            look(Known(identity, version, _desired(model), status, observed, self._release, self._now())), key
+        )
+        self._refused[key] = Refusals(identity.uid, identity.generation, looked.refused)
         # What is refused anew the object must say at once, and what is taken again it must stop saying. Other words
         # for the same refusal can wait: some hold figures that differ each time.
-        return plan.look_again if refused.keys() == known.keys() else 0.0
+        return looked.look_again if looked.refused.keys() == known.keys() else 0.0
 
-    def _known_refusals(self, key: Key, identity: core.Identity) -> Mapping[core.Kind, str]:
+    async def look_around(self, namespace: str) -> float | None:
+        """One look at a namespace: at the revisions whose ModelDeployment the caches do not show. As `look`."""
+        revisions = [
+            revision
+            for key in self._stores.revisions.owners(namespace)
+            if self._stores.models.get(key) is None
+            for revision in self._revisions(key)
+        ]
+        return (await self._drive(look_around(revisions, self._now()), (namespace, ""))).look_again
+
+    def _known_refusals(self, key: Key, identity: core.Identity) -> core.Refusals:
         """What was refused of this very spec; what was refused of another one says nothing about it."""
         found = self._refused.get(key)
         return found.words if found and (found.uid, found.generation) == (identity.uid, identity.generation) else {}
 
-    async def _observe(
-        self, key: Key, model: r.ModelDeployment, identity: core.Identity, desired: core.Desired
-    ) -> core.Observed | None:
-        """The snapshot; None if the object turns out to be gone.
-
-        What the caches lack is read fresh: only the API server knows whether a name is
-        free, and only it knows whether the object that wants the child still exists.
-        """
-        found: dict[core.Kind, r.Child | r.Deployment] = {
-            kind: item for kind, store in self._stores.children.items() if (item := store.get(key)) is not None
-        }
-        missing = [kind for kind in children(identity, desired, self._release) if kind not in found]
-        if missing and not await self._still_there(model):
-            return None
-        for kind in missing:
-            resource = r.CHILDREN[kind]
-            try:
-                found[kind] = await self._api.get(resource.path(*key), resource.type)
-            except NotFound:
-                continue
-        deployment = found.get(core.Kind.DEPLOYMENT)
+    def _observe(self, key: Key, model: r.ModelDeployment, refused: core.Refusals) -> core.Observed:
+        """What the caches know about one model."""
+        children: dict[core.Ref, core.Child] = {}
+        workload = None
+        for kind, store in self._stores.children.items():
+            for item in store.of(key):
+                children[kind, item.metadata.name] = convert.child(kind, item)
+                if isinstance(item, r.Deployment) and item.metadata.name == key[1]:
+                    workload = convert.workload(item)
         return core.Observed(
-            children={kind: convert.child(kind, item) for kind, item in found.items()},
-            workload=convert.workload(deployment) if isinstance(deployment, r.Deployment) else None,
+            children=children,
+            workload=workload,
             pods=tuple(convert.pod(pod) for pod in self._stores.pods.of(key)),
-            refused=self._known_refusals(key, identity),
+            revisions=tuple(self._revisions(key)),
+            action=actions.parse(model.metadata.annotations),
+            refused=refused,
         )
 
-    async def _still_there(self, model: r.ModelDeployment) -> bool:
-        metadata = model.metadata
-        try:
-            fresh = await self._api.get(r.MODELS.path(metadata.namespace, metadata.name), r.ModelDeployment)
-        except NotFound:
-            self._stores.models.remove(model)
-            return False
-        if fresh.metadata.uid != metadata.uid or fresh.metadata.deletionTimestamp is not None:
-            self._stores.models.put(fresh)
-            return False
-        return True
-
-    async def _apply(self, model: r.ModelDeployment, plan: core.Plan) -> dict[core.Kind, str]:
-        """Carry out a plan; returns what the API server refuses to take. The rest is done all the same."""
-        namespace, name = model.metadata.namespace, model.metadata.name
-        refused: dict[core.Kind, str] = {}
-        for happening in plan.happenings:
-            await self._tell(model, happening)
-        if plan.status is not None:
-            self._stores.models.put(await self._writer.status(model, plan.status))
-        for apply in plan.applies:
-            log.info(
-                "%s %s", "repairing" if apply.uid else "creating", apply.kind, extra={"model": f"{namespace}/{name}"}
-            )
+    def _revisions(self, key: Key) -> list[core.Revision]:
+        found = []
+        for item in self._stores.revisions.of(key):
             try:
-                self._stores.children[apply.kind].put(await self._writer.child(apply, namespace))
-            except (Forbidden, Invalid) as error:
-                log.warning("%s refused: %s", apply.kind, error.message, extra={"model": f"{namespace}/{name}"})
-                refused[apply.kind] = error.message
-        if plan.scale is not None:
-            self._scaled(await self._writer.scale(plan.scale, namespace), (namespace, name), plan.scale)
-        for remove in plan.removes:
-            log.info("removing %s", remove.kind, extra={"model": f"{namespace}/{name}"})
-            await self._writer.remove(remove, namespace)
-            if (item := self._stores.children[remove.kind].get((namespace, remove.name))) is not None:
-                self._stores.children[remove.kind].remove(item)
-        return refused
+                found.append(convert.revision(item))
+            except SourceError as error:
+                log.warning("ModelRevision %s means nothing: %s", item.metadata.name, error)
+        return found
 
-    async def _tell(self, model: r.ModelDeployment, happening: core.Happening) -> None:
+    async def _drive(self, steps: Steps, key: Key) -> Looked:
+        """Carry out every step of a look."""
+        answer: Any = None
+        while True:
+            try:
+                step = steps.send(answer)
+            except StopIteration as end:
+                looked: Looked = end.value
+                return looked
+            answer = await self._carry_out(step, key)
+
+    async def _carry_out(self, step: Step, key: Key) -> Any:
+        namespace, name = key
+        match step:
+            case ReadModel():
+                return await self._read_model((namespace, step.name))
+            case ReadChild():
+                return await self._read_child(step, namespace)
+            case Tell():
+                return await self._tell(key, step.happening)
+            case WriteStatus():
+                self._stores.models.put(await self._writer.status(key, step.status, step.version))
+            case core.Keep():
+                return await self._keep(step.revision, key)
+            case core.Forget():
+                await self._writer.forget(step, namespace)
+                self._stores.revisions.lose((namespace, step.name))
+            case core.Apply():
+                return await self._apply(step, key)
+            case core.Scale():
+                self._scaled(await self._writer.scale(step, namespace), (namespace, step.name), step)
+            case core.Remove():
+                log.info("removing %s %s", step.kind, step.name, extra={"model": f"{namespace}/{name}"})
+                await self._writer.remove(step, namespace)
+                self._stores.children[step.kind].lose((namespace, step.name))
+        return None
+
+    async def _read_model(self, key: Key) -> Fresh | None:
+        try:
+            fresh = await self._api.get(r.MODELS.path(*key), r.ModelDeployment)
+        except NotFound:
+            self._stores.models.lose(key)
+            return None
+        deleting = fresh.metadata.deletionTimestamp is not None
+        known = self._stores.models.get(key)
+        if known is None or known.metadata.uid != fresh.metadata.uid or deleting:
+            self._stores.models.put(fresh)
+        return Fresh(fresh.metadata.uid, deleting)
+
+    async def _read_child(self, step: ReadChild, namespace: str) -> Found | None:
+        resource = r.CHILDREN[step.kind]
+        try:
+            item = await self._api.get(resource.path(namespace, step.name), resource.type)
+        except NotFound:
+            return None
+        workload = convert.workload(item) if isinstance(item, r.Deployment) else None
+        return Found(convert.child(step.kind, item), workload)
+
+    async def _apply(self, apply: core.Apply, key: Key) -> str | None:
+        """Write a child; returns the API server's words if it does not take it. The rest is done all the same."""
+        about = {"model": "/".join(key)}
+        log.info("%s %s", "repairing" if apply.uid else "creating", apply.kind, extra=about)
+        try:
+            self._stores.children[apply.kind].put(await self._writer.child(apply, key[0]))
+        except (Forbidden, Invalid) as error:
+            log.warning("%s refused: %s", apply.kind, error.message, extra=about)
+            return error.message
+        return None
+
+    async def _keep(self, revision: core.Revision, key: Key) -> str | None:
+        """Write a ModelRevision; the answer is as in `_apply`."""
+        try:
+            self._stores.revisions.put(await self._writer.revision(revision, key[0]))
+        except (Forbidden, Invalid) as error:
+            log.warning("ModelRevision refused: %s", error.message, extra={"model": "/".join(key)})
+            return error.message
+        return None
+
+    async def _tell(self, key: Key, happening: core.Happening) -> None:
         """Post an Event. A quota on Events must not keep a model from being repaired."""
+        if (model := self._stores.models.get(key)) is None:
+            return
         try:
             await self._writer.event(model, happening, self._now())
         except ApiError as error:
-            log.warning("an Event was not taken: %s", error, extra={"model": model.metadata.name})
+            log.warning("an Event was not taken: %s", error, extra={"model": "/".join(key)})
 
     def _scaled(self, version: str, key: Key, scale: core.Scale) -> None:
         """Remember our own scaling, so that the next look does not repeat it before the watch has told of it."""
@@ -164,3 +226,10 @@ class Reconciler:
                 item.metadata, resourceVersion=version, generation=item.metadata.generation + 1
             )
             store.put(msgspec.structs.replace(item, metadata=metadata, spec=r.DeploymentSpec(scale.replicas)))
+
+
+def _desired(model: r.ModelDeployment) -> core.Desired | core.Unusable:
+    try:
+        return v1alpha1.parse(model.spec)
+    except v1alpha1.SpecError as error:
+        return core.Unusable(str(error))

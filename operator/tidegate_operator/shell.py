@@ -21,14 +21,14 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from tidegate_contract import names
 from tidegate_operator import clock
 from tidegate_operator.cluster import resources as r
-from tidegate_operator.cluster.api import TRANSIENT, Api, Conflict, NotFound
+from tidegate_operator.cluster.api import INACTIVITY_SECONDS, TRANSIENT, Api, ApiError, Conflict, NotFound
 from tidegate_operator.cluster.connection import Connection, connect
 from tidegate_operator.cluster.reflector import Reflector
 from tidegate_operator.cluster.store import Key, Store, key_of
 from tidegate_operator.core.types import Kind
-from tidegate_operator.leader import Leader
+from tidegate_operator.leader import Leader, LeaseExpired
 from tidegate_operator.metrics import Metrics
-from tidegate_operator.queue import Queue
+from tidegate_operator.queue import BACKOFF_AWAY, BACKOFF_LAST, Queue
 from tidegate_operator.reconcile import Reconciler, Stores
 from tidegate_operator.settings import Settings
 from tidegate_operator.writer import NotLeader, Writer
@@ -42,7 +42,17 @@ class Endless:
     """kopf ends the process when a sequence of pauses ends; an API server may be away for longer than that."""
 
     def __iter__(self) -> Iterator[float]:
-        return itertools.chain((0.2, 0.5, 1.0, 2.0, 3.0), itertools.repeat(5.0))
+        return itertools.chain((0.2, 0.5, 1.0), itertools.repeat(2.0))
+
+
+def namespace_key(namespace: str) -> Key:
+    """The key of what the models of a namespace share."""
+    return namespace, ""
+
+
+def is_away(error: BaseException) -> bool:
+    """Whether it says nothing about the object: the API server was not reached, or not able to answer."""
+    return not isinstance(error, ApiError) or error.status == 429 or error.status >= 500
 
 
 class Operator:
@@ -52,17 +62,23 @@ class Operator:
         self.settings = settings
         self.connection = connection
         self.queue = Queue(clock.monotonic)
-        self.metrics = Metrics(depth=lambda: len(self.queue), models=lambda: len(self.stores.models))
+        self.metrics = Metrics(
+            depth=lambda: len(self.queue), models=lambda: len(self.stores.models), states=self._states
+        )
         self.leader = Leader(settings, clock.now, clock.monotonic)
         self.api = Api(connection, self.metrics.count_request)
         self.writer = Writer(connection, self.leader.held, self.metrics.count_request)
         self.stores = Stores(
             models=Store(self._changed, key_of),
-            pods=Store(self._changed),
-            children={kind: Store(self._changed) for kind in Kind},
+            pods=Store(self._of_a_model_changed),
+            revisions=Store(self._of_a_model_changed),
+            children={kind: Store(self._of_a_model_changed) for kind in Kind},
         )
         self.reconciler = Reconciler(self.stores, self.api, self.writer, settings.release, clock.now)
-        watched: list[tuple[r.Resource[Any], Store[Any]]] = [(r.PODS, self.stores.pods)]
+        watched: list[tuple[r.Resource[Any], Store[Any]]] = [
+            (r.PODS, self.stores.pods),
+            (r.REVISIONS, self.stores.revisions),
+        ]
         watched += [(r.CHILDREN[kind], self.stores.children[kind]) for kind in Kind]
         self.reflectors = [
             Reflector(
@@ -83,13 +99,29 @@ class Operator:
     def _changed(self, key: Key) -> None:
         self.queue.mark(key)
 
+    def _of_a_model_changed(self, key: Key) -> None:
+        """While the model itself is not known there is nothing to do for it; when it comes it marks its key."""
+        if self.stores.models.get(key) is not None:
+            self.queue.mark(key)
+
     def seen(self, event: str | None, body: Mapping[str, Any]) -> None:
         """One event of the feed of ModelDeployments."""
         model = msgspec.convert(body, r.ModelDeployment)
+        key = key_of(model)
         if event == "DELETED":
             self.stores.models.remove(model)
-        else:
-            self.stores.models.put(model)
+            self.queue.mark(namespace_key(key[0]))  # its revisions are orphans now
+            return
+        known = self.stores.models.get(key)
+        self.stores.models.put(model)
+        if known and known.metadata.generation != model.metadata.generation:
+            self.queue.forgive(key)
+
+    def _states(self) -> Iterator[tuple[str, str]]:
+        for key in self.stores.models.keys():  # noqa: SIM118 - a store is no dict
+            if model := self.stores.models.get(key):
+                for condition in model.status.get("conditions", ()):
+                    yield condition["type"], condition["status"]
 
     async def check_definition(self) -> None:
         """Fail early, and in words, where the CRD is missing: kopf would wait for it without one."""
@@ -103,12 +135,30 @@ class Operator:
             ) from error
 
     async def lead(self) -> None:
-        """Fill the caches, wait for the Lease, then work until it is lost."""
+        """Fill the caches, wait for the Lease, then work; ends when another process has taken it.
+
+        An API server that is away for long takes the Lease from everybody. That is no
+        reason to end: the caches go on from where they were, and everything is looked at again.
+        """
         await asyncio.gather(*(reflector.synced.wait() for reflector in self.reflectors))
         self.ready = True
         await self.leader.acquire(self.api, self.writer)
+        while True:
+            try:
+                await self._lead_on()
+            except* LeaseExpired as expired:
+                log.warning("%s; waiting to hold it again", expired.exceptions[0])
+            self.metrics.leader.set(0)
+            await self.leader.acquire(self.api, self.writer, again=True)
+
+    async def _lead_on(self) -> None:
+        """Work as long as the Lease is held.
+
+        Raises a group with LeaseExpired or LeaseLost.
+        """
         self.metrics.leader.set(1)
-        for key in self.stores.models.keys():  # noqa: SIM118 - a store is no dict
+        self.queue.clear()
+        for key in self.stores.models.keys():  # noqa: SIM118
             self.queue.mark(key)
         async with asyncio.TaskGroup() as group:
             group.create_task(self.leader.keep(self.api, self.writer))
@@ -127,8 +177,13 @@ class Operator:
 
     async def _look(self, key: Key) -> str:
         """One look, whatever becomes of it; returns the result's name."""
+        namespace, name = key
         try:
-            self.queue.done(key, await self.reconciler.look(key))
+            if name:
+                again = await self.reconciler.look(key)
+            else:
+                again = await self.reconciler.look_around(namespace)
+            self.queue.done(key, again)
         except Conflict:
             # Somebody was faster; the newer version is on its way to us.
             self.queue.failed(key)
@@ -137,8 +192,8 @@ class Operator:
             self.queue.failed(key)
             return "not_leader"
         except TRANSIENT as error:
-            wait = self.queue.failed(key)
-            log.warning("%s, again in %.1f s", error, wait, extra={"model": "/".join(key)})
+            wait = self.queue.failed(key, BACKOFF_AWAY if is_away(error) else BACKOFF_LAST)
+            log.warning("%s: %s, again in %.1f s", type(error).__name__, error, wait, extra={"model": "/".join(key)})
             return "error"
         except Exception:  # one object's bug must not stop the others'
             wait = self.queue.failed(key)
@@ -157,6 +212,8 @@ class Operator:
                     log.warning("the resync could not list: %s: %s", type(error).__name__, error)
             for key in self.stores.models.keys():  # noqa: SIM118
                 self.queue.mark(key)
+            for namespace in self.stores.revisions.namespaces():
+                self.queue.mark(namespace_key(namespace))
 
     async def _evict_absent(self, namespace: str) -> None:
         """Forget the objects that a list does not show, unless they were made after that list."""
@@ -218,6 +275,7 @@ def kopf_settings() -> kopf.OperatorSettings:
     found.posting.enabled = False  # kopf's Events have random names
     found.scanning.disabled = True  # it would want to watch CRDs and namespaces
     found.watching.chunk_size = 100
+    found.watching.inactivity_timeout = INACTIVITY_SECONDS
     found.networking.request_timeout = 30
     found.networking.connect_timeout = 5
     found.networking.error_backoffs = Endless()

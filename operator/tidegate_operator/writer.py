@@ -11,12 +11,15 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from tidegate_contract import names
+from tidegate_contract import labels, names
 from tidegate_operator.cluster import convert
 from tidegate_operator.cluster import resources as r
 from tidegate_operator.cluster.api import error_of
 from tidegate_operator.cluster.connection import Connection
+from tidegate_operator.cluster.store import Key
 from tidegate_operator.core import types as core
+from tidegate_operator.core.guards import ALL, Guard
+from tidegate_operator.core.records import object_name
 
 APPLY = "application/apply-patch+yaml"
 MERGE = "application/merge-patch+json"
@@ -39,48 +42,64 @@ class Writer:
         self._may_write = may_write
         self._count = count
 
-    async def child(self, apply: core.Apply, namespace: str) -> r.Child | r.Deployment:
+    async def child(self, apply: core.Apply, namespace: str) -> r.AnyChild:
         """Make a child look like its manifest, and return what the API server made of it.
 
         The uid keeps an update from becoming a creation when the object goes in the meantime.
         """
         resource = r.CHILDREN[apply.kind]
-        manifest = apply.manifest
-        if apply.uid:
-            manifest = manifest | {"metadata": manifest["metadata"] | {"uid": apply.uid}}
+        manifest = apply.manifest | {"metadata": apply.manifest["metadata"] | _given(uid=apply.uid)}
         path = resource.path(namespace, manifest["metadata"]["name"])
-        found: r.Child | r.Deployment = await self._apply(path, manifest, resource.type)
+        found: r.AnyChild = await self._apply(path, manifest, resource.type)
         return found
 
     async def scale(self, scale: core.Scale, namespace: str) -> str:
         """Set replicas through `/scale`; returns the resourceVersion that the object has now."""
         path = r.CHILDREN[core.Kind.DEPLOYMENT].path(namespace, scale.name, "scale")
-        body = {"spec": {"replicas": scale.replicas}}
+        body = {"metadata": _given(uid=scale.uid), "spec": {"replicas": scale.replicas}}
         return (await self._send("PATCH", path, body, MERGE, r.Meta)).metadata.resourceVersion
 
     async def remove(self, remove: core.Remove, namespace: str) -> None:
         """Delete a child, if it still is the one that was meant."""
         path = r.CHILDREN[remove.kind].path(namespace, remove.name)
-        await self._send("DELETE", path, {"preconditions": {"uid": remove.uid}}, JSON, msgspec.Raw)
+        # Said, because a Job's own default is to leave its pods behind.
+        body = {"preconditions": _given(uid=remove.uid), "propagationPolicy": "Background"}
+        await self._send("DELETE", path, body, JSON, msgspec.Raw)
 
-    async def status(self, model: r.ModelDeployment, status: core.Status) -> r.ModelDeployment:
+    async def status(self, key: Key, status: core.Status, version: str | None) -> r.ModelDeployment:
         """Write `/status`, if the object is still the version that was decided on.
 
         Raises Conflict if it is not: decide again on the new one.
         """
-        metadata = model.metadata
+        namespace, name = key
+        metadata = {"name": name, "namespace": namespace} | _given(resourceVersion=version)
         manifest = {
             "apiVersion": f"{names.GROUP}/{names.VERSION}",
             "kind": names.KIND,
-            "metadata": {
-                "name": metadata.name,
-                "namespace": metadata.namespace,
-                "resourceVersion": metadata.resourceVersion,
-            },
+            "metadata": metadata,
             "status": convert.status_body(status),
         }
-        path = r.MODELS.path(metadata.namespace, metadata.name, "status")
-        return await self._apply(path, manifest, r.ModelDeployment)
+        return await self._apply(r.MODELS.path(namespace, name, "status"), manifest, r.ModelDeployment)
+
+    async def revision(self, revision: core.Revision, namespace: str) -> r.ModelRevision:
+        """Make a ModelRevision, or write its record; the uid is that of the object to change."""
+        name = object_name(revision.model, revision.name)
+        manifest = {
+            "apiVersion": f"{names.GROUP}/{names.VERSION}",
+            "kind": names.REVISION_KIND,
+            "metadata": {
+                "name": name,
+                "namespace": namespace,
+                "labels": {labels.MODEL: revision.model, labels.REVISION: revision.name},
+            }
+            | _given(uid=revision.uid),
+        } | convert.revision_body(revision)
+        return await self._apply(r.REVISIONS.path(namespace, name), manifest, r.ModelRevision)
+
+    async def forget(self, forget: core.Forget, namespace: str) -> None:
+        """Delete a ModelRevision, if it still is the one that was meant."""
+        body = {"preconditions": _given(uid=forget.uid)}
+        await self._send("DELETE", r.REVISIONS.path(namespace, forget.name), body, JSON, msgspec.Raw)
 
     async def event(self, model: r.ModelDeployment, happening: core.Happening, now: datetime) -> None:
         """Post an Event whose name follows from what it says, so that saying it again changes it and adds none."""
@@ -128,7 +147,7 @@ class Writer:
         type: type[T],
         parameters: dict[str, str] | None = None,
     ) -> T:
-        if not self._may_write():
+        if not ALL.holds(Guard.LEASE, self._may_write()):
             raise NotLeader(f"{method} {path} was not sent")
         return await self._request(method, path, parameters or {}, body, content, type)
 
@@ -147,3 +166,8 @@ class Writer:
             if response.status >= 300:
                 raise error_of(response.status, answer)
             return msgspec.json.decode(answer, type=type)
+
+
+def _given(**fields: str | None) -> dict[str, str]:
+    """The fields that have a value."""
+    return {name: value for name, value in fields.items() if value}

@@ -13,7 +13,7 @@ from typing import Any
 import yaml
 
 from tidegate_contract import names
-from tidegate_operator.api.v1alpha1 import ModelDeployment
+from tidegate_operator.api.v1alpha1 import Api, ModelDeployment, ModelRevision
 
 Schema = dict[str, Any]
 
@@ -75,29 +75,53 @@ def _with_object_defaults(schema: Schema) -> Schema:
     return schema
 
 
-def definition() -> Schema:
-    """The CustomResourceDefinition as plain data."""
-    generated = ModelDeployment.model_json_schema(by_alias=True)
+def schema_of(model: type[Api]) -> Schema:
+    """The structural schema of a whole object."""
+    generated = model.model_json_schema(by_alias=True)
     schema = structural(generated, generated["$defs"])
-    _with_object_defaults(schema["properties"]["spec"])
     schema["properties"] = {
         "apiVersion": {"type": "string"},
         "kind": {"type": "string"},
         "metadata": {"type": "object"},
     } | schema["properties"]
+    return schema
+
+
+def definition() -> Schema:
+    """The CustomResourceDefinition of ModelDeployment as plain data."""
+    schema = schema_of(ModelDeployment)
+    _with_object_defaults(schema["properties"]["spec"])
+    scale = {
+        "specReplicasPath": ".spec.scaling.replicas",
+        "statusReplicasPath": ".status.replicas",
+        "labelSelectorPath": ".status.selector",
+    }
+    return _definition(
+        names.KIND, names.PLURAL, "mdep", schema, printer_columns(), {"subresources": {"status": {}, "scale": scale}}
+    )
+
+
+def revision_definition() -> Schema:
+    """That of ModelRevision: no status subresource, because a restore from a backup would lose what stands there."""
+    return _definition(
+        names.REVISION_KIND, names.REVISION_PLURAL, "mrev", schema_of(ModelRevision), revision_columns(), {}
+    )
+
+
+def _definition(kind: str, plural: str, short: str, schema: Schema, columns: list[Schema], more: Schema) -> Schema:
     return {
         "apiVersion": "apiextensions.k8s.io/v1",
         "kind": "CustomResourceDefinition",
-        "metadata": {"name": f"{names.PLURAL}.{names.GROUP}"},
+        "metadata": {"name": f"{plural}.{names.GROUP}"},
         "spec": {
             "group": names.GROUP,
             "scope": "Namespaced",
             "names": {
-                "kind": names.KIND,
-                "listKind": f"{names.KIND}List",
-                "plural": names.PLURAL,
-                "singular": names.KIND.lower(),
-                "shortNames": ["mdep"],
+                "kind": kind,
+                "listKind": f"{kind}List",
+                "plural": plural,
+                "singular": kind.lower(),
+                "shortNames": [short],
                 "categories": ["all", "tidegate"],
             },
             "versions": [
@@ -105,8 +129,8 @@ def definition() -> Schema:
                     "name": names.VERSION,
                     "served": True,
                     "storage": True,
-                    "subresources": {"status": {}},
-                    "additionalPrinterColumns": printer_columns(),
+                    **more,
+                    "additionalPrinterColumns": columns,
                     "schema": {"openAPIV3Schema": schema},
                 }
             ],
@@ -114,12 +138,12 @@ def definition() -> Schema:
     }
 
 
+def column(name: str, path: str, kind: str = "string", priority: int = 0) -> Schema:
+    return {"name": name, "type": kind, "jsonPath": path, "priority": priority}
+
+
 def printer_columns() -> list[Schema]:
-    """What `kubectl get` shows: is it well, what serves, and if not, why."""
-
-    def column(name: str, path: str, kind: str = "string", priority: int = 0) -> Schema:
-        return {"name": name, "type": kind, "jsonPath": path, "priority": priority}
-
+    """What `kubectl get mdep` shows: is it well, what serves, and if not, why."""
     return [
         column("Ready", ".status.conditions[?(@.type=='Ready')].status"),
         column("Stable", ".status.stable.revision"),
@@ -131,8 +155,23 @@ def printer_columns() -> list[Schema]:
     ]
 
 
+def revision_columns() -> list[Schema]:
+    """What `kubectl get mrev` shows: of which model, what it is to it, and since when."""
+    return [
+        column("Model", ".spec.model"),
+        column("Role", ".record.role"),
+        column("Since", ".record.since", "date"),
+        column("Digest", ".spec.digest", priority=1),
+        column("Image", ".spec.image", priority=1),
+        column("Age", ".metadata.creationTimestamp", "date"),
+    ]
+
+
 def render() -> str:
-    return HEADER + yaml.safe_dump(definition(), sort_keys=False, width=110, allow_unicode=True)
+    return HEADER + "---\n".join(
+        yaml.safe_dump(found, sort_keys=False, width=110, allow_unicode=True)
+        for found in (definition(), revision_definition())
+    )
 
 
 def main() -> int:

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic.alias_generators import to_camel
 
 from tidegate_contract import source
+from tidegate_contract.actions import Outcome
 from tidegate_operator.api.durations import DURATION_PATTERN, seconds
 from tidegate_operator.core import types as core
 
@@ -105,7 +106,7 @@ class Model(Api):
     digest: Annotated[str, Field(max_length=71, pattern=source.DIGEST_PATTERN)] | None = Field(
         None,
         description="Digest of the bundle's manifest, as `tidegate inspect` prints it. Other bytes are never served. "
-        "Without it whatever the address holds is served.",
+        "Without it the address is read once, and what it held then is served.",
     )
     secret_name: Name | None = Field(
         None,
@@ -246,13 +247,41 @@ class Server(Api):
 
 class ScalingMode(StrEnum):
     FIXED = "Fixed"
+    EXTERNAL = "External"
 
 
 class Scaling(Api):
     """How many pods serve."""
 
-    mode: ScalingMode = Field(ScalingMode.FIXED, description="Fixed: as many pods as replicas says.")
-    replicas: Annotated[int, Field(ge=0, le=1000)] = Field(1, description="Number of pods; 0 serves nothing.")
+    model_config = ConfigDict(
+        json_schema_extra=rules(
+            rule(
+                "self.mode != 'External' || has(self.replicas)",
+                "External needs replicas to start from: say how many pods serve now; an autoscaler or `kubectl scale` "
+                "changes it from then on",
+                ".replicas",
+            )
+        )
+    )
+
+    mode: ScalingMode = Field(
+        ScalingMode.FIXED,
+        description="Fixed: as many pods as replicas says. External: the same, and replicas belongs to an autoscaler "
+        "(HPA, KEDA) or to `kubectl scale`, which change it through the scale subresource.",
+    )
+    replicas: Annotated[int, Field(ge=0, le=1000)] | None = Field(
+        None, description="Number of pods; 0 serves nothing. Absent: as many as there are, 1 to begin with."
+    )
+
+
+class Rollout(Api):
+    """How another version takes over."""
+
+    paused: bool = Field(False, description="While true no other version takes over; what serves goes on.")
+    retry_token: Annotated[str, Field(max_length=64, pattern=r"^[A-Za-z0-9._-]*$")] = Field(
+        "",
+        description="Change it to have the address read anew, or to try a rejected revision again.",
+    )
 
 
 class TrafficVia(StrEnum):
@@ -274,6 +303,7 @@ class Spec(Api):
     model: Model = Field(description="What is served.")
     server: Server = Field(default_factory=Server, description="How it is served.")
     scaling: Scaling = Field(default_factory=Scaling, description="How many pods serve it.")
+    rollout: Rollout = Field(default_factory=Rollout, description="How another version of it takes over.")
     traffic: Traffic = Field(default_factory=Traffic, description="How requests reach it.")
 
 
@@ -302,6 +332,51 @@ class Stable(Api):
 class Phase(StrEnum):
     IDLE = "Idle"
     PREPARING = "Preparing"
+    ROLLING_BACK = "RollingBack"
+
+
+Hash = Annotated[str, Field(max_length=64)]
+Time = Annotated[str, Field(max_length=32, json_schema_extra={"format": "date-time"})]
+Address = Annotated[str, Field(max_length=2048)]
+Digest = Annotated[str, Field(max_length=71)]
+
+
+class Resolved(Api):
+    """What an address without a digest held when it was read."""
+
+    request: Hash = Field(description="Hash of the address and the retry token that this answers.")
+    uri: Address = Field(description="The address.")
+    digest: Digest = Field(description="Digest of the bundle's manifest.")
+
+
+class Rejected(Api):
+    """A revision that is not served again."""
+
+    revision: Hash = Field(description="Its hash.")
+    retry_token: Annotated[str, Field(max_length=64)] = Field("", description="The retry token it was rejected under.")
+
+
+class Answer(Api):
+    """What became of the last action that a person asked for."""
+
+    id: Annotated[str, Field(max_length=64)] = Field(description="The action's id.")
+    verb: Annotated[str, Field(max_length=64)] = Field("", description="What was asked for.")
+    outcome: Outcome = Field(description="Obeyed, Refused, or Ignored because it was there before the operator.")
+    message: Annotated[str, Field(max_length=4096)] = Field("", description="What follows from it, or why not.")
+
+
+class Decision(Api):
+    """One decision about a revision."""
+
+    at: Time = Field(description="When.")
+    what: Annotated[str, Field(max_length=64)] = Field(description="Rollout, Rollback, Pause or Resume.")
+    revision: Hash = Field("", description="About which revision.")
+    by: Annotated[str, Field(max_length=253)] = Field("", description="Who decided; tidegate for the operator.")
+    why: Annotated[str, Field(max_length=2048)] = Field("", description="Why.")
+
+
+def list_of(kind: str, **more: Any) -> dict[str, Any]:
+    return {"x-kubernetes-list-type": kind, **more}
 
 
 class Status(Api):
@@ -314,9 +389,21 @@ class Status(Api):
     url: Annotated[str, Field(max_length=512)] | None = Field(
         None, description="Where the model answers, inside the cluster."
     )
-    revision: Annotated[str, Field(max_length=64)] | None = Field(None, description="Hash of what spec asks for.")
+    revision: Hash | None = Field(None, description="The revision that serves, or is on its way to.")
     stable: Stable | None = Field(None, description="The revision that serves.")
+    resolved: Resolved | None = Field(None, description="What the address held, where spec gives no digest.")
+    rejected: Annotated[list[Rejected], Field(max_length=32)] = Field(
+        default_factory=list, description="Revisions that are not served again.", json_schema_extra=list_of("atomic")
+    )
+    paused: bool | None = Field(None, description="Whether a person has paused the rollout.")
+    action: Answer | None = Field(None, description="What became of the last action.")
+    decisions: Annotated[list[Decision], Field(max_length=20)] = Field(
+        default_factory=list, description="The last decisions, oldest first.", json_schema_extra=list_of("atomic")
+    )
     replicas: Annotated[int, Field(ge=0)] | None = Field(None, description="The number of pods that is wanted.")
+    selector: Annotated[str, Field(max_length=512)] | None = Field(
+        None, description="Selects the serving pods, for autoscalers."
+    )
     conditions: Annotated[list[Condition], Field(max_length=32)] = Field(
         default_factory=list,
         description="The aspects of the object's state.",
@@ -341,6 +428,93 @@ class ModelDeployment(Api):
     status: Status | None = Field(None, description="What the operator found and did.")
 
 
+class RevisionAmounts(Api):
+    """CPU and memory as the revision has them."""
+
+    requests: Annotated[dict[str, ShortText], Field(max_length=8)] = Field(
+        default_factory=dict, description="What the scheduler sets aside."
+    )
+    limits: Annotated[dict[str, ShortText], Field(max_length=8)] = Field(
+        default_factory=dict, description="What the kernel enforces."
+    )
+
+
+class Card(Api):
+    """What the bundle said of itself when it was read; it outlives the bundle."""
+
+    name: ShortText = Field("", description="The bundle's own name.")
+    format: ShortText = Field("", description="How the model is stored.")
+    model: ShortText = Field("", description="The class of the model.")
+    python: ShortText = Field("", description="The Python that it was made with.")
+    libraries: Annotated[dict[str, ShortText], Field(max_length=64)] = Field(
+        default_factory=dict, description="The libraries that it was made with."
+    )
+    metrics: Annotated[dict[str, float], Field(max_length=64)] = Field(
+        default_factory=dict, description="How it did on held-out data."
+    )
+    data: ShortText = Field("", description="What it was made from.")
+    created: ShortText = Field("", description="When it was packed.")
+
+
+class RevisionSpec(Api):
+    """A version of a model, whole: everything that can change an answer, and the keys that fetch it."""
+
+    model_config = ConfigDict(
+        json_schema_extra=rules(rule("self == oldSelf", "a revision never changes; make another one"))
+    )
+
+    model: Name = Field(description="The ModelDeployment that it is a version of.")
+    revision: Hash = Field(description="Hash of everything that can change an answer.")
+    request: Hash = Field("", description="Hash of the address and retry token whose answer the digest is.")
+    uri: Address = Field(description="Address of the bundle.")
+    digest: Digest = Field(description="Digest of the bundle's manifest.")
+    allow_pickle: bool = Field(False, description="Whether a model that needs pickle is loaded.")
+    image: Annotated[str, Field(max_length=512)] = Field(description="Image of the model server.")
+    image_named: bool = Field(False, description="Whether spec named it; else the operator's release gave it.")
+    tools: Annotated[str, Field(max_length=512)] = Field("", description="Image of the fetcher.")
+    resources: RevisionAmounts = Field(default_factory=RevisionAmounts, description="CPU and memory of one pod.")
+    timeout_seconds: Annotated[float, Field(ge=0)] = Field(10.0, description="Deadline of one request.")
+    env: Annotated[list[Variable], Field(max_length=64)] = Field(
+        default_factory=list, description="Environment of the model server.", json_schema_extra=list_of("atomic")
+    )
+    secret_name: ShortText = Field("", description="Secret with the credentials of an https address.")
+    image_pull_secrets: Annotated[list[ShortText], Field(max_length=8)] = Field(
+        default_factory=list, description="Credentials for images.", json_schema_extra=list_of("atomic")
+    )
+    card: Card = Field(default_factory=Card, description="What the bundle said of itself.")
+
+
+class Verdict(Api):
+    """How a revision's time ended."""
+
+    result: Annotated[str, Field(max_length=64)] = Field(description="Rejected.")
+    reason: Annotated[str, Field(max_length=4096)] = Field("", description="Why.")
+    at: Time = Field(description="When.")
+    retry_token: Annotated[str, Field(max_length=64)] = Field("", description="The retry token it was rejected under.")
+
+
+class Record(Api):
+    """What happened to a revision."""
+
+    role: core.Role = Field(description="What it is to its model.")
+    since: Time = Field(description="Since when.")
+    verdict: Verdict | None = Field(None, description="How its time ended.")
+    decisions: Annotated[list[Decision], Field(max_length=20)] = Field(
+        default_factory=list,
+        description="The last decisions about it, oldest first.",
+        json_schema_extra=list_of("atomic"),
+    )
+    served: bool = Field(False, description="Whether it has ever been stable.")
+    orphaned: Time | None = Field(None, description="When its ModelDeployment was found gone.")
+
+
+class ModelRevision(Api):
+    """A version of a model. Made by the operator; it outlives its ModelDeployment by a day, and any backup."""
+
+    spec: RevisionSpec = Field(description="The version; it never changes.")
+    record: Record = Field(description="What happened to it.")
+
+
 class SpecError(ValueError):
     """A spec that the schema let pass and that means nothing; the message is fit for a condition."""
 
@@ -360,22 +534,27 @@ def parse(spec: dict[str, Any]) -> core.Desired:
         raise SpecError(f"spec.model.uri: {error}") from error
     server, template = parsed.server, parsed.server.template
     return core.Desired(
-        owner=core.Owner(parsed.owner.team, parsed.owner.contact, parsed.owner.runbook),
-        source=origin,
-        digest=parsed.model.digest,
-        secret_name=parsed.model.secret_name,
-        allow_pickle=parsed.model.allow_pickle,
-        image=server.image,
-        requests=_amounts(server.resources.requests),
-        limits=_amounts(server.resources.limits),
-        timeout=seconds(server.slo.timeout),
+        content=core.Content(
+            uri=parsed.model.uri,
+            source=origin,
+            digest=parsed.model.digest,
+            image=server.image,
+            allow_pickle=parsed.model.allow_pickle,
+            requests=_amounts(server.resources.requests),
+            limits=_amounts(server.resources.limits),
+            timeout=seconds(server.slo.timeout),
+            env=tuple((variable.name, variable.value) for variable in template.env),
+            secret_name=parsed.model.secret_name,
+            pull_secrets=tuple(secret.name for secret in template.image_pull_secrets),
+        ),
         node_selector=tuple(sorted(template.node_selector.items())),
         tolerations=tuple(
             core.Toleration(t.key, t.operator, t.value, t.effect, t.toleration_seconds) for t in template.tolerations
         ),
-        pull_secrets=tuple(secret.name for secret in template.image_pull_secrets),
-        env=tuple((variable.name, variable.value) for variable in template.env),
         replicas=parsed.scaling.replicas,
+        paused=parsed.rollout.paused,
+        retry_token=parsed.rollout.retry_token,
+        owner=core.Owner(parsed.owner.team, parsed.owner.contact, parsed.owner.runbook),
     )
 
 

@@ -11,8 +11,8 @@ from tidegate_operator.cluster.connection import Connection
 
 PAGE = 100
 """Objects a page of a list: 500 use a third more memory and are no faster."""
-INACTIVITY_SECONDS = 70.0
-"""Bookmarks come every minute; a watch that is silent for longer is dead."""
+INACTIVITY_SECONDS = 130.0
+"""Bookmarks come about every minute, sometimes later; a watch that misses two is dead."""
 
 
 T = TypeVar("T")

@@ -4,13 +4,16 @@ from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from tidegate_contract import labels
+import msgspec
+
+from tidegate_contract import labels, source
+from tidegate_contract.actions import Outcome
 from tidegate_operator.cluster import resources as r
 from tidegate_operator.core import types as core
 from tidegate_operator.core.reasons import Type
 
 
-def child(kind: core.Kind, item: r.Child | r.Deployment) -> core.Child:
+def child(kind: core.Kind, item: r.AnyChild) -> core.Child:
     metadata = item.metadata
     ours = (m for m in metadata.managedFields if (m.manager, m.operation, m.subresource) == (r.MANAGER, "Apply", ""))
     return core.Child(
@@ -21,6 +24,8 @@ def child(kind: core.Kind, item: r.Child | r.Deployment) -> core.Child:
         applied=metadata.annotations.get(labels.APPLIED),
         fields=bytes(next((m.fieldsV1 for m in ours), b"")),
         deleting=metadata.deletionTimestamp is not None,
+        ended=isinstance(item, r.Job)
+        and any(c.type in ("Complete", "Failed") and c.status == "True" for c in item.status.conditions),
     )
 
 
@@ -50,6 +55,7 @@ def pod(item: r.Pod) -> core.Pod:
     return core.Pod(
         name=item.metadata.name,
         revision=item.metadata.labels.get(labels.REVISION, ""),
+        request=item.metadata.labels.get(labels.REQUEST, ""),
         ready=ready is not None and ready.status == "True",
         deleting=item.metadata.deletionTimestamp is not None,
         unschedulable=scheduled.message if scheduled and unschedulable else "",
@@ -79,27 +85,165 @@ def identity(item: r.ModelDeployment) -> core.Identity:
     return core.Identity(metadata.namespace, metadata.name, metadata.uid, metadata.generation)
 
 
+def revision(item: r.ModelRevision) -> core.Revision:
+    """A stored ModelRevision.
+
+    Raises SourceError if its address means nothing, which only a hand can have written.
+    """
+    spec, record = item.spec, item.record
+    verdict = record.verdict
+    return core.Revision(
+        name=spec.revision,
+        model=spec.model,
+        content=core.Content(
+            uri=spec.uri,
+            source=source.parse(spec.uri),
+            digest=spec.digest,
+            image=spec.image,
+            allow_pickle=spec.allowPickle,
+            requests=tuple(sorted(spec.resources.requests.items())),
+            limits=tuple(sorted(spec.resources.limits.items())),
+            timeout=spec.timeoutSeconds,
+            env=tuple((variable.name, variable.value) for variable in spec.env),
+            secret_name=spec.secretName or None,
+            pull_secrets=tuple(spec.imagePullSecrets),
+            tools=spec.tools or None,
+        ),
+        request=spec.request,
+        image_named=spec.imageNamed,
+        card=spec.card,
+        record=core.Record(
+            role=record.role,
+            since=record.since,
+            verdict=core.Verdict(verdict.result, verdict.reason, verdict.at, verdict.retryToken) if verdict else None,
+            decisions=tuple(core.Decision(d.at, d.what, d.revision, d.by, d.why) for d in record.decisions),
+            served=record.served,
+            orphaned=record.orphaned,
+        ),
+        uid=item.metadata.uid,
+        deleting=item.metadata.deletionTimestamp is not None,
+    )
+
+
+def revision_body(revision: core.Revision) -> dict[str, Any]:
+    """The inverse of `revision`: spec and record of a ModelRevision."""
+    content, record = revision.content, revision.record
+    body: dict[str, Any] = {
+        "role": str(record.role),
+        "since": timestamp(record.since),
+        "decisions": [decision_body(decision) for decision in record.decisions],
+        "served": record.served,
+    }
+    if record.verdict:
+        body["verdict"] = {
+            "result": record.verdict.result,
+            "reason": record.verdict.reason,
+            "at": timestamp(record.verdict.at),
+            "retryToken": record.verdict.retry_token,
+        }
+    if record.orphaned:
+        body["orphaned"] = timestamp(record.orphaned)
+    return {
+        "spec": {
+            "model": revision.model,
+            "revision": revision.name,
+            "request": revision.request,
+            "uri": content.uri,
+            "digest": content.digest,
+            "allowPickle": content.allow_pickle,
+            "image": content.image,
+            "imageNamed": revision.image_named,
+            "tools": content.tools or "",
+            "resources": {"requests": dict(content.requests), "limits": dict(content.limits)},
+            "timeoutSeconds": content.timeout,
+            "env": [{"name": name, "value": value} for name, value in content.env],
+            "secretName": content.secret_name or "",
+            "imagePullSecrets": list(content.pull_secrets),
+            "card": msgspec.to_builtins(revision.card),
+        },
+        "record": body,
+    }
+
+
+def decision_body(decision: core.Decision) -> dict[str, str]:
+    return {
+        "at": timestamp(decision.at),
+        "what": decision.what,
+        "revision": decision.revision,
+        "by": decision.by,
+        "why": decision.why,
+    }
+
+
+class _Stable(msgspec.Struct):
+    revision: str
+    since: datetime
+
+
+class _Resolved(msgspec.Struct):
+    request: str
+    uri: str
+    digest: str
+
+
+class _Rejected(msgspec.Struct):
+    revision: str
+    retryToken: str = ""  # noqa: N815 - the API's own spelling
+
+
+class _Answer(msgspec.Struct):
+    id: str
+    outcome: Outcome
+    verb: str = ""
+    message: str = ""
+
+
+class _Condition(msgspec.Struct):
+    type: str
+    status: core.Truth
+    reason: str
+    observedGeneration: int  # noqa: N815
+    lastTransitionTime: datetime  # noqa: N815
+    message: str = ""
+
+
+class _Status(msgspec.Struct, rename="camel"):
+    observed_generation: int = 0
+    phase: str = ""
+    url: str = ""
+    revision: str = ""
+    stable: _Stable | None = None
+    resolved: _Resolved | None = None
+    rejected: list[_Rejected] = []
+    paused: bool = False
+    action: _Answer | None = None
+    decisions: list[r.DecisionBody] = []
+    replicas: int = 0
+    selector: str = ""
+    conditions: list[_Condition] = []
+
+
 def status(body: Mapping[str, Any]) -> core.Status:
     """The status that stands in the object, as far as it is ours; empty before the first decision."""
-    stable = body.get("stable")
+    found = msgspec.convert(body, _Status)
+    stable, resolved, action = found.stable, found.resolved, found.action
     return core.Status(
-        observed_generation=body.get("observedGeneration", 0),
-        phase=body.get("phase", ""),
-        url=body.get("url", ""),
-        revision=body.get("revision", ""),
-        stable=core.Stable(stable["revision"], _time(stable["since"])) if stable else None,
-        replicas=body.get("replicas", 0),
+        observed_generation=found.observed_generation,
+        phase=found.phase,
+        url=found.url,
+        revision=found.revision,
+        stable=core.Stable(stable.revision, stable.since) if stable else None,
+        resolved=core.Resolved(resolved.request, resolved.uri, resolved.digest) if resolved else None,
+        rejected=tuple(core.Rejected(entry.revision, entry.retryToken) for entry in found.rejected),
+        paused=found.paused,
+        action=core.Answer(action.id, action.verb, action.outcome, action.message) if action else None,
+        decisions=tuple(core.Decision(d.at, d.what, d.revision, d.by, d.why) for d in found.decisions),
+        replicas=found.replicas,
+        selector=found.selector,
         conditions=tuple(
-            core.Condition(
-                type=condition["type"],
-                status=core.Truth(condition["status"]),
-                reason=condition["reason"],
-                message=condition.get("message", ""),
-                observed_generation=condition["observedGeneration"],
-                since=_time(condition["lastTransitionTime"]),
-            )
-            for condition in body.get("conditions", ())
-            if condition["type"] in set(Type)
+            core.Condition(c.type, c.status, c.reason, c.message, c.observedGeneration, c.lastTransitionTime)
+            for c in found.conditions
+            if c.type in set(Type)
         ),
     )
 
@@ -111,7 +255,11 @@ def status_body(status: core.Status) -> dict[str, Any]:
         "phase": status.phase,
         "url": status.url,
         "revision": status.revision,
+        "rejected": [{"revision": entry.revision, "retryToken": entry.retry_token} for entry in status.rejected],
+        "paused": status.paused,
+        "decisions": [decision_body(decision) for decision in status.decisions],
         "replicas": status.replicas,
+        "selector": status.selector,
         "conditions": [
             {
                 "type": str(condition.type),
@@ -126,6 +274,10 @@ def status_body(status: core.Status) -> dict[str, Any]:
     }
     if status.stable:
         body["stable"] = {"revision": status.stable.revision, "since": timestamp(status.stable.since)}
+    if status.resolved:
+        body["resolved"] = msgspec.to_builtins(status.resolved)
+    if status.action:
+        body["action"] = msgspec.to_builtins(status.action)
     return body
 
 

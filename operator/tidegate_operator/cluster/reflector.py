@@ -23,7 +23,7 @@ SHORT_SECONDS = 5.0
 
 def backoffs() -> Iterator[float]:
     """Seconds between tries, jittered so that a hundred watches do not come back as one, without end."""
-    for seconds in itertools.chain((0.1, 0.2, 0.5, 1.0, 2.0), itertools.repeat(5.0)):
+    for seconds in itertools.chain((0.1, 0.2, 0.5, 1.0), itertools.repeat(2.0)):
         yield seconds * random.uniform(0.5, 1.0)
 
 

@@ -8,12 +8,14 @@ most of every object. Spelling and defaults are the API's own.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, Generic, TypeVar
 
 import msgspec
 
 from tidegate_contract import labels, names
-from tidegate_operator.core.types import Kind
+from tidegate_contract.resolution import Card
+from tidegate_operator.core.types import Kind, Role
 
 MANAGER = "tidegate-operator"
 """Our field manager."""
@@ -85,6 +87,73 @@ class Deployment(msgspec.Struct):
     status: DeploymentStatus = msgspec.field(default_factory=DeploymentStatus)
 
 
+class JobStatus(msgspec.Struct):
+    conditions: list[ConditionBody] = []
+
+
+class Job(msgspec.Struct):
+    metadata: ChildMetadata
+    status: JobStatus = msgspec.field(default_factory=JobStatus)
+
+
+class RevisionResources(msgspec.Struct):
+    requests: dict[str, str] = {}
+    limits: dict[str, str] = {}
+
+
+class Variable(msgspec.Struct):
+    name: str
+    value: str = ""
+
+
+class RevisionSpec(msgspec.Struct):
+    model: str
+    revision: str
+    uri: str
+    digest: str
+    image: str
+    request: str = ""
+    imageNamed: bool = False
+    allowPickle: bool = False
+    tools: str = ""
+    resources: RevisionResources = msgspec.field(default_factory=RevisionResources)
+    timeoutSeconds: float = 10.0
+    env: list[Variable] = []
+    secretName: str = ""
+    imagePullSecrets: list[str] = []
+    card: Card = msgspec.field(default_factory=Card)
+
+
+class DecisionBody(msgspec.Struct):
+    at: datetime
+    what: str
+    revision: str = ""
+    by: str = ""
+    why: str = ""
+
+
+class VerdictBody(msgspec.Struct):
+    result: str
+    at: datetime
+    reason: str = ""
+    retryToken: str = ""
+
+
+class RecordBody(msgspec.Struct):
+    role: Role
+    since: datetime
+    verdict: VerdictBody | None = None
+    decisions: list[DecisionBody] = []
+    served: bool = False
+    orphaned: datetime | None = None
+
+
+class ModelRevision(msgspec.Struct):
+    metadata: Metadata
+    spec: RevisionSpec
+    record: RecordBody
+
+
 class Waiting(msgspec.Struct):
     reason: str = ""
     message: str = ""
@@ -121,6 +190,9 @@ class Pod(msgspec.Struct):
     status: PodStatus = msgspec.field(default_factory=PodStatus)
 
 
+AnyChild = Child | Deployment | Job
+
+
 class ModelDeployment(msgspec.Struct):
     """The user's object, as kopf hands it over; spec and status are read elsewhere."""
 
@@ -153,6 +225,7 @@ class Resource(Generic[T]):
 
 
 MODELS = Resource(f"apis/{names.GROUP}/{names.VERSION}", names.PLURAL, ModelDeployment)
+REVISIONS = Resource(f"apis/{names.GROUP}/{names.VERSION}", names.REVISION_PLURAL, ModelRevision)
 PODS = Resource("api/v1", "pods", Pod)
 EVENTS = Resource("api/v1", "events", Meta)
 LEASES = Resource("apis/coordination.k8s.io/v1", "leases", Meta)
@@ -161,6 +234,7 @@ CHILDREN: Mapping[Kind, Resource[Any]] = {
     Kind.SERVICE_ACCOUNT: Resource("api/v1", "serviceaccounts", Child),
     Kind.NETWORK_POLICY: Resource("apis/networking.k8s.io/v1", "networkpolicies", Child),
     Kind.SERVICE: Resource("api/v1", "services", Child),
+    Kind.JOB: Resource("apis/batch/v1", "jobs", Job),
     Kind.DEPLOYMENT: Resource("apis/apps/v1", "deployments", Deployment),
     Kind.POD_DISRUPTION_BUDGET: Resource("apis/policy/v1", "poddisruptionbudgets", Child),
 }

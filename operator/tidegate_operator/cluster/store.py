@@ -67,6 +67,13 @@ class Store(Generic[I]):
     def keys(self) -> list[Key]:
         return list(self._items)
 
+    def owners(self, namespace: str) -> list[Key]:
+        """The ModelDeployments of a namespace to which something belongs."""
+        return [owner for owner in self._owned if owner[0] == namespace]
+
+    def namespaces(self) -> set[str]:
+        return {owner[0] for owner in self._owned}
+
     def put(self, item: I) -> None:
         """Keep an object, unless something newer is known of it."""
         key = key_of(item)
@@ -91,6 +98,11 @@ class Store(Generic[I]):
         if known is not None and known.metadata.uid == item.metadata.uid:
             self._forget(key, known)
             self._changed(self._owner(known))
+
+    def lose(self, key: Key) -> None:
+        """Forget whatever is at this name, if anything is: the API server says it is gone."""
+        if (known := self._items.get(key)) is not None:
+            self.remove(known)
 
     def newest(self, namespace: str) -> int:
         """The highest version that is known in a namespace (empty: in all of them)."""

@@ -5,21 +5,24 @@ later apply would reset them to 1.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from tidegate_contract import labels, names
 from tidegate_operator.core import sources
-from tidegate_operator.core.revision import digest, image
-from tidegate_operator.core.revision import revision as revision_of
-from tidegate_operator.core.types import Desired, Identity, Kind, Manifest, Release
+from tidegate_operator.core.revision import digest, name_of, request_of
+from tidegate_operator.core.types import Content, Desired, Identity, Kind, Manifest, Ref, Release
 
 DRAIN_SECONDS = 5
 """How long a pod serves on after SIGTERM: until the last kube-proxy has taken it out."""
+
+RESOLVER_TRIES = 1_000_000
+"""A Job that gives up would have to be made anew; the kubelet's own pauses between tries grow to five minutes."""
 
 API_VERSIONS: Mapping[Kind, str] = {
     Kind.SERVICE_ACCOUNT: "v1",
     Kind.NETWORK_POLICY: "networking.k8s.io/v1",
     Kind.SERVICE: "v1",
+    Kind.JOB: "batch/v1",
     Kind.DEPLOYMENT: "apps/v1",
     Kind.POD_DISRUPTION_BUDGET: "policy/v1",
 }
@@ -30,18 +33,35 @@ def url(identity: Identity) -> str:
     return f"http://{identity.name}.{identity.namespace}.svc"
 
 
-def children(identity: Identity, desired: Desired, release: Release) -> dict[Kind, Manifest]:
-    """Every object that should exist for this model, without its hash annotation."""
-    found = {
-        Kind.SERVICE_ACCOUNT: service_account(identity),
-        Kind.NETWORK_POLICY: network_policy(identity, desired, release),
-        Kind.SERVICE: service(identity),
-        Kind.DEPLOYMENT: deployment(identity, desired, release),
-    }
-    if desired.replicas > 1:
+def children(
+    identity: Identity,
+    desired: Desired,
+    content: Content | None,
+    resolve: Content | None,
+    replicas: int,
+    release: Release,
+    *,
+    held: bool = False,
+) -> dict[Ref, Manifest]:
+    """Every object that should exist for this model, without its hash annotation.
+
+    `content` is what the pods serve, None as long as that is not known; `resolve` is what a
+    Job should read the digest of, None if there is nothing to read; `held` stops the
+    Deployment in the middle of a rollover.
+    """
+    sources_read = tuple(found for found in (content, resolve) if found)
+    made = [service_account(identity)]
+    if sources_read:
+        made.append(network_policy(identity, sources_read, release))
+    made.append(service(identity))
+    if resolve:
+        made.append(resolver(identity, desired, resolve, release))
+    if content:
+        made.append(deployment(identity, desired, content, release, held=held))
+    if replicas > 1:
         # With one replica a budget would only block the drain of its node.
-        found[Kind.POD_DISRUPTION_BUDGET] = pod_disruption_budget(identity)
-    return found
+        made.append(pod_disruption_budget(identity))
+    return {(Kind(manifest["kind"]), manifest["metadata"]["name"]): manifest for manifest in made}
 
 
 def seal(manifest: Manifest) -> Manifest:
@@ -82,77 +102,132 @@ def service(identity: Identity) -> Manifest:
     return child(Kind.SERVICE, identity) | {
         "spec": {
             "type": "ClusterIP",
-            "selector": {labels.MODEL: identity.name},
+            "selector": servers(identity),
             "ports": [{"name": "http", "port": names.SERVICE_PORT, "protocol": "TCP", "targetPort": "http"}],
         }
     }
 
 
-def network_policy(identity: Identity, desired: Desired, release: Release) -> Manifest:
+def servers(identity: Identity) -> dict[str, str]:
+    """The labels that select a model's serving pods, and not those of its resolver."""
+    return {labels.MODEL: identity.name, labels.COMPONENT: labels.SERVER}
+
+
+def selector(identity: Identity) -> str:
+    """The same, as `status.selector` says it to an autoscaler."""
+    return ",".join(f"{key}={value}" for key, value in servers(identity).items())
+
+
+def network_policy(identity: Identity, read: Iterable[Content], release: Release) -> Manifest:
+    """For every pod of the model: in to the server's ports, out to where the bundles are, and nothing else."""
     ports = [{"port": port, "protocol": "TCP"} for port in (names.HTTP_PORT, names.METRICS_PORT)]
     spec: Manifest = {
         "podSelector": {"matchLabels": {labels.MODEL: identity.name}},
         "policyTypes": ["Ingress", "Egress"],
         "ingress": [{"ports": ports}],
     }
-    if egress := sources.supply(desired, release).egress:
+    egress: list[Manifest] = []
+    for content in read:
+        egress += [rule for rule in sources.supply(content, release).egress if rule not in egress]
+    if egress:
         # An empty list says the same as none, but the API server drops it and drift would be seen for ever.
-        spec["egress"] = list(egress)
+        spec["egress"] = egress
     return child(Kind.NETWORK_POLICY, identity) | {"spec": spec}
 
 
 def pod_disruption_budget(identity: Identity) -> Manifest:
     return child(Kind.POD_DISRUPTION_BUDGET, identity) | {
-        "spec": {"maxUnavailable": 1, "selector": {"matchLabels": {labels.MODEL: identity.name}}}
+        "spec": {"maxUnavailable": 1, "selector": {"matchLabels": servers(identity)}}
     }
 
 
-def deployment(identity: Identity, desired: Desired, release: Release) -> Manifest:
+def resolver_name(identity: Identity, request: str) -> str:
+    return f"{identity.name}-resolve-{request}"
+
+
+def resolver(identity: Identity, desired: Desired, content: Content, release: Release) -> Manifest:
+    """The Job that reads the bundle once, before any revision of it exists, and says which digest it has."""
+    request = request_of(desired)
+    made = child(Kind.JOB, identity)
+    supply = sources.supply(content, release)
+    spec = pod_base(identity, desired, content, supply) | {
+        # In one pod, again and again: it ends when the bundle could be read, or when nobody wants it any more.
+        "restartPolicy": "OnFailure",
+        "terminationGracePeriodSeconds": 0,
+        "containers": [
+            {
+                "name": names.RESOLVE_CONTAINER,
+                "image": content.tools or release.tools_image,
+                "imagePullPolicy": release.pull_policy,
+                "args": ["-m", "tidegate_server.resolve", names.BUNDLE_DIR],
+                "resources": {
+                    "requests": {"cpu": "100m", "memory": "128Mi"},
+                    "limits": {"memory": sources.TOOLS_MEMORY},
+                },
+                "securityContext": sources.RESTRICTED,
+                "terminationMessagePath": names.TERMINATION_LOG,
+                "terminationMessagePolicy": "FallbackToLogsOnError",
+                "volumeMounts": [supply.mount],
+            }
+        ],
+    }
+    found = {labels.MODEL: identity.name, labels.COMPONENT: labels.RESOLVER, labels.REQUEST: request}
+    metadata = made["metadata"] | {"name": resolver_name(identity, request), "labels": found}
+    template = {"metadata": {"labels": found}, "spec": spec}
+    return made | {"metadata": metadata, "spec": {"backoffLimit": RESOLVER_TRIES, "template": template}}
+
+
+def deployment(
+    identity: Identity, desired: Desired, content: Content, release: Release, *, held: bool = False
+) -> Manifest:
     """One Deployment; a new revision rolls over by surge, and a pod goes only when its successor is ready."""
-    revision = revision_of(desired, release)
-    selector = {labels.MODEL: identity.name}
-    return child(Kind.DEPLOYMENT, identity) | {
-        "spec": {
-            "revisionHistoryLimit": 2,
-            "progressDeadlineSeconds": 600,
-            "selector": {"matchLabels": selector},
-            "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0}},
-            "template": {
-                "metadata": {"labels": selector | {labels.REVISION: revision}},
-                "spec": pod_spec(identity, desired, release, revision),
-            },
-        }
+    made: Manifest = {
+        "revisionHistoryLimit": 2,
+        "progressDeadlineSeconds": 600,
+        "selector": {"matchLabels": servers(identity)},
+        "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0}},
+        "template": {
+            "metadata": {"labels": servers(identity) | {labels.REVISION: name_of(content)}},
+            "spec": pod_spec(identity, desired, content, release),
+        },
+    }
+    return child(Kind.DEPLOYMENT, identity) | {"spec": made | ({"paused": True} if held else {})}
+
+
+def pod_spec(identity: Identity, desired: Desired, content: Content, release: Release) -> Manifest:
+    supply = sources.supply(content, release)
+    return pod_base(identity, desired, content, supply) | {
+        "terminationGracePeriodSeconds": DRAIN_SECONDS + math.ceil(content.timeout) + 5,
+        "containers": [server(identity, content, release, supply.mount)],
+        "topologySpreadConstraints": [
+            {
+                "maxSkew": 1,
+                "topologyKey": "kubernetes.io/hostname",
+                "whenUnsatisfiable": "ScheduleAnyway",
+                "labelSelector": {"matchLabels": servers(identity)},
+            }
+        ],
     }
 
 
-def pod_spec(identity: Identity, desired: Desired, release: Release, revision: str) -> Manifest:
-    supply = sources.supply(desired, release)
+def pod_base(identity: Identity, desired: Desired, content: Content, supply: sources.Supply) -> Manifest:
+    """What every pod of a model has, whatever runs in it: its account, its bundle, its place."""
     spec: Manifest = {
         "serviceAccountName": identity.name,
         "automountServiceAccountToken": False,
         "enableServiceLinks": False,
-        "terminationGracePeriodSeconds": DRAIN_SECONDS + math.ceil(desired.timeout) + 5,
         "securityContext": {
             "runAsNonRoot": True,
             "runAsUser": 65532,
             "runAsGroup": 65532,
             "seccompProfile": {"type": "RuntimeDefault"},
         },
-        "containers": [server(identity, desired, release, revision, supply.mount)],
         "volumes": [supply.volume],
-        "topologySpreadConstraints": [
-            {
-                "maxSkew": 1,
-                "topologyKey": "kubernetes.io/hostname",
-                "whenUnsatisfiable": "ScheduleAnyway",
-                "labelSelector": {"matchLabels": {labels.MODEL: identity.name}},
-            }
-        ],
     }
     if supply.init_containers:
         spec["initContainers"] = list(supply.init_containers)
-    if desired.pull_secrets:
-        spec["imagePullSecrets"] = [{"name": name} for name in desired.pull_secrets]
+    if content.pull_secrets:
+        spec["imagePullSecrets"] = [{"name": name} for name in content.pull_secrets]
     if desired.node_selector:
         spec["nodeSelector"] = dict(desired.node_selector)
     if desired.tolerations:
@@ -173,12 +248,12 @@ def pod_spec(identity: Identity, desired: Desired, release: Release, revision: s
     return spec
 
 
-def server(identity: Identity, desired: Desired, release: Release, revision: str, mount: Manifest) -> Manifest:
+def server(identity: Identity, content: Content, release: Release, mount: Manifest) -> Manifest:
     return {
         "name": names.SERVER_CONTAINER,
-        "image": image(desired, release),
+        "image": content.image,
         "imagePullPolicy": release.pull_policy,
-        "env": environment(identity, desired, revision),
+        "env": environment(identity, content),
         "ports": [
             {"name": "http", "containerPort": names.HTTP_PORT, "protocol": "TCP"},
             {"name": "metrics", "containerPort": names.METRICS_PORT, "protocol": "TCP"},
@@ -189,7 +264,7 @@ def server(identity: Identity, desired: Desired, release: Release, revision: str
         "readinessProbe": probe("/v2/health/ready", period=1, failures=3, timeout=2),
         "resources": {
             name: amounts
-            for name, amounts in (("requests", dict(desired.requests)), ("limits", dict(desired.limits)))
+            for name, amounts in (("requests", dict(content.requests)), ("limits", dict(content.limits)))
             if amounts
         },
         "securityContext": sources.RESTRICTED,
@@ -199,18 +274,18 @@ def server(identity: Identity, desired: Desired, release: Release, revision: str
     }
 
 
-def environment(identity: Identity, desired: Desired, revision: str) -> list[Manifest]:
+def environment(identity: Identity, content: Content) -> list[Manifest]:
     found = {
         names.ENV_MODEL_NAME: identity.name,
-        names.ENV_REVISION: revision,
+        names.ENV_REVISION: name_of(content),
         names.ENV_BUNDLE_DIR: names.BUNDLE_DIR,
-        names.ENV_ALLOW_PICKLE: "true" if desired.allow_pickle else "false",
+        names.ENV_ALLOW_PICKLE: "true" if content.allow_pickle else "false",
         names.ENV_DRAIN_SECONDS: str(DRAIN_SECONDS),
-        names.ENV_TIMEOUT_SECONDS: f"{desired.timeout:g}",
+        names.ENV_TIMEOUT_SECONDS: f"{content.timeout:g}",
     }
-    if desired.digest:
-        found[names.ENV_BUNDLE_DIGEST] = desired.digest
-    return [{"name": name, "value": value} for name, value in (*found.items(), *desired.env)]
+    if content.digest:
+        found[names.ENV_BUNDLE_DIGEST] = content.digest
+    return [{"name": name, "value": value} for name, value in (*found.items(), *content.env)]
 
 
 def probe(path: str, *, period: int, failures: int, timeout: int = 1) -> Manifest:

@@ -3,34 +3,61 @@
 To add a condition, write one more function and put it into `CHECKS`.
 """
 
+import json
+import shlex
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime
 
+from tidegate_operator.core import patch
+from tidegate_operator.core.choice import Choice
 from tidegate_operator.core.failures import Failure
 from tidegate_operator.core.reasons import ABOUT_THE_ARTIFACT, FAILURE_REASONS, Reason, Type
+from tidegate_operator.core.revision import Asked
 from tidegate_operator.core.sources import describe
-from tidegate_operator.core.types import Child, Condition, Desired, Kind, Pod, Truth, Workload
+from tidegate_operator.core.types import Child, Condition, Content, Desired, Identity, Kind, Pod, Truth, Workload
 
 MESSAGE_LIMIT = 4096
 """Characters that the schema allows a message."""
+PATCH_LIMIT = 3500
+"""Characters of a patch that leave room for the words around it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What the checks look at; everything is about the revision that spec asks for."""
+    """What the checks look at."""
 
+    identity: Identity
     desired: Desired
-    revision: str
+    asked: Asked
+    """The revision that spec asks for."""
+    choice: Choice
+    """The one that should serve."""
+    replicas: int
     workload: Workload
     pods: tuple[Pod, ...]
-    """The pods of that revision."""
+    """The pods of the revision that should serve."""
     strangers: tuple[Child, ...]
     failure: Failure | None
     complete: bool
-    """Every wanted pod runs that revision and is ready, and no other pod is left."""
+    """Every wanted pod runs the revision that should serve and is ready, and no other pod is left."""
     taken_over: bool
     """That has been so at least once, whatever happened to its pods since."""
+    asked_served: bool
+    """What spec asks for has served at some time."""
+
+    @property
+    def waits_for_digest(self) -> bool:
+        return not self.asked.name and not self.choice.paused
+
+    @property
+    def goes_back(self) -> bool:
+        rejected = self.choice.rejected and self.choice.target != self.asked.name
+        return rejected and not self.complete and not self.taken_over
+
+    @property
+    def revision_missing(self) -> bool:
+        return self.choice.target != "" and self.choice.content is None
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +76,7 @@ def ready(facts: Facts) -> Finding:
         return Finding(Type.READY, Truth.FALSE, Reason.FOREIGN_OBJECT, _strangers(facts.strangers))
     if facts.workload.available:
         return Finding(Type.READY, Truth.TRUE, Reason.SERVING, "the model answers")
-    if facts.desired.replicas == 0 and facts.complete:
+    if facts.replicas == 0 and facts.complete:
         return Finding(Type.READY, Truth.TRUE, Reason.SCALED_TO_ZERO, "spec.scaling.replicas is 0: nothing serves")
     if facts.failure:
         return Finding(Type.READY, Truth.FALSE, facts.failure.reason, facts.failure.message)
@@ -58,28 +85,46 @@ def ready(facts: Facts) -> Finding:
 
 def progressing(facts: Facts) -> Finding:
     """Whether the operator is on its way."""
+
+    def on_its_way(reason: Reason, message: str) -> Finding:
+        return Finding(Type.PROGRESSING, Truth.TRUE, reason, message)
+
+    name = facts.choice.target
+    if facts.failure or facts.strangers or facts.revision_missing:
+        return on_its_way(Reason.BLOCKED, "the cause that Degraded names must go first; the rest follows by itself")
+    if facts.choice.paused and not (facts.complete and facts.asked.name == name) and not facts.goes_back:
+        return Finding(Type.PROGRESSING, Truth.FALSE, Reason.PAUSED, _paused(facts))
+    if facts.waits_for_digest:
+        return on_its_way(Reason.RESOLVING, f"reading the digest of {describe(facts.desired.content.source)}")
     if facts.complete:
-        return Finding(Type.PROGRESSING, Truth.FALSE, Reason.COMPLETE, f"revision {facts.revision} has taken over")
-    if facts.failure or facts.strangers:
-        return Finding(
-            Type.PROGRESSING,
-            Truth.TRUE,
-            Reason.BLOCKED,
-            "the cause that Degraded names must go first; the rest follows by itself",
-        )
+        return Finding(Type.PROGRESSING, Truth.FALSE, Reason.COMPLETE, f"revision {name} has taken over")
+    if facts.goes_back:
+        return on_its_way(Reason.ROLLING_BACK, f"going back to revision {name} pod by pod")
     if facts.taken_over:
-        return Finding(
-            Type.PROGRESSING, Truth.TRUE, Reason.AWAITING_PODS, f"waiting for all {facts.desired.replicas} pods"
-        )
-    return Finding(
-        Type.PROGRESSING, Truth.TRUE, Reason.ROLLING_OVER, f"revision {facts.revision} is taking over pod by pod"
-    )
+        return on_its_way(Reason.AWAITING_PODS, f"waiting for all {facts.replicas} pods")
+    return on_its_way(Reason.ROLLING_OVER, f"revision {name} is taking over pod by pod")
+
+
+def _paused(facts: Facts) -> str:
+    """Who holds it, and what to do to go on."""
+    if facts.desired.paused:
+        return "spec.rollout.paused is true: no other version takes over until it is false"
+    return f"paused by a person: `tidegate resume {facts.identity.name} -n {facts.identity.namespace}` goes on"
 
 
 def degraded(facts: Facts) -> Finding:
     """Whether something stands in the way, and what to do about it."""
     if facts.strangers:
         return Finding(Type.DEGRADED, Truth.TRUE, Reason.FOREIGN_OBJECT, _strangers(facts.strangers))
+    if facts.revision_missing:
+        name = f"{facts.identity.name}-{facts.choice.target}"
+        return Finding(
+            Type.DEGRADED,
+            Truth.TRUE,
+            Reason.REVISION_MISSING,
+            f"ModelRevision {name} is gone, so its pods cannot be made again; what runs is left running: restore it "
+            "from a backup, or give spec another version",
+        )
     if not facts.failure:
         return Finding(Type.DEGRADED, Truth.FALSE, Reason.AS_EXPECTED, "nothing is known to stand in the way")
     said, owner = facts.failure.message, facts.desired.owner
@@ -91,31 +136,53 @@ def degraded(facts: Facts) -> Finding:
 
 
 def artifact_available(facts: Facts) -> Finding:
-    """Whether the bundle's bytes are there and are the right ones."""
-    where = describe(facts.desired.source)
+    """Whether the bytes that spec asks for are there and are the right ones."""
+    content = facts.asked.content
+    where = describe(content.source)
     if facts.failure and facts.failure.reason in ABOUT_THE_ARTIFACT:
         return Finding(Type.ARTIFACT_AVAILABLE, Truth.FALSE, facts.failure.reason, facts.failure.message)
-    read = facts.taken_over or any(pod.ready for pod in facts.pods)
-    if not read and not (facts.failure and _verified_before(facts.failure)):
+    in_force = facts.asked.name == facts.choice.target
+    ready = in_force and (facts.taken_over or any(pod.ready for pod in facts.pods))
+    read = ready or facts.asked_served or (facts.asked.request and not in_force)
+    if not content.digest or not (read or (facts.failure and _verified_before(facts.failure))):
         return Finding(Type.ARTIFACT_AVAILABLE, Truth.UNKNOWN, Reason.PENDING, f"no pod has read {where} yet")
-    if facts.desired.digest is None:
-        return Finding(
-            Type.ARTIFACT_AVAILABLE,
-            Truth.TRUE,
-            Reason.UNPINNED,
-            f"{where} was read and is whole, but spec.model.digest is not set: other bytes there would be served too",
-        )
     return Finding(
-        Type.ARTIFACT_AVAILABLE,
-        Truth.TRUE,
-        Reason.VERIFIED,
-        f"{where} was read and has the digest {facts.desired.digest}",
+        Type.ARTIFACT_AVAILABLE, Truth.TRUE, Reason.VERIFIED, f"{where} was read and has the digest {content.digest}"
     )
 
 
 def _verified_before(failure: Failure) -> bool:
     """Failures that a server can only report once it has verified every byte."""
     return failure.reason in ("LoadFailed", "GoldenMismatch")
+
+
+def spec_in_sync(facts: Facts) -> Finding:
+    """Whether what serves, or is on its way, is what spec asks for; if not, the patch that would say what serves."""
+    choice = facts.choice
+    if not facts.asked.name:
+        reason = Reason.PAUSED if choice.paused else Reason.RESOLVING
+        return Finding(Type.SPEC_IN_SYNC, Truth.UNKNOWN, reason, "the digest of what spec asks for is not known yet")
+    if facts.asked.name == choice.target and choice.rejected:
+        said = f"revision {choice.target} was rejected, and there is no other to go back to: give spec another version"
+        return Finding(Type.SPEC_IN_SYNC, Truth.FALSE, Reason.REVISION_REJECTED, said)
+    if facts.asked.name == choice.target:
+        return Finding(Type.SPEC_IN_SYNC, Truth.TRUE, Reason.IN_SYNC, f"spec asks for revision {choice.target}")
+    instead = f"revision {choice.target} should serve" if choice.target else "none should serve yet"
+    said = f"spec asks for revision {facts.asked.name}, {instead}"
+    reason = Reason.REVISION_REJECTED if choice.rejected else Reason.PAUSED
+    because = "it was rejected" if choice.rejected else _paused(facts)
+    if choice.content:
+        because = f"{because}. To say in spec what serves: {_command(facts.identity, choice.content, facts.desired)}"
+    return Finding(Type.SPEC_IN_SYNC, Truth.FALSE, reason, f"{said}: {because}")
+
+
+def _command(identity: Identity, content: Content, desired: Desired) -> str:
+    change = json.dumps(patch.to(content, desired.content), separators=(",", ":"))
+    if len(change) > PATCH_LIMIT:
+        return (
+            f"take it from `tidegate history {identity.name} -n {identity.namespace} -o json`, it is too long for here"
+        )
+    return f"kubectl patch mdep {identity.name} -n {identity.namespace} --type=merge -p {shlex.quote(change)}"
 
 
 def name_conflict(facts: Facts) -> Finding:
@@ -132,7 +199,7 @@ def _strangers(strangers: tuple[Child, ...]) -> str:
 
 Check = Callable[[Facts], Finding]
 
-CHECKS: tuple[Check, ...] = (ready, progressing, degraded, artifact_available, name_conflict)
+CHECKS: tuple[Check, ...] = (ready, progressing, degraded, artifact_available, spec_in_sync, name_conflict)
 
 
 def stamp(

@@ -1,29 +1,34 @@
 """One snapshot in, one plan out; the same call for create, update, child event, resync and restart."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime
-from enum import StrEnum
 
-from tidegate_operator.core import conditions, drift
-from tidegate_operator.core.children import children, seal, url
-from tidegate_operator.core.failures import failure
+from tidegate_contract import resolution
+from tidegate_contract.actions import Outcome
+from tidegate_contract.names import RESOLVE_CONTAINER
+from tidegate_contract.resolution import Card
+from tidegate_operator.core import conditions, drift, records, writes
+from tidegate_operator.core.children import children, resolver_name, seal, selector, url
+from tidegate_operator.core.choice import Choice, choose, goes_back, refused, remembered, restored
+from tidegate_operator.core.claim import Claim, claim
+from tidegate_operator.core.failures import Failure, failure, refusal
+from tidegate_operator.core.guards import ALL, Guard, Guards
 from tidegate_operator.core.reasons import Reason, Type
-from tidegate_operator.core.revision import revision
+from tidegate_operator.core.revision import Asked, asked, request_of
 from tidegate_operator.core.types import (
-    Apply,
-    Child,
     Condition,
     Desired,
     Happening,
     Identity,
     Kind,
+    Manifest,
     Observed,
     Plan,
     Pod,
+    Ref,
     Release,
-    Remove,
-    Scale,
+    Resolved,
     Stable,
     Status,
     Truth,
@@ -34,166 +39,252 @@ STRANGER_SECONDS = 10.0
 """How soon to look again for an object that stands in the way, or is refused: no event tells us that it has ended."""
 
 
-class Claim(StrEnum):
-    """Whose an object at the name of a child is."""
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One look at one model: what is wanted, what is there, and when."""
 
-    OURS = "ours"
-    """It is controlled by this ModelDeployment; or by nobody, and we made it: its owner was deleted without it."""
-    LEFT_BEHIND = "left behind"
-    """We made it for another ModelDeployment of this name, which has gone; the garbage collector takes it."""
-    STRANGE = "strange"
-
-
-def claim(identity: Identity, child: Child) -> Claim:
-    if child.owner_uid == identity.uid or (child.owner_uid is None and child.applied):
-        return Claim.OURS
-    return Claim.LEFT_BEHIND if child.applied else Claim.STRANGE
+    identity: Identity
+    desired: Desired
+    observed: Observed
+    release: Release
+    now: datetime
+    guards: Guards
 
 
 def decide(
-    identity: Identity, desired: Desired, status: Status, observed: Observed, release: Release, now: datetime
+    identity: Identity,
+    desired: Desired,
+    status: Status,
+    observed: Observed,
+    release: Release,
+    now: datetime,
+    guards: Guards = ALL,
 ) -> Plan:
     """What should be done now.
 
     `observed.children` holds whatever stands at the name of a wanted child, ours or not.
     """
-    wanted = {kind: seal(manifest) for kind, manifest in children(identity, desired, release).items()}
-    claims = {kind: claim(identity, child) for kind, child in observed.children.items() if kind in wanted}
-    strangers = tuple(observed.children[kind] for kind, found in claims.items() if found == Claim.STRANGE)
-    to_apply = tuple(applies(identity, wanted, observed))
+    now = now.replace(microsecond=0)
+    case = Case(identity, desired, observed, release, now, guards)
+    before = remembered(status, desired, observed, now, guards)
+    found, card = resolution_of(desired, observed)
+    wish = asked(desired, before, observed.revisions, release, found)
+    choice = choose(desired, wish, before, observed, now, guards)
+    replicas = replicas_of(desired, before, observed)
+    wanted = wanted_children(case, wish, choice, replicas)
+    serving = (Kind.DEPLOYMENT, identity.name)  # also while it is not known what it should serve
+    claims = {ref: claim(identity, c) for ref, c in observed.children.items() if ref in wanted or ref == serving}
+    recorded = any(revision.name == choice.target for revision in observed.revisions)
+    applies = tuple(writes.applies(identity, wanted, observed, recorded, guards))
     # The numbers of a Deployment mean something only if it is ours and says what we want.
-    ours = claims.get(Kind.DEPLOYMENT) == Claim.OURS
-    workload = (ours and observed.workload) or Workload()
-    settled = ours and not any(apply.kind == Kind.DEPLOYMENT for apply in to_apply)
-    target = revision(desired, release)
-    complete = settled and rolled_over(desired, workload, observed.pods, target)
-    after = next_status(identity, desired, status, observed, strangers, workload, target, complete, now)
+    ours = claims.get(serving) == Claim.OURS
+    settled = ours and recorded and not any(apply.kind == Kind.DEPLOYMENT for apply in applies)
+    after = next_status(case, wish, choice, replicas, claims, (ours and observed.workload) or Workload(), settled)
     return Plan(
-        happenings=happenings(status.conditions, after.conditions),
-        status=after if after != status else None,
-        applies=to_apply,
-        scale=scale(identity, desired, observed),
-        removes=tuple(removes(identity, wanted, observed)),
+        happenings=happenings(status, after),
+        status=after if guards.holds(Guard.STATUS_CHANGED, after != status) else None,
+        writes=(
+            *records.keeps(identity, desired, wish, choice, after, observed, card, now, guards),
+            *applies,
+            *writes.scales(identity, replicas, observed, guards),
+            *writes.removes(identity, wanted, observed, guards),
+            *records.forgets(identity, wish, after, observed, guards),
+        ),
         look_again=STRANGER_SECONDS if set(claims.values()) - {Claim.OURS} or observed.refused else None,
     )
 
 
-def invalid(identity: Identity, message: str, status: Status, now: datetime) -> Plan:
+def invalid(
+    identity: Identity, message: str, status: Status, observed: Observed, now: datetime, guards: Guards = ALL
+) -> Plan:
     """The plan for a spec that means nothing: say so, touch nothing, leave running what runs."""
+    said = "spec means nothing at the moment: correct it, then ask again with a new id"
+    before = refused(restored(status, observed, guards), observed, said, guards)
     finding = conditions.Finding(Type.DEGRADED, Truth.TRUE, Reason.INVALID_SPEC, message)
-    kept = tuple(condition for condition in status.conditions if condition.type != Type.DEGRADED)
-    stamped = conditions.stamp([finding], status.conditions, identity.generation, now, same_revision=False)
+    kept = tuple(condition for condition in before.conditions if condition.type != Type.DEGRADED)
+    stamped = conditions.stamp([finding], before.conditions, identity.generation, now, same_revision=False)
     after = replace(
-        status,
+        before,
         observed_generation=identity.generation,
-        phase=status.phase or "Idle",
-        url=status.url or url(identity),
+        phase=before.phase or "Idle",
+        url=before.url or url(identity),
+        replicas=replicas_now(before, observed),
         conditions=kept + stamped,
     )
-    return Plan(happenings=happenings(status.conditions, after.conditions), status=after if after != status else None)
+    return Plan(happenings(status, after), after if guards.holds(Guard.STATUS_CHANGED, after != status) else None)
 
 
-def applies(identity: Identity, wanted: dict[Kind, dict[str, object]], observed: Observed) -> Iterable[Apply]:
-    """Children that are missing, or that are not what they should be; what is not ours is left alone."""
-    for kind, manifest in wanted.items():
-        child = observed.children.get(kind)
-        if child is None:
-            yield Apply(kind, manifest, uid=None)
-        elif _may_touch(identity, child) and not drift.intact(child, manifest, identity):
-            yield Apply(kind, manifest, uid=child.uid)
+def resolution_of(desired: Desired, observed: Observed) -> tuple[Resolved | None, Card]:
+    """What the resolver has read, and the card of the bundle; nothing as long as it has not ended well."""
+    request = request_of(desired)
+    messages = (
+        container.exit_message
+        for pod in observed.pods
+        for container in pod.containers
+        if request and pod.request == request and container.name == RESOLVE_CONTAINER and container.exit_code == 0
+    )
+    found = next(filter(None, map(resolution.decode, messages)), None)
+    return (Resolved(request, desired.content.uri, found.digest), found.card) if found else (None, Card())
 
 
-def scale(identity: Identity, desired: Desired, observed: Observed) -> Scale | None:
-    """Replicas that are not what spec says."""
-    child = observed.children.get(Kind.DEPLOYMENT)
-    if child is None or not _may_touch(identity, child) or observed.workload is None:
-        return None
-    return Scale(child.name, desired.replicas) if observed.workload.wanted != desired.replicas else None
+def replicas_of(desired: Desired, status: Status, observed: Observed) -> int:
+    """As many pods as spec says; where it says nothing as many as there are, 1 to begin with."""
+    return replicas_now(status, observed) if desired.replicas is None else desired.replicas
 
 
-def removes(identity: Identity, wanted: dict[Kind, dict[str, object]], observed: Observed) -> Iterable[Remove]:
-    """Children of ours that nothing wants any more."""
-    for kind, child in observed.children.items():
-        if kind not in wanted and _may_touch(identity, child):
-            yield Remove(kind, child.name, child.uid)
+def replicas_now(status: Status, observed: Observed) -> int:
+    if status.observed_generation:
+        return status.replicas
+    return observed.workload.wanted if observed.workload else 1
 
 
-def _may_touch(identity: Identity, child: Child) -> bool:
-    return claim(identity, child) == Claim.OURS and not child.deleting
+def wanted_children(case: Case, wish: Asked, choice: Choice, replicas: int) -> dict[Ref, Manifest]:
+    """Every child that should exist, sealed."""
+    resolve = wish.content if resolves(case, wish, choice) else None
+    found = children(
+        case.identity,
+        case.desired,
+        choice.content,
+        resolve,
+        replicas,
+        case.release,
+        held=holds_midway(choice),
+    )
+    sealed = {ref: seal(manifest) for ref, manifest in found.items()}
+    job = (Kind.JOB, resolver_name(case.identity, wish.request))
+    there = case.observed.children.get(job)
+    if job in sealed and there and not wish.content.digest and not drift.is_latest(there, sealed[job]):
+        del sealed[job]  # it cannot be changed, so it goes, and the next look makes it as it should be
+    return sealed
+
+
+def resolves(case: Case, wish: Asked, choice: Choice) -> bool:
+    """Whether a resolver should be there: until its answer is in a revision, and not if it ended without one."""
+    if not wish.request or any(revision.name == wish.name for revision in case.observed.revisions):
+        return False
+    job = case.observed.children.get((Kind.JOB, resolver_name(case.identity, wish.request)))
+    if wish.content.digest:
+        return job is not None
+    return not choice.paused and not (job is not None and job.ended)
+
+
+def holds_midway(choice: Choice) -> bool:
+    """Whether a rollover should stop where it is: paused, on its way to another version, and not on its way back."""
+    stable = choice.status.stable
+    return choice.paused and stable is not None and stable.revision != choice.target and not goes_back(choice.status)
 
 
 def next_status(
-    identity: Identity,
-    desired: Desired,
-    status: Status,
-    observed: Observed,
-    strangers: tuple[Child, ...],
+    case: Case,
+    wish: Asked,
+    choice: Choice,
+    replicas: int,
+    claims: Mapping[Ref, Claim],
     workload: Workload,
-    target: str,
-    complete: bool,
-    now: datetime,
+    settled: bool,
 ) -> Status:
-    pods = tuple(pod for pod in observed.pods if pod.revision == target)
-    stable = status.stable
+    """The status after this look. `settled`: the Deployment is ours and says what should serve."""
+    identity, observed, now = case.identity, case.observed, case.now
+    before, target = choice.status, choice.target
+    complete = settled and rolled_over(replicas, workload, observed.pods, target)
+    stable = before.stable
     # At zero replicas nothing has shown that the revision serves.
-    if complete and desired.replicas and (stable is None or stable.revision != target):
-        stable = Stable(target, now.replace(microsecond=0))
+    if complete and replicas and (stable is None or stable.revision != target):
+        stable = Stable(target, now)
+    pods = tuple(pod for pod in observed.pods if target and pod.revision == target)
     facts = conditions.Facts(
-        desired=desired,
-        revision=target,
+        identity=identity,
+        desired=case.desired,
+        asked=wish,
+        choice=choice,
+        replicas=replicas,
         workload=workload,
         pods=pods,
-        strangers=strangers,
-        failure=None if complete else failure(desired, workload, pods, observed.refused),
+        strangers=tuple(observed.children[ref] for ref, found in claims.items() if found == Claim.STRANGE),
+        failure=_failure(observed, wish, choice, workload, pods, complete),
         complete=complete,
         taken_over=stable is not None and stable.revision == target,
+        asked_served=any(r.name == wish.name and r.record.served for r in observed.revisions),
     )
-    return Status(
+    return replace(
+        before,
         observed_generation=identity.generation,
-        phase="Idle" if facts.taken_over or complete else "Preparing",
+        phase=phase(facts),
         url=url(identity),
-        revision=target,
         stable=stable,
-        replicas=desired.replicas,
+        replicas=replicas,
+        selector=selector(identity),
         conditions=conditions.stamp(
             (check(facts) for check in conditions.CHECKS),
-            status.conditions,
+            before.conditions,
             identity.generation,
             now,
-            same_revision=status.revision == target,
+            same_revision=before.revision == target,
         ),
     )
 
 
-def rolled_over(desired: Desired, workload: Workload, pods: Iterable[Pod], target: str) -> bool:
+def _failure(
+    observed: Observed, wish: Asked, choice: Choice, workload: Workload, pods: tuple[Pod, ...], complete: bool
+) -> Failure | None:
+    """What stands in the way of what spec asks for, else of what should serve."""
+    if found := refusal(observed.refused):
+        return found
+    resolvers = tuple(pod for pod in observed.pods if wish.request and pod.request == wish.request)
+    if not wish.name and (found := failure(wish.content, Workload(), resolvers)):
+        return found
+    return None if complete else failure(choice.content or wish.content, workload, pods)
+
+
+def phase(facts: conditions.Facts) -> str:
+    """A summary for people; nothing is ever decided by it."""
+    if facts.goes_back:
+        return "RollingBack"
+    return "Idle" if facts.taken_over or facts.complete else "Preparing"
+
+
+def rolled_over(replicas: int, workload: Workload, pods: Iterable[Pod], target: str) -> bool:
     """Whether every wanted pod runs the target revision and is ready, and the controller has seen the latest."""
     return (
         workload.observed_generation >= workload.generation
-        and workload.wanted == desired.replicas
-        and workload.total == workload.updated == workload.available == desired.replicas
-        and all(pod.revision == target for pod in pods if not pod.deleting)
+        and workload.wanted == replicas
+        and workload.total == workload.updated == workload.available == replicas
+        and all(pod.revision == target for pod in pods if pod.revision and not pod.deleting)
     )
 
 
-def happenings(before: Iterable[Condition], after: Iterable[Condition]) -> tuple[Happening, ...]:
-    """What people should find in the Events: the model serves, stops serving, or something stands in its way.
+def happenings(before: Status, after: Status) -> tuple[Happening, ...]:
+    """What people should find in the Events: what was decided, and what was answered to whom; that the model serves,
+    stops serving, or something stands in its way.
 
     Nothing of a first look that finds nothing wrong; and one Event a reason, whose fullest words are Degraded's.
     """
-    old = {condition.type: condition for condition in before}
-    found: dict[str, Happening] = {}
-    for condition in after:
-        known = old.get(condition.type)
-        good = condition.status == GOOD.get(condition.type)
-        if condition.type not in GOOD or (known is None and condition.type != Type.DEGRADED):
-            continue
-        if known and (known.status, known.reason) == (condition.status, condition.reason):
-            continue
-        if condition.type == Type.PROGRESSING and not good:
-            continue
-        if known or not good:
-            found[condition.reason] = Happening(not good, condition.reason, condition.message)
+    found = {
+        decision.what: Happening(False, decision.what, f"revision {decision.revision}: {decision.why} ({decision.by})")
+        for decision in after.decisions
+        if decision not in before.decisions and before.observed_generation
+    }
+    if after.action and after.action != before.action and after.action.outcome != Outcome.OBEYED:
+        said = f"{after.action.verb} ({after.action.id}): {after.action.message}"
+        found["Action"] = Happening(True, f"Action{after.action.outcome}", said)
+    old = {condition.type: condition for condition in before.conditions}
+    for condition in after.conditions:
+        if after.stable is None and condition.reason in (Reason.COMPLETE, Reason.SCALED_TO_ZERO):
+            continue  # made to serve nothing, and nothing serves
+        if (happening := _told(old.get(condition.type), condition)) is not None:
+            found[condition.reason] = happening
     return tuple(found.values())
+
+
+def _told(known: Condition | None, condition: Condition) -> Happening | None:
+    good = condition.status == GOOD.get(condition.type)
+    if condition.type not in GOOD or (known is None and condition.type != Type.DEGRADED):
+        return None
+    if known and (known.status, known.reason) == (condition.status, condition.reason):
+        return None
+    if condition.type == Type.PROGRESSING and not good:
+        return None
+    return Happening(not good, condition.reason, condition.message) if known or not good else None
 
 
 GOOD: Mapping[str, Truth] = {Type.READY: Truth.TRUE, Type.PROGRESSING: Truth.FALSE, Type.DEGRADED: Truth.FALSE}

@@ -21,11 +21,17 @@ _NOT_IN_METADATA = ("name", "namespace", "ownerReferences", "uid")
 def intact(child: Child, sealed: Manifest, identity: Identity) -> bool:
     """Whether nothing of what `sealed` says has been changed by anybody."""
     return (
-        child.applied == sealed["metadata"]["annotations"][labels.APPLIED]
+        is_latest(child, sealed)
         and child.owner_uid == identity.uid
         and bool(child.fields)
         and holds(_comparable(sealed), json.loads(child.fields))
     )
+
+
+def is_latest(child: Child, sealed: Manifest) -> bool:
+    """Whether this very intent was applied last, whatever others have made of it since."""
+    latest: bool = child.applied == sealed["metadata"]["annotations"][labels.APPLIED]
+    return latest
 
 
 def _comparable(manifest: Manifest) -> Manifest:

@@ -5,20 +5,23 @@ speaks for all: they run the same revision, and one sentence helps more than ten
 """
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from tidegate_contract import failure as contract
 from tidegate_contract import names
 from tidegate_contract.source import OciSource, PvcSource
 from tidegate_operator.core.reasons import Reason
-from tidegate_operator.core.sources import describe
-from tidegate_operator.core.types import Container, Desired, Kind, Pod, Workload
+from tidegate_operator.core.sources import TOOLS_MEMORY, describe
+from tidegate_operator.core.types import Container, Content, Pod, Refusals, Workload
 
 PULL_REASONS = frozenset(
     {"ErrImagePull", "ImagePullBackOff", "ErrImageNeverPull", "InvalidImageName", "ImageInspectError"}
 )
 
+
+TOOLS = (names.FETCH_CONTAINER, names.RESOLVE_CONTAINER)
+"""The containers that are the operator's own."""
 
 _NOISE = re.compile(r'^Back-off pulling image "[^"]*": ErrImagePull: |rpc error: code = \w+ desc = ')
 
@@ -40,36 +43,41 @@ class Failure:
     message: str
 
 
-def failure(desired: Desired, workload: Workload, pods: Iterable[Pod], refused: Mapping[Kind, str]) -> Failure | None:
-    """What keeps these pods, all of one revision, from serving; None if nothing is known to."""
-    for kind, words in refused.items():
+def refusal(refused: Refusals) -> Failure | None:
+    """What the API server does not take; the first speaks for all."""
+    for (kind, _), words in refused.items():
         return Failure(
             Reason.CHILD_REFUSED,
             f"the API server refuses the {kind}: {words}; correct spec, or whatever forbids it; it is tried again",
         )
+    return None
+
+
+def failure(content: Content, workload: Workload, pods: Iterable[Pod]) -> Failure | None:
+    """What keeps these pods, all of one content, from their work; None if nothing is known to."""
     for pod in sorted(pods, key=lambda pod: pod.name):
-        if not pod.ready and not pod.deleting and (found := _pod_failure(desired, pod)):
+        if not pod.ready and not pod.deleting and (found := _pod_failure(content, pod)):
             return found
     if workload.refused:
         return Failure(Reason.PODS_REFUSED, f"the API server refuses the pods: {workload.refused}")
     return None
 
 
-def _pod_failure(desired: Desired, pod: Pod) -> Failure | None:
+def _pod_failure(content: Content, pod: Pod) -> Failure | None:
     if pod.unschedulable:
-        return _unschedulable(desired, pod)
+        return _unschedulable(content, pod)
     for container in pod.containers:
         if container.ready:
             continue
         for check in CHECKS:
-            if found := check(desired, container):
+            if found := check(content, container):
                 return found
     return None
 
 
-def _unschedulable(desired: Desired, pod: Pod) -> Failure:
-    if isinstance(desired.source, PvcSource) and "persistentvolumeclaim" in pod.unschedulable.lower():
-        claim = desired.source.claim
+def _unschedulable(content: Content, pod: Pod) -> Failure:
+    if isinstance(content.source, PvcSource) and "persistentvolumeclaim" in pod.unschedulable.lower():
+        claim = content.source.claim
         if "not found" in pod.unschedulable:
             advice = f"create the claim {claim} in the model's namespace, or correct spec.model.uri"
             return Failure(Reason.CLAIM_NOT_FOUND, f"{pod.unschedulable}; {advice}")
@@ -81,23 +89,25 @@ def _unschedulable(desired: Desired, pod: Pod) -> Failure:
     )
 
 
-Check = Callable[[Desired, Container], Failure | None]
+Check = Callable[[Content, Container], Failure | None]
 
 
-def pull_failed(desired: Desired, container: Container) -> Failure | None:
+def pull_failed(content: Content, container: Container) -> Failure | None:
     """The kubelet cannot get an image: the bundle's, mounted as a volume, or the container's own."""
     if container.waiting not in PULL_REASONS:
         return None
-    if isinstance(desired.source, OciSource) and _speaks_of(desired.source, container.waiting_message):
+    if isinstance(content.source, OciSource) and _speaks_of(content.source, container.waiting_message):
         return Failure(
             Reason.ARTIFACT_PULL_FAILED,
-            f"{describe(desired.source)} cannot be pulled: {plain(container.waiting_message)}; "
+            f"{describe(content.source)} cannot be pulled: {plain(container.waiting_message)}; "
             "check the address, and spec.server.template.imagePullSecrets if the registry wants credentials",
         )
+    advice = "check spec.server.image and spec.server.template.imagePullSecrets"
+    if container.name in TOOLS:
+        advice = "it is the operator's own: check image.tools of its chart, and spec.server.template.imagePullSecrets"
     return Failure(
         Reason.IMAGE_PULL_FAILED,
-        f"the image of container {container.name} cannot be pulled: {plain(container.waiting_message)}; "
-        "check spec.server.image and spec.server.template.imagePullSecrets",
+        f"the image of container {container.name} cannot be pulled: {plain(container.waiting_message)}; {advice}",
     )
 
 
@@ -106,14 +116,14 @@ def _speaks_of(source: OciSource, message: str) -> bool:
     return re.search(rf'(?<![\w.:/-]){re.escape(source.repository)}[:@"\s]', message) is not None
 
 
-def config_error(desired: Desired, container: Container) -> Failure | None:
+def config_error(content: Content, container: Container) -> Failure | None:
     """The kubelet has the image and cannot make a container of it."""
     if container.waiting not in ("CreateContainerConfigError", "CreateContainerError"):
         return None
     if container.name == names.FETCH_CONTAINER and "secret" in container.waiting_message.lower():
         return Failure(
             Reason.SECRET_NOT_FOUND,
-            f"{container.waiting_message}: create the Secret {desired.secret_name} in the model's namespace, or "
+            f"{container.waiting_message}: create the Secret {content.secret_name} in the model's namespace, or "
             "correct spec.model.secretName",
         )
     return Failure(
@@ -121,25 +131,30 @@ def config_error(desired: Desired, container: Container) -> Failure | None:
     )
 
 
-def gave_up(desired: Desired, container: Container) -> Failure | None:
+def gave_up(content: Content, container: Container) -> Failure | None:
     """The container said itself why it ended; where its bundle comes from, only we know."""
     if container.exit_code in (None, 0):
         return None
     found = contract.decode(container.exit_message)
-    return Failure(found.reason, f"{describe(desired.source)}: {found.message}") if found else None
+    return Failure(found.reason, f"{describe(content.source)}: {found.message}") if found else None
 
 
-def out_of_memory(desired: Desired, container: Container) -> Failure | None:
+def out_of_memory(content: Content, container: Container) -> Failure | None:
     if container.exit_reason != "OOMKilled":
         return None
-    limit = dict(desired.limits).get("memory", "none")
+    if container.name in TOOLS:
+        said = (
+            f"container {container.name} needs more than its {TOOLS_MEMORY}: the bundle's manifest is too large for it"
+        )
+        return Failure(Reason.OUT_OF_MEMORY, said)
+    limit = dict(content.limits).get("memory", "none")
     return Failure(
         Reason.OUT_OF_MEMORY,
         f"the model does not fit into memory (limit {limit}): raise spec.server.resources.limits.memory",
     )
 
 
-def crashed(_desired: Desired, container: Container) -> Failure | None:
+def crashed(_content: Content, container: Container) -> Failure | None:
     if container.exit_code in (None, 0):
         return None
     last = container.exit_message.strip().splitlines()[-1:] or ["see its logs"]

@@ -14,6 +14,8 @@ class Type(StrEnum):
     """Something stands in that way."""
     ARTIFACT_AVAILABLE = "ArtifactAvailable"
     """The bundle's bytes are there, and are the right ones."""
+    SPEC_IN_SYNC = "SpecInSync"
+    """What serves, or is on its way to, is what spec asks for."""
     NAME_CONFLICT = "NameConflict"
     """An object that is not ours has a name that we need."""
 
@@ -28,13 +30,17 @@ class Reason(StrEnum):
 
     # Progressing
     COMPLETE = "Complete"
+    RESOLVING = "Resolving"
     ROLLING_OVER = "RollingOver"
+    ROLLING_BACK = "RollingBack"
+    PAUSED = "Paused"
     AWAITING_PODS = "AwaitingPods"
     BLOCKED = "Blocked"
 
     # Degraded
     AS_EXPECTED = "AsExpected"
     INVALID_SPEC = "InvalidSpec"
+    REVISION_MISSING = "RevisionMissing"
     UNSCHEDULABLE = "Unschedulable"
     CHILD_REFUSED = "ChildRefused"
     PODS_REFUSED = "PodsRefused"
@@ -45,12 +51,15 @@ class Reason(StrEnum):
 
     # ArtifactAvailable
     VERIFIED = "Verified"
-    UNPINNED = "Unpinned"
     PENDING = "Pending"
     ARTIFACT_PULL_FAILED = "ArtifactPullFailed"
     SECRET_NOT_FOUND = "SecretNotFound"
     CLAIM_NOT_FOUND = "ClaimNotFound"
     CLAIM_NOT_BOUND = "ClaimNotBound"
+
+    # SpecInSync
+    IN_SYNC = "InSync"
+    REVISION_REJECTED = "RevisionRejected"
 
     # NameConflict
     NO_CONFLICT = "NoConflict"

@@ -7,9 +7,11 @@ from dataclasses import dataclass, field
 
 from tidegate_contract import names
 from tidegate_contract.source import HttpsSource, OciSource, PvcSource, Source
-from tidegate_operator.core.types import Desired, Manifest, Release
+from tidegate_operator.core.types import Content, Manifest, Release
 
 VOLUME = "bundle"
+TOOLS_MEMORY = "256Mi"
+"""What fetcher and resolver may use."""
 
 RESTRICTED: Manifest = {
     "allowPrivilegeEscalation": False,
@@ -35,10 +37,10 @@ class Supply:
     """Rules of the NetworkPolicy; none: the pod may not call out at all."""
 
 
-def supply(desired: Desired, release: Release) -> Supply:
+def supply(content: Content, release: Release) -> Supply:
     """What the pod needs so that the bundle lies in BUNDLE_DIR, read-only for the server."""
     mount = {"name": VOLUME, "mountPath": names.BUNDLE_DIR, "readOnly": True}
-    match desired.source:
+    match content.source:
         case OciSource(reference=reference, pinned=pinned):
             # A tag can move: a node that has an old image under it would serve that for ever.
             policy = "IfNotPresent" if pinned else "Always"
@@ -50,17 +52,17 @@ def supply(desired: Desired, release: Release) -> Supply:
             return Supply(
                 {"name": VOLUME, "emptyDir": {"sizeLimit": str(2 * release.bundle_max_bytes)}},
                 mount,
-                (fetcher(url, desired, release),),
+                (fetcher(url, content, release),),
                 egress(port),
             )
 
 
-def fetcher(url: str, desired: Desired, release: Release) -> Manifest:
+def fetcher(url: str, content: Content, release: Release) -> Manifest:
     """The init container that downloads and verifies; the only one that sees the Secret."""
-    pin = ["--digest", desired.digest] if desired.digest else []
+    pin = ["--digest", content.digest] if content.digest else []
     container: Manifest = {
         "name": names.FETCH_CONTAINER,
-        "image": release.tools_image,
+        "image": content.tools or release.tools_image,
         "imagePullPolicy": release.pull_policy,
         "args": [
             "-m",
@@ -71,14 +73,14 @@ def fetcher(url: str, desired: Desired, release: Release) -> Manifest:
             "--max-bytes",
             str(release.bundle_max_bytes),
         ],
-        "resources": {"requests": {"cpu": "100m", "memory": "128Mi"}, "limits": {"memory": "256Mi"}},
+        "resources": {"requests": {"cpu": "100m", "memory": "128Mi"}, "limits": {"memory": TOOLS_MEMORY}},
         "securityContext": RESTRICTED,
         "terminationMessagePath": names.TERMINATION_LOG,
         "terminationMessagePolicy": "FallbackToLogsOnError",
         "volumeMounts": [{"name": VOLUME, "mountPath": names.BUNDLE_DIR}],
     }
-    if desired.secret_name:
-        container["envFrom"] = [{"prefix": names.SECRET_ENV_PREFIX, "secretRef": {"name": desired.secret_name}}]
+    if content.secret_name:
+        container["envFrom"] = [{"prefix": names.SECRET_ENV_PREFIX, "secretRef": {"name": content.secret_name}}]
     return container
 
 

@@ -10,6 +10,8 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
+from tidegate_contract.actions import Action, Outcome
+from tidegate_contract.resolution import Card
 from tidegate_contract.source import Source
 
 Manifest = dict[str, Any]
@@ -35,24 +37,46 @@ class Toleration:
 
 
 @dataclass(frozen=True, slots=True)
-class Desired:
-    """The spec, with its defaults filled in."""
+class Content:
+    """Everything that can change an answer, and the keys that fetch it: what a revision keeps."""
 
+    uri: str
     source: Source
     digest: str | None = None
-    secret_name: str | None = None
-    allow_pickle: bool = False
+    """Of the bundle's manifest; None only in a spec that does not say it, never in a revision."""
     image: str | None = None
+    """Of the model server; None only in a spec that leaves it to the operator, never in a revision."""
+    allow_pickle: bool = False
     requests: tuple[tuple[str, str], ...] = ()
     limits: tuple[tuple[str, str], ...] = ()
     timeout: float = 10.0
     """Seconds."""
+    env: tuple[tuple[str, str], ...] = ()
+    secret_name: str | None = None
+    pull_secrets: tuple[str, ...] = ()
+    tools: str | None = None
+    """Image of the fetcher; None only where nothing is fetched, or before a revision is made."""
+
+
+@dataclass(frozen=True, slots=True)
+class Desired:
+    """The spec, with its defaults filled in."""
+
+    content: Content
     node_selector: tuple[tuple[str, str], ...] = ()
     tolerations: tuple[Toleration, ...] = ()
-    pull_secrets: tuple[str, ...] = ()
-    env: tuple[tuple[str, str], ...] = ()
-    replicas: int = 1
+    replicas: int | None = None
+    """None: as many as there are, 1 to begin with."""
+    paused: bool = False
+    retry_token: str = ""
     owner: Owner = Owner()
+
+
+@dataclass(frozen=True, slots=True)
+class Unusable:
+    """A spec that the schema let pass and that means nothing."""
+
+    message: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +99,75 @@ class Release:
     bundle_max_bytes: int = 4 * 1024**3
 
 
+# ---------------------------------------------------------------- what is kept of the past
+
+
+class Role(StrEnum):
+    """What a revision is to its model."""
+
+    CANDIDATE = "Candidate"
+    """It has not served alone: on its way, or left before it got there."""
+    STABLE = "Stable"
+    REJECTED = "Rejected"
+    """Not to be served again until its content or the retry token changes."""
+    SUPERSEDED = "Superseded"
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """One decision: when, what, about which revision, by whom and why."""
+
+    at: datetime
+    what: str
+    revision: str
+    by: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """How a revision's time ended."""
+
+    result: str
+    reason: str
+    at: datetime
+    retry_token: str = ""
+    """The token under which it was rejected: another one lets it try again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """What happened to a revision; the only part of a ModelRevision that changes."""
+
+    role: Role
+    since: datetime
+    verdict: Verdict | None = None
+    decisions: tuple[Decision, ...] = ()
+    served: bool = False
+    """Whether it has ever been stable; a rollback goes to nothing else by itself."""
+    orphaned: datetime | None = None
+    """When its ModelDeployment was first found gone; None while there is one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Revision:
+    """A ModelRevision: a version of a model, whole, so that it can be served again after everything else is gone."""
+
+    name: str
+    """Eight hex digits; the object is called `<model>-<name>`."""
+    model: str
+    content: Content
+    request: str
+    """The question whose answer its digest is: hash of address and retry token; empty if spec pinned it."""
+    image_named: bool
+    """Whether spec named the image; if not, it is what the operator's release gave when the revision was made."""
+    card: Card
+    record: Record
+    uid: str | None = None
+    """None: not in the cluster yet."""
+    deleting: bool = False
+
+
 # ---------------------------------------------------------------- what the cluster holds
 
 
@@ -84,8 +177,16 @@ class Kind(StrEnum):
     SERVICE_ACCOUNT = "ServiceAccount"
     NETWORK_POLICY = "NetworkPolicy"
     SERVICE = "Service"
+    JOB = "Job"
     DEPLOYMENT = "Deployment"
     POD_DISRUPTION_BUDGET = "PodDisruptionBudget"
+
+
+Ref = tuple[Kind, str]
+"""A child's kind and name."""
+
+Refusals = Mapping[tuple[str, str], str]
+"""Objects, by kind and name, that the API server did not take when they were written last, and its words."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +203,8 @@ class Child:
     fields: bytes
     """Our entry of its managedFields, as JSON; empty if there is none."""
     deleting: bool = False
+    ended: bool = False
+    """A Job that has succeeded or given up."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +241,9 @@ class Container:
 class Pod:
     name: str
     revision: str
+    """Of the model it serves; empty in a resolver's."""
+    request: str = ""
+    """What it resolves; empty in a server's."""
     ready: bool = False
     deleting: bool = False
     unschedulable: str = ""
@@ -149,11 +255,13 @@ class Pod:
 class Observed:
     """One snapshot of everything that `decide` may know."""
 
-    children: Mapping[Kind, Child] = field(default_factory=dict)
+    children: Mapping[Ref, Child] = field(default_factory=dict)
     workload: Workload | None = None
     pods: tuple[Pod, ...] = ()
-    refused: Mapping[Kind, str] = field(default_factory=dict)
-    """Children that the API server did not take when they were applied last, and its words."""
+    revisions: tuple[Revision, ...] = ()
+    action: Action | None = None
+    """What a person asks for by annotation, as it is written."""
+    refused: Refusals = field(default_factory=dict)
 
 
 # ---------------------------------------------------------------- what should be done
@@ -187,6 +295,33 @@ class Stable:
 
 
 @dataclass(frozen=True, slots=True)
+class Resolved:
+    """The digest that an address without one was found to have."""
+
+    request: str
+    uri: str
+    digest: str
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """A revision that is not to be served while spec has this retry token."""
+
+    revision: str
+    retry_token: str
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What became of the last action."""
+
+    id: str
+    verb: str
+    outcome: Outcome
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
 class Status:
     """What is written to `/status`; an empty one before the first decision."""
 
@@ -194,8 +329,16 @@ class Status:
     phase: str = ""
     url: str = ""
     revision: str = ""
+    """What should serve: what spec asks for, unless that is rejected or the rollout is paused."""
     stable: Stable | None = None
+    resolved: Resolved | None = None
+    rejected: tuple[Rejected, ...] = ()
+    paused: bool = False
+    """By an action; `spec.rollout.paused` is the owner's own."""
+    action: Answer | None = None
+    decisions: tuple[Decision, ...] = ()
     replicas: int = 0
+    selector: str = ""
     conditions: tuple[Condition, ...] = ()
 
 
@@ -209,6 +352,22 @@ class Happening:
 
 
 @dataclass(frozen=True, slots=True)
+class Keep:
+    """Make this ModelRevision, or bring its record up to date."""
+
+    revision: Revision
+
+
+@dataclass(frozen=True, slots=True)
+class Forget:
+    """Delete a ModelRevision; `uid` as in Remove."""
+
+    name: str
+    """Of the object."""
+    uid: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class Apply:
     """Make this child look like that; `uid` is that of the object to change, None to create one."""
 
@@ -219,28 +378,32 @@ class Apply:
 
 @dataclass(frozen=True, slots=True)
 class Remove:
+    """Delete a child, if it still is the one that was meant; None: whichever stands there."""
+
     kind: Kind
     name: str
-    uid: str
+    uid: str | None
 
 
 @dataclass(frozen=True, slots=True)
 class Scale:
-    """Set the replicas of the model's Deployment."""
+    """Set the replicas of the model's Deployment; `uid` is that of the one that is meant."""
 
     name: str
     replicas: int
+    uid: str | None
+
+
+Write = Keep | Forget | Apply | Scale | Remove
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """Everything to do in one pass, in the order of the fields."""
+    """Everything to do in one pass: what to say, then the status, then the writes in their order."""
 
     happenings: tuple[Happening, ...] = ()
     status: Status | None = None
     """None: what stands there is right."""
-    applies: tuple[Apply, ...] = ()
-    scale: Scale | None = None
-    removes: tuple[Remove, ...] = ()
+    writes: tuple[Write, ...] = ()
     look_again: float | None = None
     """Seconds until the next look although no event came; None: no need."""

@@ -1,36 +1,47 @@
 """What is decided: the plan for each small world, as a whole."""
 
 from dataclasses import replace
-from typing import Any
+from typing import TypeVar
 
 import pytest
 
 import worlds
-from tidegate_contract.source import HttpsSource
 from tidegate_operator.core.children import children, seal
 from tidegate_operator.core.decide import STRANGER_SECONDS, decide, invalid
-from tidegate_operator.core.revision import revision
 from tidegate_operator.core.types import (
     Apply,
     Child,
     Condition,
     Container,
+    Decision,
     Desired,
     Happening,
+    Keep,
     Kind,
     Observed,
     Owner,
     Plan,
+    Record,
+    Ref,
     Remove,
+    Role,
     Scale,
     Stable,
     Status,
     Truth,
     Workload,
+    Write,
 )
-from worlds import FLIGHTS, LATER, ME, NOW, RELEASE, serving
+from worlds import FLIGHTS, LATER, ME, NOW, RELEASE, asking, name, serving, wanted
 
-REVISION = revision(FLIGHTS, RELEASE)
+REVISION = name()
+W = TypeVar("W", bound=Write)
+SERVICE = (Kind.SERVICE, "flights")
+DEPLOYMENT = (Kind.DEPLOYMENT, "flights")
+EVERY = list(wanted())
+NEW = (worlds.kept(role=Role.CANDIDATE),)
+"""The revision, kept, before it has served."""
+kinds = pytest.mark.parametrize("ref", EVERY, ids=lambda ref: str(ref[0]))
 
 
 def plan(observed: Observed, status: Status = Status(), desired: Desired = FLIGHTS, now: object = NOW) -> Plan:  # noqa: B008
@@ -44,6 +55,11 @@ def settled(desired: Desired = FLIGHTS, observed: Observed | None = None) -> Sta
     return found
 
 
+def of(type: type[W], found: Plan) -> tuple[W, ...]:
+    """The writes of one type."""
+    return tuple(write for write in found.writes if isinstance(write, type))
+
+
 def condition(found: Plan, type: str) -> tuple[str, str]:
     assert found.status is not None
     return next((str(c.status), str(c.reason)) for c in found.status.conditions if c.type == type)
@@ -54,13 +70,26 @@ def message(found: Plan, type: str) -> str:
     return next(c.message for c in found.status.conditions if c.type == type)
 
 
-def test_nothing_there_makes_every_child_in_order() -> None:
-    found = plan(Observed())
-    assert found.applies == tuple(
-        Apply(kind, seal(manifest), uid=None) for kind, manifest in children(ME, FLIGHTS, RELEASE).items()
+def test_nothing_there_keeps_the_revision_and_makes_every_child_in_order_but_the_pods() -> None:
+    first = plan(Observed())
+    assert first.writes == (
+        Keep(
+            worlds.kept(
+                role=Role.CANDIDATE,
+                uid=None,
+                record=Record(
+                    Role.CANDIDATE, NOW, decisions=(Decision(NOW, "Rollout", REVISION, "tidegate", "spec asks for it"),)
+                ),
+            )
+        ),
+        *(Apply(ref[0], seal(manifest), uid=None) for ref, manifest in wanted().items() if ref[0] != Kind.DEPLOYMENT),
     )
-    assert [apply.kind for apply in found.applies] == list(Kind)
-    assert (found.scale, found.removes, found.look_again) == (None, (), None)
+    assert first.look_again is None
+
+
+def test_pods_are_made_when_their_revision_is_kept() -> None:
+    found = plan(Observed(revisions=(worlds.kept(),)))
+    assert of(Apply, found) == tuple(Apply(ref[0], seal(manifest), uid=None) for ref, manifest in wanted().items())
 
 
 def test_the_first_status_says_what_is_known_and_no_more() -> None:
@@ -70,8 +99,9 @@ def test_the_first_status_says_what_is_known_and_no_more() -> None:
         phase="Preparing",
         url="http://flights.ml.svc",
         revision=REVISION,
-        stable=None,
+        decisions=(Decision(NOW, "Rollout", REVISION, "tidegate", "spec asks for it"),),
         replicas=2,
+        selector="models.tidegate.dev/model=flights,models.tidegate.dev/component=server",
         conditions=(
             Condition("Ready", Truth.FALSE, "NoReadyPod", "no pod is ready yet", 1, NOW),
             Condition(
@@ -86,6 +116,7 @@ def test_the_first_status_says_what_is_known_and_no_more() -> None:
                 1,
                 NOW,
             ),
+            Condition("SpecInSync", Truth.TRUE, "InSync", f"spec asks for revision {REVISION}", 1, NOW),
             Condition("NameConflict", Truth.FALSE, "NoConflict", "all names are free or ours", 1, NOW),
         ),
     )
@@ -107,53 +138,53 @@ def test_a_served_model_says_so_once() -> None:
     assert found.status.phase == "Idle"
 
 
-@pytest.mark.parametrize("kind", list(Kind))
-def test_a_deleted_child_comes_back_alone(kind: Kind) -> None:
+def test_children_come_in_the_order_of_their_kinds() -> None:
+    loose = asking(digest=None)
+    found = children(ME, loose, worlds.in_force(), loose.content, 2, RELEASE)
+    assert [kind for kind, _ in found] == list(Kind)
+
+
+@kinds
+def test_a_deleted_child_comes_back_alone(ref: Ref) -> None:
     world = serving()
-    left = {k: c for k, c in world.children.items() if k != kind}
+    left = {k: c for k, c in world.children.items() if k != ref}
     found = plan(replace(world, children=left), settled())
-    assert [(apply.kind, apply.uid) for apply in found.applies] == [(kind, None)]
+    assert of(Apply, found) == (Apply(ref[0], seal(wanted()[ref]), uid=None),)
 
 
-@pytest.mark.parametrize("kind", list(Kind))
-def test_a_changed_child_is_repaired_alone_and_by_its_uid(kind: Kind) -> None:
+@kinds
+def test_a_changed_child_is_repaired_alone_and_by_its_uid(ref: Ref) -> None:
     world = serving()
-    changed = {**world.children, kind: replace(world.children[kind], fields=b'{"f:metadata":{"f:x":{}}}')}
+    changed = {**world.children, ref: replace(world.children[ref], fields=b'{"f:metadata":{"f:x":{}}}')}
     found = plan(replace(world, children=changed), settled())
-    assert [(apply.kind, apply.uid) for apply in found.applies] == [(kind, f"{kind}-uid")]
-
-
-def test_a_child_that_is_being_deleted_is_waited_for() -> None:
-    world = serving()
-    going = {**world.children, Kind.SERVICE: replace(world.children[Kind.SERVICE], deleting=True, fields=b"")}
-    assert plan(replace(world, children=going), settled()).applies == ()
+    assert of(Apply, found) == (Apply(ref[0], seal(wanted()[ref]), uid=f"{ref[0]}-uid"),)
 
 
 def test_replicas_move_by_scale_and_by_nothing_else() -> None:
     more = replace(FLIGHTS, replicas=5)
     found = plan(serving(), settled(), more)
-    assert found.scale == Scale("flights", 5)
-    assert found.applies == ()
-    assert all("replicas" not in manifest.get("spec", {}) for manifest in children(ME, more, RELEASE).values())
+    assert found.writes == (Scale("flights", 5, "Deployment-uid"),)
+    assert all("replicas" not in manifest.get("spec", {}) for manifest in wanted(more).values())
 
 
 def test_replicas_that_somebody_changed_are_put_back() -> None:
     world = serving()
     assert world.workload is not None
-    assert plan(replace(world, workload=replace(world.workload, wanted=7)), settled()).scale == Scale("flights", 2)
+    found = plan(replace(world, workload=replace(world.workload, wanted=7)), settled())
+    assert found.writes == (Scale("flights", 2, "Deployment-uid"),)
 
 
 def test_a_single_replica_has_no_disruption_budget() -> None:
     one = replace(FLIGHTS, replicas=1)
     found = plan(serving(), settled(), one)
-    assert found.removes == (Remove(Kind.POD_DISRUPTION_BUDGET, "flights", "PodDisruptionBudget-uid"),)
+    assert of(Remove, found) == (Remove(Kind.POD_DISRUPTION_BUDGET, "flights", "PodDisruptionBudget-uid"),)
 
 
 def test_a_strangers_object_is_left_alone_and_named() -> None:
     world = serving()
     stranger = Child(Kind.SERVICE, "flights", "other", None, None, b"")
-    found = plan(replace(world, children={**world.children, Kind.SERVICE: stranger}), settled())
-    assert found.applies == ()
+    found = plan(replace(world, children={**world.children, SERVICE: stranger}), settled())
+    assert of(Apply, found) == ()
     assert found.look_again == STRANGER_SECONDS
     assert condition(found, "NameConflict") == ("True", "ForeignObject")
     assert condition(found, "Degraded") == ("True", "ForeignObject")
@@ -165,7 +196,7 @@ def test_what_a_deleted_owner_left_to_nobody_is_taken_over() -> None:
     world = serving()
     orphans = {kind: replace(child, owner_uid=None) for kind, child in world.children.items()}
     found = plan(replace(world, children=orphans), settled())
-    assert [(apply.kind, apply.uid) for apply in found.applies] == [(kind, f"{kind}-uid") for kind in Kind]
+    assert [(apply.kind, apply.uid) for apply in of(Apply, found)] == [(kind, f"{kind}-uid") for kind, _ in EVERY]
     assert found.look_again is None
 
 
@@ -174,7 +205,7 @@ def test_what_the_garbage_collector_is_about_to_take_is_waited_for() -> None:
     world = serving()
     left = {kind: replace(child, owner_uid="uid-0") for kind, child in world.children.items()}
     found = plan(replace(world, children=left), settled())
-    assert (found.applies, found.scale, found.removes) == ((), None, ())
+    assert found.writes == ()
     assert found.look_again == STRANGER_SECONDS
     assert condition(found, "NameConflict") == ("False", "NoConflict")
     assert condition(found, "Ready") == ("False", "NoReadyPod"), "pods that are about to go are no promise"
@@ -183,9 +214,8 @@ def test_what_the_garbage_collector_is_about_to_take_is_waited_for() -> None:
 def test_a_strangers_deployment_is_never_scaled_and_never_believed() -> None:
     stranger = Child(Kind.DEPLOYMENT, "flights", "other", "somebody", None, b"")
     numbers = Workload(wanted=2, total=2, updated=2, available=2)
-    found = plan(serving(children={Kind.DEPLOYMENT: stranger}, workload=numbers, pods=()))
-    assert found.scale is None
-    assert found.removes == ()
+    found = plan(serving(children={DEPLOYMENT: stranger}, workload=numbers, pods=(), revisions=NEW))
+    assert (of(Scale, found), of(Remove, found)) == ((), ())
     assert condition(found, "Ready") == ("False", "ForeignObject")
     assert found.status is not None
     assert found.status.stable is None
@@ -194,23 +224,23 @@ def test_a_strangers_deployment_is_never_scaled_and_never_believed() -> None:
 def test_a_strangers_service_leads_nobody_to_us() -> None:
     world = serving()
     stranger = Child(Kind.SERVICE, "flights", "other", None, None, b"")
-    found = plan(replace(world, children={**world.children, Kind.SERVICE: stranger}), settled())
+    found = plan(replace(world, children={**world.children, SERVICE: stranger}), settled())
     assert condition(found, "Ready") == ("False", "ForeignObject")
 
 
 def test_a_child_that_the_api_server_refuses_is_a_condition_and_is_tried_again() -> None:
     world = serving()
     left = dict(world.children)
-    del left[Kind.SERVICE]
-    found = plan(replace(world, children=left, refused={Kind.SERVICE: "exceeded quota"}, workload=Workload()))
-    assert [apply.kind for apply in found.applies] == [Kind.SERVICE]
+    del left[SERVICE]
+    found = plan(replace(world, children=left, refused={SERVICE: "exceeded quota"}, workload=Workload()))
+    assert [apply.kind for apply in of(Apply, found)] == [Kind.SERVICE]
     assert condition(found, "Degraded") == ("True", "ChildRefused")
     assert found.look_again == STRANGER_SECONDS
 
 
 def test_a_version_that_never_ran_is_not_stable() -> None:
     none = replace(FLIGHTS, replicas=0)
-    found = plan(serving(none), desired=none)
+    found = plan(serving(none, revisions=NEW), desired=none)
     assert condition(found, "Progressing") == ("False", "Complete")
     assert found.status is not None
     assert found.status.stable is None
@@ -218,8 +248,8 @@ def test_a_version_that_never_ran_is_not_stable() -> None:
 
 def test_a_deployment_that_is_still_to_be_changed_is_not_complete() -> None:
     world = serving()
-    changed = {**world.children, Kind.DEPLOYMENT: replace(world.children[Kind.DEPLOYMENT], applied="old")}
-    found = plan(replace(world, children=changed))
+    changed = {**world.children, DEPLOYMENT: replace(world.children[DEPLOYMENT], applied="old")}
+    found = plan(replace(world, children=changed, revisions=NEW))
     assert condition(found, "Progressing") == ("True", "RollingOver")
 
 
@@ -234,11 +264,11 @@ def test_another_spec_with_the_same_failure_says_its_own_words() -> None:
         waiting = Container(
             "fetch", waiting="CreateContainerConfigError", waiting_message=f'secret "{secret}" not found'
         )
-        return worlds.failing(replace(FLIGHTS, secret_name=secret), waiting)
+        return worlds.failing(asking(secret_name=secret), waiting)
 
-    first = plan(world("a"), desired=replace(FLIGHTS, secret_name="a")).status
+    first = plan(world("a"), desired=asking(secret_name="a")).status
     assert first is not None
-    second = decide(replace(ME, generation=2), replace(FLIGHTS, secret_name="b"), first, world("b"), RELEASE, LATER)
+    second = decide(replace(ME, generation=2), asking(secret_name="b"), first, world("b"), RELEASE, LATER)
     assert "create the Secret b" in message(second, "Degraded")
 
 
@@ -253,14 +283,15 @@ def test_a_message_is_never_longer_than_the_schema_allows() -> None:
 
 
 def test_a_new_version_rolls_over_while_the_old_one_serves() -> None:
-    new = replace(FLIGHTS, digest="sha256:" + "6" * 64)
+    new = asking(digest="sha256:" + "6" * 64)
     world = serving()
     assert world.workload is not None
     rolling = replace(
         world,
-        children={kind: worlds.child(kind, manifest) for kind, manifest in children(ME, new, RELEASE).items()},
+        children={ref: worlds.child(ref[0], manifest) for ref, manifest in wanted(new).items()},
         workload=replace(world.workload, generation=2, observed_generation=2, total=3, updated=1, available=2),
         pods=(*world.pods, *worlds.pods(new, 1, ready=False)),
+        revisions=(worlds.kept(), worlds.kept(new, Role.CANDIDATE)),
     )
     found = plan(rolling, settled(), new)
     assert condition(found, "Ready") == ("True", "Serving")
@@ -268,14 +299,12 @@ def test_a_new_version_rolls_over_while_the_old_one_serves() -> None:
     assert condition(found, "ArtifactAvailable") == ("Unknown", "Pending")
     assert found.status is not None
     assert found.status.stable == Stable(REVISION, NOW)
-    assert found.status.revision == revision(new, RELEASE)
+    assert found.status.revision == name(new)
     assert found.status.phase == "Preparing"
 
 
 def test_a_new_version_that_fails_leaves_the_old_one_serving_and_says_why() -> None:
-    new = replace(
-        FLIGHTS, digest="sha256:" + "6" * 64, owner=Owner("ops", "ops@example.com", "https://runbook.example")
-    )
+    new = replace(asking(digest="sha256:" + "6" * 64), owner=Owner("ops", "ops@example.com", "https://runbook.example"))
     world = serving()
     assert world.workload is not None
     said = '{"reason": "DigestMismatch", "message": "want sha256:66, got sha256:55"}'
@@ -300,7 +329,7 @@ def test_a_new_version_that_fails_leaves_the_old_one_serving_and_says_why() -> N
 def test_an_old_pod_in_the_way_keeps_the_new_version_from_being_stable() -> None:
     world = serving()
     old = replace(world.pods[0], revision="0ld", name="old")
-    found = plan(replace(world, pods=(*world.pods, old)))
+    found = plan(replace(world, pods=(*world.pods, old), revisions=NEW))
     assert found.status is not None
     assert found.status.stable is None
 
@@ -308,7 +337,7 @@ def test_an_old_pod_in_the_way_keeps_the_new_version_from_being_stable() -> None
 def test_a_controller_that_lags_behind_is_not_believed() -> None:
     world = serving()
     assert world.workload is not None
-    found = plan(replace(world, workload=replace(world.workload, generation=2)))
+    found = plan(replace(world, workload=replace(world.workload, generation=2), revisions=NEW))
     assert found.status is not None
     assert found.status.stable is None
 
@@ -317,11 +346,6 @@ def test_zero_replicas_are_ready_by_their_owners_wish() -> None:
     none = replace(FLIGHTS, replicas=0)
     found = plan(serving(none), desired=none)
     assert condition(found, "Ready") == ("True", "ScaledToZero")
-
-
-def test_bytes_that_nobody_pinned_are_said_to_be_unpinned() -> None:
-    loose = replace(FLIGHTS, digest=None)
-    assert condition(plan(serving(loose), desired=loose), "ArtifactAvailable") == ("True", "Unpinned")
 
 
 def test_a_stable_version_that_loses_a_pod_is_not_preparing() -> None:
@@ -348,6 +372,7 @@ def test_transition_times_move_only_with_the_status() -> None:
         "Progressing": LATER,
         "Degraded": NOW,
         "ArtifactAvailable": NOW,
+        "SpecInSync": NOW,
         "NameConflict": NOW,
     }
 
@@ -365,40 +390,43 @@ def test_other_words_for_the_same_failure_are_no_new_write() -> None:
 
 
 def test_an_invalid_spec_is_a_condition_and_touches_nothing() -> None:
-    found = invalid(ME, "spec.model.uri: no", settled(), LATER)
-    assert (found.applies, found.removes, found.scale) == ((), (), None)
+    found = invalid(ME, "spec.model.uri: no", settled(), serving(), LATER)
+    assert found.writes == ()
     assert condition(found, "Degraded") == ("True", "InvalidSpec")
     assert condition(found, "Ready") == ("True", "Serving")
     assert found.happenings == (Happening(True, "InvalidSpec", "spec.model.uri: no"),)
 
 
-@pytest.mark.parametrize(
-    "change",
-    [
-        {"digest": "sha256:" + "7" * 64},
-        {"source": HttpsSource("https://example.com/x.tar", 443)},
-        {"image": "other:1"},
-        {"allow_pickle": True},
-        {"env": (("A", "b"),)},
-        {"limits": (("memory", "2Gi"),)},
-        {"timeout": 1.0},
-    ],
-    ids=lambda change: next(iter(change)),
-)
-def test_what_can_change_an_answer_makes_a_revision(change: dict[str, Any]) -> None:
-    assert revision(replace(FLIGHTS, **change), RELEASE) != REVISION
+def test_a_spec_that_is_corrected_finds_the_replicas_that_are_there() -> None:
+    """The first status was written for a spec that meant nothing; it must not make zero of what nobody said."""
+    open_ = replace(FLIGHTS, replicas=None)
+    for world, replicas in ((serving(), 2), (Observed(), 1)):
+        first = invalid(ME, "no", Status(), world, NOW).status
+        assert first is not None
+        found = plan(world, first, open_)
+        assert of(Scale, found) == ()
+        assert found.status is not None
+        assert found.status.replicas == replicas
 
 
-@pytest.mark.parametrize(
-    "change",
-    [
-        {"replicas": 9},
-        {"owner": Owner("x")},
-        {"node_selector": (("a", "b"),)},
-        {"tolerations": ()},
-        {"pull_secrets": ("s",)},
-    ],
-    ids=lambda change: next(iter(change)),
-)
-def test_what_cannot_change_an_answer_makes_none(change: dict[str, Any]) -> None:
-    assert revision(replace(FLIGHTS, **change), RELEASE) == REVISION
+def test_a_child_that_is_being_deleted_is_kept_right_until_it_is_gone() -> None:
+    """It may stay for long: a finalizer holds it, and what it says counts as long as it is there."""
+    world = serving()
+    going = {**world.children, SERVICE: replace(world.children[SERVICE], deleting=True, fields=b"")}
+    assert of(Apply, plan(replace(world, children=going), settled())) == (
+        Apply(Kind.SERVICE, seal(wanted()[SERVICE]), "Service-uid"),
+    )
+
+
+def test_replicas_that_spec_leaves_open_stay_as_they_are() -> None:
+    open_ = replace(FLIGHTS, replicas=None)
+    assert plan(serving(), settled(), open_).writes == ()
+    assert of(Scale, plan(serving(), Status(), open_)) == (), "also where the status was lost"
+
+
+def test_a_revision_that_the_api_server_refuses_is_a_condition_and_is_tried_again() -> None:
+    found = plan(Observed(refused={("ModelRevision", f"flights-{REVISION}"): "exceeded quota"}))
+    assert condition(found, "Degraded") == ("True", "ChildRefused")
+    assert "the API server refuses the ModelRevision: exceeded quota" in message(found, "Degraded")
+    assert found.look_again == STRANGER_SECONDS
+    assert len(of(Keep, found)) == 1

@@ -5,12 +5,14 @@ from dataclasses import replace
 import pytest
 
 from tidegate_contract.source import HttpsSource, OciSource, PvcSource
-from tidegate_operator.core.failures import failure
-from tidegate_operator.core.types import Container, Desired, Kind, Pod, Workload
+from tidegate_operator.core.failures import failure, refusal
+from tidegate_operator.core.types import Container, Content, Kind, Pod, Workload
 from worlds import DIGEST, FLIGHTS
 
-PVC = replace(FLIGHTS, source=PvcSource("models", "flights/v1"))
-HTTPS = replace(FLIGHTS, source=HttpsSource("https://example.com/x.tar.gz", 443), secret_name="login")
+OCI = FLIGHTS.content
+
+PVC = replace(OCI, source=PvcSource("models", "flights/v1"))
+HTTPS = replace(OCI, source=HttpsSource("https://example.com/x.tar.gz", 443), secret_name="login")
 
 
 def pod(*containers: Container, unschedulable: str = "", name: str = "p") -> Pod:
@@ -27,28 +29,28 @@ def ended(code: int, message: str = "", reason: str = "Error", name: str = "serv
 
 ROWS = [
     pytest.param(
-        FLIGHTS,
+        OCI,
         waiting("ErrImagePull", 'failed to pull "registry.example/flights:1": not found'),
         "ArtifactPullFailed",
         "oci://registry.example/flights:1 cannot be pulled",
         id="the bundle's image is not there",
     ),
     pytest.param(
-        replace(FLIGHTS, source=OciSource(f"registry.example:5001/flights:1@{DIGEST}")),
+        replace(OCI, source=OciSource(f"registry.example:5001/flights:1@{DIGEST}")),
         waiting("ErrImagePull", f'failed to pull and unpack image "registry.example:5001/flights@{DIGEST}": denied'),
         "ArtifactPullFailed",
         "if the registry wants credentials",
         id="the bundle's image, of which the runtime leaves out the tag",
     ),
     pytest.param(
-        FLIGHTS,
+        OCI,
         waiting("ErrImagePull", 'failed to pull "registry.example/flights-server:1": not found'),
         "ImagePullFailed",
         "check spec.server.image",
         id="the server's image, whose name begins like the bundle's",
     ),
     pytest.param(
-        FLIGHTS,
+        OCI,
         waiting("ImagePullBackOff", 'Back-off pulling image "registry.example/server:9"'),
         "ImagePullFailed",
         "check spec.server.image",
@@ -76,35 +78,35 @@ ROWS = [
         id="the claim has no volume",
     ),
     pytest.param(
-        FLIGHTS,
+        OCI,
         pod(unschedulable="0/1 nodes are available: 1 Insufficient memory"),
         "Unschedulable",
         "1 Insufficient memory; free capacity",
         id="the pods do not fit",
     ),
     pytest.param(
-        FLIGHTS,
+        OCI,
         waiting("CreateContainerError", "no such device"),
         "ContainerConfigError",
         "container server cannot be made: no such device",
         id="the runtime refuses the container",
     ),
     pytest.param(
-        FLIGHTS,
+        OCI,
         ended(3, '{"reason":"GoldenMismatch","message":"row 3: want 1, got 0"}'),
         "GoldenMismatch",
         "oci://registry.example/flights:1: row 3: want 1, got 0",
         id="the server says why it gave up",
     ),
     pytest.param(
-        FLIGHTS,
+        OCI,
         ended(137, reason="OOMKilled"),
         "OutOfMemory",
         "raise spec.server.resources.limits.memory",
         id="the model does not fit into memory",
     ),
     pytest.param(
-        FLIGHTS,
+        OCI,
         ended(1, "Traceback (most recent call last):\n  x\nImportError: no module"),
         "Crashed",
         "container server ended with exit code 1: ImportError: no module",
@@ -113,22 +115,22 @@ ROWS = [
 ]
 
 
-@pytest.mark.parametrize(("desired", "found", "reason", "words"), ROWS)
-def test_a_cause_has_a_reason_and_a_sentence(desired: Desired, found: Pod, reason: str, words: str) -> None:
-    result = failure(desired, Workload(), [found], {})
+@pytest.mark.parametrize(("content", "found", "reason", "words"), ROWS)
+def test_a_cause_has_a_reason_and_a_sentence(content: Content, found: Pod, reason: str, words: str) -> None:
+    result = failure(content, Workload(), [found])
     assert result is not None
     assert result.reason == reason
     assert words in result.message
 
 
 def test_pods_that_the_api_server_refuses_are_named() -> None:
-    result = failure(FLIGHTS, Workload(refused="exceeded quota"), [], {})
+    result = failure(OCI, Workload(refused="exceeded quota"), [])
     assert result is not None
     assert (result.reason, result.message) == ("PodsRefused", "the API server refuses the pods: exceeded quota")
 
 
 def test_a_child_that_the_api_server_refuses_is_named() -> None:
-    result = failure(FLIGHTS, Workload(), [], {Kind.DEPLOYMENT: "spec.nodeSelector: Invalid value"})
+    result = refusal({(Kind.DEPLOYMENT, "flights"): "spec.nodeSelector: Invalid value"})
     assert result is not None
     assert result.reason == "ChildRefused"
     assert "refuses the Deployment: spec.nodeSelector: Invalid value" in result.message
@@ -145,10 +147,10 @@ def test_a_child_that_the_api_server_refuses_is_named() -> None:
     ],
 )
 def test_what_is_no_failure_is_not_called_one(found: Pod) -> None:
-    assert failure(FLIGHTS, Workload(), [found], {}) is None
+    assert failure(OCI, Workload(), [found]) is None
 
 
 def test_the_first_pod_by_name_speaks_for_all() -> None:
     """Whatever order the cache has, the sentence is the same, and the status is not written anew."""
     one, two = replace(ended(1, "a"), name="a"), replace(ended(2, "b"), name="b")
-    assert failure(FLIGHTS, Workload(), [one, two], {}) == failure(FLIGHTS, Workload(), [two, one], {})
+    assert failure(OCI, Workload(), [one, two]) == failure(OCI, Workload(), [two, one])

@@ -1,12 +1,23 @@
 """From the API server's words to the core's types: what must not be taken at face value."""
 
+import json
+from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+import worlds
+from tidegate_contract import labels, source
+from tidegate_contract.actions import Outcome
+from tidegate_contract.resolution import Card
+from tidegate_operator.api import v1alpha1
 from tidegate_operator.cluster import convert
 from tidegate_operator.cluster import resources as r
+from tidegate_operator.core import types as core
+from tidegate_operator.core.reasons import Type
 
 CRASH = {"exitCode": 137, "reason": "OOMKilled", "finishedAt": "2026-01-01T00:00:00Z"}
 
@@ -46,23 +57,188 @@ def test_a_condition_of_somebody_else_is_not_ours_to_write() -> None:
     assert [c.type for c in found.conditions] == ["Ready"]
 
 
-def test_a_status_survives_the_way_there_and_back() -> None:
+def sent(body: Any) -> Any:
+    """As the API server has it: over JSON, and back."""
+    return json.loads(msgspec.json.encode(body))
+
+
+def test_a_status_that_another_version_wrote_is_read_as_far_as_it_goes() -> None:
     body = {
         "observedGeneration": 3,
         "phase": "Idle",
-        "url": "http://flights.ml.svc",
-        "revision": "abc",
+        "newer": {"than": "us"},
         "stable": {"revision": "abc", "since": "2026-01-01T00:00:00Z"},
-        "replicas": 2,
-        "conditions": [
-            {
-                "type": "Ready",
-                "status": "True",
-                "reason": "Serving",
-                "message": "m",
-                "observedGeneration": 3,
-                "lastTransitionTime": "2026-01-01T00:00:00Z",
-            }
-        ],
     }
-    assert convert.status_body(convert.status(body)) == body
+    found = convert.status(body)
+    assert found == core.Status(3, "Idle", stable=core.Stable("abc", datetime(2026, 1, 1, tzinfo=UTC)))
+
+
+def test_no_status_is_an_empty_one() -> None:
+    assert convert.status({}) == core.Status()
+
+
+times = st.datetimes(datetime(2020, 1, 1), datetime(2040, 1, 1)).map(lambda t: t.replace(microsecond=0, tzinfo=UTC))  # noqa: DTZ001
+texts = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=20)
+hashes = st.text("0123456789abcdef", min_size=8, max_size=8)
+digests = hashes.map(lambda h: "sha256:" + h * 8)
+decisions = st.builds(core.Decision, times, texts, hashes, texts, texts)
+
+
+def lists(of: st.SearchStrategy[Any], longest: int = 3) -> st.SearchStrategy[tuple[Any, ...]]:
+    return st.lists(of, max_size=longest).map(tuple)
+
+
+statuses = st.builds(
+    core.Status,
+    observed_generation=st.integers(0, 9),
+    phase=st.sampled_from(["", "Idle"]),
+    url=texts,
+    revision=hashes,
+    stable=st.none() | st.builds(core.Stable, hashes, times),
+    resolved=st.none() | st.builds(core.Resolved, hashes, texts, digests),
+    rejected=lists(st.builds(core.Rejected, hashes, texts)),
+    paused=st.booleans(),
+    action=st.none() | st.builds(core.Answer, texts, texts, st.sampled_from(Outcome), texts),
+    decisions=lists(decisions),
+    replicas=st.integers(0, 9),
+    selector=texts,
+    conditions=lists(
+        st.builds(
+            core.Condition, st.sampled_from(Type), st.sampled_from(core.Truth), texts, texts, st.integers(0, 9), times
+        )
+    ),
+)
+
+
+@given(statuses)
+def test_a_status_survives_the_way_there_and_back(status: core.Status) -> None:
+    assert convert.status(sent(convert.status_body(status))) == status
+
+
+amounts = st.dictionaries(st.sampled_from(["cpu", "memory"]), texts).map(lambda found: tuple(sorted(found.items())))
+uris = st.sampled_from(
+    ["oci://registry.example/flights:1", "pvc://models/flights", "https://example.com:8443/x.tar.gz"]
+)
+contents = st.builds(
+    lambda uri, **fields: core.Content(uri=uri, source=source.parse(uri), **fields),
+    uris,
+    digest=digests,
+    image=texts,
+    allow_pickle=st.booleans(),
+    requests=amounts,
+    limits=amounts,
+    timeout=st.floats(0.1, 600),
+    env=lists(st.tuples(texts, texts)),
+    secret_name=st.none() | texts.filter(bool),
+    pull_secrets=lists(texts),
+    tools=st.none() | texts.filter(bool),
+)
+cards = st.builds(
+    Card,
+    texts,
+    texts,
+    texts,
+    texts,
+    st.dictionaries(texts, texts, max_size=3),
+    st.dictionaries(texts, st.floats(-1, 1), max_size=3),
+    texts,
+    texts,
+)
+records = st.builds(
+    core.Record,
+    st.sampled_from(core.Role),
+    times,
+    st.none() | st.builds(core.Verdict, texts, texts, times, texts),
+    lists(decisions),
+    st.booleans(),
+    st.none() | times,
+)
+revisions = st.builds(
+    core.Revision,
+    hashes,
+    st.just("flights"),
+    contents,
+    hashes | st.just(""),
+    st.booleans(),
+    cards,
+    records,
+    uid=hashes,
+    deleting=st.booleans(),
+)
+
+
+def stored(revision: core.Revision) -> r.ModelRevision:
+    """As the API server hands it out."""
+    metadata: dict[str, Any] = {"name": f"flights-{revision.name}", "uid": revision.uid}
+    if revision.deleting:
+        metadata["deletionTimestamp"] = "2026-01-01T00:00:00Z"
+    return msgspec.convert(sent({"metadata": metadata} | convert.revision_body(revision)), r.ModelRevision)
+
+
+@given(revisions)
+def test_a_revision_survives_the_way_there_and_back(revision: core.Revision) -> None:
+    """Its spec is immutable: a field that comes back otherwise would be refused at every later write of the record."""
+    assert convert.revision(stored(revision)) == revision
+
+
+def test_a_revision_whose_address_means_nothing_is_refused_in_words() -> None:
+    item = stored(worlds.kept())
+    item.spec.uri = "ftp://nowhere"
+    with pytest.raises(source.SourceError, match="must start with oci://"):
+        convert.revision(item)
+
+
+def test_what_is_written_is_what_the_schema_takes() -> None:
+    """Every key that the operator writes is a field of the API; server-side apply refuses any other."""
+    body = convert.revision_body(
+        worlds.kept(
+            record=core.Record(
+                core.Role.REJECTED, worlds.NOW, core.Verdict("Rejected", "", worlds.NOW), (), True, worlds.NOW
+            )
+        )
+    )
+    v1alpha1.ModelRevision.model_validate(sent(body))
+    status = core.Status(
+        1,
+        "Idle",
+        "u",
+        "r",
+        core.Stable("r", worlds.NOW),
+        core.Resolved("q", "u", "d"),
+        (core.Rejected("r", "t"),),
+        True,
+        core.Answer("1", "Pause", Outcome.OBEYED, ""),
+        (core.Decision(worlds.NOW, "Pause", "r", "ada", ""),),
+        1,
+        "s",
+        (core.Condition(Type.READY, core.Truth.TRUE, "Serving", "", 1, worlds.NOW),),
+    )
+    v1alpha1.Status.model_validate(sent(convert.status_body(status)))
+
+
+def test_the_status_never_names_what_the_schema_calls_a_phase_otherwise() -> None:
+    assert {"Idle", "Preparing", "RollingBack"} == set(v1alpha1.Phase)
+
+
+@pytest.mark.parametrize(
+    ("conditions", "ended"),
+    [
+        pytest.param([], False, id="running"),
+        pytest.param([{"type": "Complete", "status": "True"}], True, id="done"),
+        pytest.param([{"type": "Failed", "status": "True"}], True, id="given up"),
+        pytest.param(
+            [{"type": "Suspended", "status": "True"}, {"type": "Failed", "status": "False"}], False, id="neither"
+        ),
+    ],
+)
+def test_a_job_has_ended_when_it_says_so(conditions: list[dict[str, str]], ended: bool) -> None:
+    body = {"metadata": {"name": "j", "uid": "u"}, "status": {"conditions": conditions}}
+    assert convert.child(core.Kind.JOB, msgspec.convert(body, r.Job)).ended is ended
+
+
+def test_a_pod_says_by_its_labels_what_it_serves_or_what_it_resolves() -> None:
+    def labelled(**found: str) -> core.Pod:
+        return convert.pod(msgspec.convert({"metadata": {"name": "p", "uid": "u", "labels": found}}, r.Pod))
+
+    assert labelled(**{labels.REVISION: "abc"}) == core.Pod("p", "abc")
+    assert labelled(**{labels.REQUEST: "q"}) == core.Pod("p", "", "q")

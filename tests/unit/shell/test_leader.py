@@ -1,5 +1,6 @@
 """The gate: open only from the start of a renewal that succeeded, for less than the Lease lasts."""
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -7,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from tidegate_operator.cluster.api import Conflict, NotFound
+from tidegate_operator.cluster.api import ApiError, Conflict, NotFound
 from tidegate_operator.core.types import Release
-from tidegate_operator.leader import Leader, LeaseLost
+from tidegate_operator.leader import Leader, LeaseExpired, LeaseLost
 from tidegate_operator.settings import LeaseTimes, Settings
 
 ME = Settings(Release("s", "t"), "tidegate-system", "me", lease=LeaseTimes(15, 0.01, 10))
@@ -23,6 +24,7 @@ class Server:
         self.seconds = 0.0
         self.version = 0
         self.before_write: Callable[[], None] = lambda: None
+        self.away = False
 
     def now(self) -> datetime:
         return datetime(2026, 1, 1, tzinfo=UTC) + timedelta(seconds=self.seconds)
@@ -31,6 +33,8 @@ class Server:
         return self.seconds
 
     async def get(self, _path: str, _type: Any) -> dict[str, Any]:
+        if self.away:
+            raise ApiError(503, "away")
         if self.body is None:
             raise NotFound(404, "no lease")
         return dict(self.body, spec=dict(self.body["spec"]))
@@ -60,7 +64,7 @@ async def acquired(server: Server, identity: str = "me") -> Leader:
     return leader
 
 
-async def attempt(server: Server, leader: Leader) -> bool:
+async def attempt(server: Server, leader: Leader) -> bool | None:
     return await leader._try(server, server)  # type: ignore[arg-type]
 
 
@@ -141,3 +145,106 @@ async def test_a_released_lease_is_free_at_once_and_the_gate_is_closed(server: S
     await leader.release(server, server)  # type: ignore[arg-type]
     assert not leader.held()
     assert await attempt(server, server.leader("other"))
+
+
+def taken_by(server: Server, holder: str) -> None:
+    """Another process writes the Lease."""
+    assert server.body is not None
+    server.version += 1
+    metadata = {"resourceVersion": str(server.version)}
+    server.body = {"metadata": metadata, "spec": server.body["spec"] | {"holderIdentity": holder}}
+
+
+async def test_a_lease_that_cannot_be_renewed_expires_and_nobody_is_known_to_have_it(server: Server) -> None:
+    """The API server is away: that is no reason to end the process."""
+    leader = await acquired(server)
+    server.away = True
+    server.before_write = lambda: None
+
+    async def later() -> None:
+        await asyncio.sleep(0.03)
+        server.seconds = 10.0
+
+    task = asyncio.create_task(later())
+    with pytest.raises(LeaseExpired, match="could not be renewed for 10 s"):
+        await leader.keep(server, server)  # type: ignore[arg-type]
+    await task
+    assert not leader.held()
+
+
+async def test_after_it_has_expired_it_is_taken_again_if_nobody_else_has(server: Server) -> None:
+    leader = await acquired(server)
+    server.seconds = 60.0
+    assert not leader.held()
+    await leader.acquire(server, server, again=True)  # type: ignore[arg-type]
+    assert leader.held()
+    assert server.body is not None
+    assert server.body["spec"]["leaseTransitions"] == 0, "it never was another's"
+
+
+async def test_after_it_has_expired_another_holder_means_that_it_is_lost(server: Server) -> None:
+    """What this process has in its queue and its memory may be older than what the other one has done."""
+    leader = await acquired(server)
+    server.seconds = 60.0
+    taken_by(server, "other")
+    with pytest.raises(LeaseLost):
+        await leader.acquire(server, server, again=True)  # type: ignore[arg-type]
+
+
+async def test_a_standby_waits_for_as_long_as_another_holds_it(server: Server) -> None:
+    await acquired(server, "other")
+    standby = server.leader()
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.05):
+            await standby.acquire(server, server)  # type: ignore[arg-type]
+    assert not standby.held()
+
+
+async def test_a_conflict_says_nothing_about_who_holds_it(server: Server) -> None:
+    """It may be our own request that was given up too early and arrived all the same."""
+    leader = await acquired(server)
+
+    def faster() -> None:
+        server.before_write = lambda: None
+        taken_by(server, "me")
+
+    server.before_write = faster
+    assert await leader._try(server, server) is None  # type: ignore[arg-type]
+    assert leader.held(), "the last renewal still counts"
+    assert await leader._try(server, server) is True  # type: ignore[arg-type]
+
+
+async def test_a_conflict_while_it_is_kept_neither_ends_the_process_nor_prolongs_the_lease(server: Server) -> None:
+    leader = await acquired(server)
+    tries = []
+
+    def always_faster() -> None:
+        tries.append(server.seconds)
+        server.seconds += 3.0
+        taken_by(server, "me")
+
+    server.before_write = always_faster
+    with pytest.raises(LeaseExpired):
+        await leader.keep(server, server)  # type: ignore[arg-type]
+    assert len(tries) == 4
+
+
+async def test_an_api_server_that_is_away_at_first_is_waited_for(server: Server) -> None:
+    server.away = True
+    leader = server.leader()
+
+    async def back() -> None:
+        await asyncio.sleep(0.03)
+        server.away = False
+
+    task = asyncio.create_task(back())
+    await leader.acquire(server, server)  # type: ignore[arg-type]
+    await task
+    assert leader.held()
+
+
+async def test_what_is_not_held_is_not_given_back(server: Server) -> None:
+    await acquired(server, "other")
+    before = server.version
+    await server.leader().release(server, server)  # type: ignore[arg-type]
+    assert server.version == before

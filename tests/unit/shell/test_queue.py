@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from tidegate_operator.queue import Queue
+from tidegate_operator.queue import BACKOFF_AWAY, Queue
 
 A, B = ("ml", "a"), ("ml", "b")
 
@@ -79,3 +79,63 @@ async def test_a_later_look_comes_by_itself_and_sooner_if_marked(queue: Queue) -
     queue.done(A, look_again=60)
     queue.mark(A)
     assert await taken(queue) == A
+
+
+async def test_an_api_server_that_is_away_is_tried_often(queue: Queue) -> None:
+    """Nothing is wrong with the object: a pause of half a minute would be half a minute without repairs."""
+    waits = [queue.failed(A, BACKOFF_AWAY) for _ in range(7)]
+    assert waits == [0.2, 0.4, 0.8, 1.6, 3.0, 3.0, 3.0]
+
+
+async def test_however_often_a_key_has_failed_its_pause_is_a_number(queue: Queue) -> None:
+    waits = [queue.failed(A) for _ in range(2000)]
+    assert waits[-1] == 30.0
+
+
+async def test_an_owner_who_mends_the_object_is_not_made_to_wait(queue: Queue) -> None:
+    queue.mark(A)
+    await taken(queue)
+    for _ in range(9):
+        queue.failed(A)
+    queue.forgive(A)
+    assert await taken(queue) == A
+    assert queue.failed(A) == 0.2, "and the failures are forgotten"
+
+
+async def test_a_key_that_has_not_failed_needs_no_forgiving(queue: Queue) -> None:
+    queue.forgive(A)
+    assert await taken(queue) is None
+
+
+async def test_a_key_that_is_forgiven_while_it_is_worked_on_comes_again_afterwards(queue: Queue) -> None:
+    queue.mark(A)
+    queue.failed(A)
+    await asyncio.sleep(0.25)
+    assert await taken(queue) == A
+    queue.forgive(A)
+    assert await taken(queue) is None
+    queue.done(A)
+    assert await taken(queue) == A
+
+
+async def test_after_the_lease_was_lost_nothing_is_left_of_pauses_and_marks(queue: Queue) -> None:
+    """The workers that had a key are gone: it must not count as worked on for ever."""
+    for key in (A, B):
+        queue.mark(key)
+    assert await taken(queue) == A
+    queue.mark(A)
+    queue.failed(B)
+    queue.mark_later(("ml", "c"), 0.01)
+    queue.clear()
+    assert len(queue) == 0
+    await asyncio.sleep(0.03)
+    assert await taken(queue) is None, "neither a timer nor a mark"
+    queue.mark(A)
+    assert await taken(queue) == A
+    assert queue.failed(B) == 0.2
+
+
+async def test_a_pause_of_one_key_is_none_of_another(queue: Queue) -> None:
+    queue.failed(A)
+    queue.mark(B)
+    assert await taken(queue) == B

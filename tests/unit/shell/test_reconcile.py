@@ -1,6 +1,7 @@
 """Whole looks against an API server over HTTP that refuses some of what it is asked."""
 
 from collections.abc import AsyncIterator
+from datetime import timedelta
 from typing import Any
 
 import aiohttp
@@ -9,6 +10,7 @@ import pytest
 from aiohttp import web
 
 from tidegate_contract import labels
+from tidegate_operator.cluster import convert
 from tidegate_operator.cluster import resources as r
 from tidegate_operator.cluster.api import Api
 from tidegate_operator.cluster.connection import Connection
@@ -16,12 +18,12 @@ from tidegate_operator.cluster.store import Store, key_of
 from tidegate_operator.core.types import Kind
 from tidegate_operator.reconcile import Reconciler, Stores
 from tidegate_operator.writer import NotLeader, Writer
-from worlds import NOW, RELEASE
+from worlds import DIGEST, NOW, RELEASE, fields_of, kept
 
 KEY = ("ml", "flights")
 MODEL: dict[str, Any] = {
     "metadata": {"name": "flights", "namespace": "ml", "uid": "uid-1", "resourceVersion": "1", "generation": 1},
-    "spec": {"model": {"uri": "oci://registry.example/flights:1"}},
+    "spec": {"model": {"uri": "oci://registry.example/flights:1", "digest": DIGEST}},
 }
 
 
@@ -32,21 +34,30 @@ class Server:
         self.model: dict[str, Any] | None = MODEL
         self.refuse: dict[str, int] = {}
         self.writes: list[str] = []
+        self.sent: list[tuple[str, str, Any]] = []
+        """Method, path and body of every write."""
         self.version = 1
 
     async def handle(self, request: web.Request) -> web.Response:
-        *_, collection, _ = request.path.removesuffix("/status").split("/")
+        *_, collection, name = request.path.removesuffix("/status").removesuffix("/scale").split("/")
         if request.method == "GET":
             found = self.model if collection == "modeldeployments" else None
             return web.json_response(found or {"message": "not found"}, status=200 if found else 404)
         self.writes.append(collection)
+        self.sent.append((request.method, request.path, await request.json()))
         self.version += 1
         if collection in self.refuse:
             said = f"no, and this is answer {self.version}"
             return web.json_response({"message": said}, status=self.refuse[collection])
         body = await request.json()
-        metadata = {"uid": f"{collection}-uid", "resourceVersion": str(self.version)} | body["metadata"]
+        metadata = {"uid": f"{collection}-uid"} | body.get("metadata", {})
         metadata["resourceVersion"] = str(self.version)
+        if request.method == "PATCH" and "apply" in request.headers["Content-Type"]:
+            ours = {"manager": r.MANAGER, "operation": "Apply", "subresource": "", "fieldsV1": fields_of(body)}
+            metadata["managedFields"] = [ours]
+        if collection == "deployments":
+            metadata["generation"] = self.version
+            metadata["name"] = name
         if collection == "modeldeployments":
             assert self.model is not None
             self.model = self.model | {
@@ -64,6 +75,7 @@ class World:
         self.stores = Stores(
             models=Store(lambda key: None, key_of),
             pods=Store(lambda key: None),
+            revisions=Store(lambda key: None),
             children={kind: Store(lambda key: None) for kind in Kind},
         )
         writer = Writer(connection, lambda: self.leads, lambda verb, code: None)
@@ -76,7 +88,7 @@ class World:
 
     async def look(self) -> tuple[float | None, list[str]]:
         """One look: when to look again, and what was written."""
-        self.server.writes = []
+        self.server.writes, self.server.sent = [], []
         return await self.reconciler.look(KEY), self.server.writes
 
     def degraded(self) -> str:
@@ -98,26 +110,52 @@ async def world() -> AsyncIterator[World]:
     await runner.cleanup()
 
 
-CREATED = ["modeldeployments", "serviceaccounts", "networkpolicies", "services", "deployments"]
+FIRST = ["modeldeployments", "modelrevisions", "networkpolicies", "serviceaccounts", "services"]
 
 
-async def test_a_first_look_says_what_it_is_about_to_do_and_makes_every_child(world: World) -> None:
-    assert await world.look() == (None, CREATED)
+async def created(world: World) -> None:
+    """The two looks that make everything: the revision, then its pods."""
+    await world.look()
+    assert await world.look() == (None, ["deployments"])
+
+
+async def test_a_first_look_says_what_it_is_about_to_do_and_keeps_the_revision_and_the_second_makes_its_pods(
+    world: World,
+) -> None:
+    again, written = await world.look()
+    assert (again, written[:2], sorted(written)) == (None, FIRST[:2], FIRST)
     child = world.stores.children[Kind.SERVICE].get(KEY)
     assert child is not None
     assert child.metadata.labels == {labels.MODEL: "flights"}
+    assert len(world.stores.revisions.of(KEY)) == 1, "read from the answer; no watch is waited for"
+    assert await world.look() == (None, ["deployments"])
+    assert await world.look() == (None, [])
 
 
 async def test_what_is_refused_is_said_at_once_and_then_tried_now_and_then(world: World) -> None:
+    await world.look()
     world.server.refuse = {"deployments": 422}
-    assert await world.look() == (0.0, CREATED)
+    assert await world.look() == (0.0, ["deployments"])
     again, written = await world.look()
     assert world.degraded() == "ChildRefused"
     assert again == 10.0
     assert "modeldeployments" in written
 
 
+async def test_a_revision_that_is_refused_is_said_and_keeps_nothing_else_from_being_made(world: World) -> None:
+    world.server.refuse = {"modelrevisions": 403}
+    again, written = await world.look()
+    assert (again, sorted(written)) == (0.0, FIRST)
+    assert (await world.look())[0] == 10.0
+    assert world.degraded() == "ChildRefused"
+    world.server.refuse = {}
+    await world.look()
+    again, written = await world.look()
+    assert "deployments" in written
+
+
 async def test_other_words_for_the_same_refusal_are_neither_a_write_nor_a_hurry(world: World) -> None:
+    await world.look()
     world.server.refuse = {"deployments": 403}
     for _ in range(2):
         await world.look()
@@ -126,7 +164,22 @@ async def test_other_words_for_the_same_refusal_are_neither_a_write_nor_a_hurry(
     assert "modeldeployments" not in written
 
 
+async def test_what_was_refused_of_another_spec_says_nothing_about_this_one(world: World) -> None:
+    await world.look()
+    world.server.refuse = {"deployments": 422}
+    for _ in range(2):
+        await world.look()
+    assert world.server.model is not None
+    world.server.version += 1
+    metadata = world.server.model["metadata"] | {"generation": 2, "resourceVersion": str(world.server.version)}
+    world.feed(world.server.model | {"metadata": metadata})
+    world.server.refuse = {}
+    await world.look()
+    assert world.degraded() == "AsExpected"
+
+
 async def test_what_is_taken_again_is_no_longer_complained_of(world: World) -> None:
+    await world.look()
     world.server.refuse = {"deployments": 422}
     for _ in range(2):
         await world.look()
@@ -137,6 +190,7 @@ async def test_what_is_taken_again_is_no_longer_complained_of(world: World) -> N
 
 
 async def test_an_event_that_is_not_taken_keeps_nothing_from_being_done(world: World) -> None:
+    await world.look()
     world.server.refuse = {"deployments": 422, "events": 403}
     await world.look()
     await world.look()
@@ -160,3 +214,102 @@ async def test_without_the_lease_nothing_is_written(world: World) -> None:
     with pytest.raises(NotLeader):
         await world.look()
     assert world.server.writes == []
+
+
+async def test_an_update_names_the_object_and_a_status_its_version(world: World) -> None:
+    await created(world)
+    service = world.stores.children[Kind.SERVICE].get(KEY)
+    assert service is not None
+    service.metadata.annotations = {}
+    world.stores.models.get(KEY).status["revision"] = ""  # type: ignore[union-attr]
+    version = world.stores.models.get(KEY).metadata.resourceVersion  # type: ignore[union-attr]
+    await world.look()
+    found = {path.rsplit("/namespaces/ml/")[1]: body["metadata"] for _, path, body in world.server.sent}
+    assert found["services/flights"]["uid"] == "services-uid"
+    assert found["modeldeployments/flights/status"]["resourceVersion"] == version
+    assert "uid" not in found["modeldeployments/flights/status"]
+
+
+async def test_replicas_move_by_scale_with_the_uid_of_what_is_meant(world: World) -> None:
+    await created(world)
+    deployment = world.stores.children[Kind.DEPLOYMENT].get(KEY)
+    assert deployment is not None
+    deployment.spec.replicas = 7
+    await world.look()
+    (sent,) = (sent for sent in world.server.sent if sent[1].endswith("/scale"))
+    assert sent[2] == {"metadata": {"uid": "deployments-uid"}, "spec": {"replicas": 1}}
+    assert await world.look() == (None, []), "our own scaling is not repeated before the watch tells of it"
+
+
+def orphan(world: World, **spec: Any) -> None:
+    """A revision in the caches whose ModelDeployment is gone."""
+    body = msgspec.json.decode(msgspec.json.encode(convert.revision_body(kept())))
+    name = spec.get("revision", body["spec"]["revision"])
+    metadata = {
+        "name": f"flights-{name}",
+        "namespace": "ml",
+        "uid": f"{name}-uid",
+        "resourceVersion": "1",
+        "labels": {labels.MODEL: spec.get("model", "flights")},
+    }
+    world.stores.revisions.put(
+        msgspec.convert({"metadata": metadata, "spec": body["spec"] | spec, "record": body["record"]}, r.ModelRevision)
+    )
+
+
+def without_model(world: World) -> None:
+    world.server.model = None
+    world.stores.models.lose(KEY)
+
+
+async def test_a_namespace_marks_the_revisions_of_a_model_that_is_gone_and_no_others(world: World) -> None:
+    orphan(world)
+    world.server.writes = []
+    await world.reconciler.look_around("ml")
+    assert world.server.writes == [], "the model is there"
+    without_model(world)
+    await world.reconciler.look_around("ml")
+    (sent,) = world.server.sent
+    assert sent[2]["record"]["orphaned"] == "2026-01-02T03:04:05Z"
+    assert sent[2]["metadata"]["uid"].endswith("-uid")
+
+
+async def test_one_revision_that_means_nothing_does_not_keep_the_others_of_its_namespace(world: World) -> None:
+    orphan(world, uri="ftp://nowhere", revision="00000000")
+    orphan(world)
+    without_model(world)
+    await world.reconciler.look_around("ml")
+    assert [path.rsplit("/", 1)[1] for _, path, _ in world.server.sent] == [f"flights-{kept().name}"]
+
+
+async def test_an_orphan_is_deleted_after_a_day_by_its_uid(world: World) -> None:
+    orphan(world)
+    (item,) = world.stores.revisions.of(KEY)
+    item.record.orphaned = NOW - timedelta(days=1)
+    without_model(world)
+    await world.reconciler.look_around("ml")
+    path = f"/apis/models.tidegate.dev/v1alpha1/namespaces/ml/modelrevisions/flights-{kept().name}"
+    assert world.server.sent == [("DELETE", path, {"preconditions": {"uid": f"{kept().name}-uid"}})]
+    assert world.stores.revisions.of(KEY) == []
+
+
+async def test_a_model_that_a_namespace_finds_again_is_known_from_then_on(world: World) -> None:
+    """The feed has not told of it yet."""
+    orphan(world)
+    world.stores.models.lose(KEY)
+    assert world.server.model is not None
+    world.server.model = world.server.model | {
+        "metadata": world.server.model["metadata"] | {"uid": "uid-2", "resourceVersion": "9"}
+    }
+    await world.reconciler.look_around("ml")
+    assert world.server.sent == []
+    assert world.stores.models.get(KEY) is not None
+
+
+async def test_a_spec_that_means_nothing_is_said_and_nothing_is_made(world: World) -> None:
+    assert world.server.model is not None
+    world.server.model = world.server.model | {"spec": {"model": {"uri": "https://example.com:99999/x"}}}
+    world.feed(world.server.model | {"metadata": world.server.model["metadata"] | {"resourceVersion": "2"}})
+    again, written = await world.look()
+    assert (again, written) == (None, ["events", "modeldeployments"])
+    assert world.degraded() == "InvalidSpec"

@@ -1,0 +1,199 @@
+"""One look, step by step, without a network: a generator that says what to read and what to write.
+
+Whoever drives it carries each step out and sends the answer back: the operator over
+HTTP, `make verify` in a world of its own. So the order of the steps, what is read afresh
+before it, and what happens when it fails are the same in both.
+"""
+
+from collections.abc import Generator, Iterable, Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any
+
+from tidegate_contract.names import REVISION_KIND
+from tidegate_operator.core import records
+from tidegate_operator.core.decide import decide, invalid
+from tidegate_operator.core.guards import ALL, Guard, Guards
+from tidegate_operator.core.types import (
+    Apply,
+    Child,
+    Desired,
+    Forget,
+    Happening,
+    Identity,
+    Keep,
+    Kind,
+    Observed,
+    Plan,
+    Ref,
+    Refusals,
+    Release,
+    Remove,
+    Revision,
+    Scale,
+    Status,
+    Unusable,
+    Workload,
+    Write,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What the caches know of one model."""
+
+    identity: Identity
+    version: str
+    """The resourceVersion that `status` was read at."""
+    desired: Desired | Unusable
+    status: Status
+    observed: Observed
+    release: Release
+    now: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class ReadModel:
+    """Is there a ModelDeployment of this name? Answered by its `Fresh`, or None."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Fresh:
+    uid: str
+    deleting: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ReadChild:
+    """What stands at this name? Answered by `Found`, or None."""
+
+    kind: Kind
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    child: Child
+    workload: Workload | None = None
+    """The numbers, of a Deployment."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tell:
+    """Post an Event. Nothing depends on it."""
+
+    happening: Happening
+
+
+@dataclass(frozen=True, slots=True)
+class WriteStatus:
+    """Write `/status`, if the object still is at that version; None: whatever it is at."""
+
+    status: Status
+    version: str | None
+
+
+Step = ReadModel | ReadChild | Tell | WriteStatus | Write
+Steps = Generator[Step, Any, "Looked"]
+
+
+@dataclass(frozen=True, slots=True)
+class Looked:
+    """How a look ended."""
+
+    refused: Refusals
+    """What the API server did not take, and its words: the answers to `Apply` and `Keep` that are not None."""
+    look_again: float | None = None
+
+
+def look(known: Known, guards: Guards = ALL) -> Steps:
+    """Bring the cluster one pass nearer to what the object says."""
+    observed, plan = known.observed, plan_for(known, known.observed, guards)
+    if creations(plan):
+        # What the caches lack is read afresh: only the API server knows whether a name is free, and only it knows
+        # whether the object that wants the child still exists.
+        fresh = yield ReadModel(known.identity.name)
+        if not guards.holds(Guard.OWNER_LIVES, fresh == Fresh(known.identity.uid)):
+            return Looked({})
+    asked: set[Ref] = set()
+    while not guards.holds(Guard.NAME_FREE, not (unread := creations(plan) - asked)):
+        found: dict[Ref, Found] = {}
+        for kind, name in sorted(unread):
+            if (answer := (yield ReadChild(kind, name))) is not None:
+                found[kind, name] = answer
+        asked |= unread
+        observed = with_found(observed, found)
+        plan = plan_for(known, observed, guards)  # what was found may call for more
+    for happening in plan.happenings:
+        yield Tell(happening)
+    if plan.status is not None:
+        yield WriteStatus(plan.status, guards.keep(Guard.STATUS_VERSION, known.version))
+    refused: dict[tuple[str, str], str] = {}
+    for write in plan.writes:
+        words = yield sent(write, guards)
+        refused |= {_about(write): words} if words else {}
+    return Looked(refused, plan.look_again)
+
+
+def plan_for(known: Known, observed: Observed, guards: Guards) -> Plan:
+    if isinstance(known.desired, Unusable):
+        return invalid(known.identity, known.desired.message, known.status, observed, known.now, guards)
+    return decide(known.identity, known.desired, known.status, observed, known.release, known.now, guards)
+
+
+def creations(plan: Plan) -> set[Ref]:
+    """The children that a plan would make."""
+    return {
+        (write.kind, write.manifest["metadata"]["name"])
+        for write in plan.writes
+        if isinstance(write, Apply) and write.uid is None
+    }
+
+
+def _about(write: Write) -> tuple[str, str]:
+    """Kind and name of what is written."""
+    match write:
+        case Apply(kind=kind, manifest=manifest):
+            return kind, manifest["metadata"]["name"]
+        case Keep(revision=revision):
+            return REVISION_KIND, records.object_name(revision.model, revision.name)
+        case Scale(name=name):
+            return Kind.DEPLOYMENT, name
+        case Remove(kind=kind, name=name):
+            return kind, name
+        case Forget(name=name):
+            return REVISION_KIND, name
+
+
+def with_found(observed: Observed, found: Mapping[Ref, Found]) -> Observed:
+    workload = next((one.workload for one in found.values() if one.workload), observed.workload)
+    children = {ref: one.child for ref, one in found.items()}
+    return replace(observed, children={**observed.children, **children}, workload=workload)
+
+
+def sent(write: Write, guards: Guards) -> Write:
+    """A write with the preconditions that go along with it."""
+    match write:
+        case Apply(uid=uid):
+            return replace(write, uid=guards.keep(Guard.UPDATE_UID, uid))
+        case Keep(revision=revision):
+            return Keep(replace(revision, uid=guards.keep(Guard.UPDATE_UID, revision.uid)))
+        case Remove(uid=uid) | Forget(uid=uid):
+            return replace(write, uid=guards.keep(Guard.DELETE_UID, uid))
+        case Scale(uid=uid):
+            return replace(write, uid=guards.keep(Guard.UPDATE_UID, uid))
+
+
+def look_around(revisions: Iterable[Revision], now: datetime, guards: Guards = ALL) -> Steps:
+    """The pass of a namespace: what becomes of the revisions of models that the caches do not show."""
+    by_model: dict[str, list[Revision]] = {}
+    for revision in revisions:
+        by_model.setdefault(revision.model, []).append(revision)
+    for model, found in by_model.items():
+        fresh = yield ReadModel(model)
+        if guards.holds(Guard.MODEL_GONE, fresh is None):
+            for write in records.orphaned(found, now.replace(microsecond=0), guards):
+                yield sent(write, guards)
+    return Looked({})
