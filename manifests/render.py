@@ -35,7 +35,7 @@ HEAD = f"""\
 #
 #   sed 's#{PLACEHOLDER}#HOST/PATH#' manifests/install.yaml | kubectl apply --server-side -f -
 #
-# To take the operator away and leave the models serving, delete everything here except the CustomResourceDefinition
+# To take the operator away and leave the models serving, delete everything here except the CustomResourceDefinitions
 # and the Namespace.
 """
 

@@ -9,10 +9,11 @@ from .conftest import CHART, CHECKOUT, Document
 
 VARIANTS: dict[str, dict[str, Any]] = {
     "defaults": {},
+    "one operator": {"replicas": 1},
     "three operators": {"replicas": 3},
     "two namespaces": {"watchNamespaces": ["a", "b"]},
     "everything": {
-        "replicas": 2,
+        "replicas": 3,
         "imagePullSecrets": ["pull"],
         "metrics": {"serviceMonitor": {"enabled": True, "labels": {"release": "prometheus"}}},
         "podAnnotations": {"a": "b"},
@@ -21,9 +22,12 @@ VARIANTS: dict[str, dict[str, Any]] = {
         "nodeSelector": {"disk": "fast"},
         "tolerations": [{"operator": "Exists"}],
         "affinity": {"nodeAffinity": {}},
+        "policies": {"operatorStatusOnly": True},
     },
 }
-CLUSTER_WIDE = {"ClusterRole", "ClusterRoleBinding", "CustomResourceDefinition"}
+POLICIES = ("ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding")
+CLUSTER_WIDE = {"ClusterRole", "ClusterRoleBinding", "CustomResourceDefinition", *POLICIES}
+WRITTEN = {"get", "list", "watch", "create", "patch", "delete"}
 
 
 def of_kind(documents: list[Document], kind: str) -> list[Document]:
@@ -112,8 +116,23 @@ def test_no_right_is_wider_than_it_must_be(render: Any, variant: str) -> None:
     assert not [right for right in found if right[1] in {"secrets", "configmaps", "pods/exec", "roles", "nodes"}]
     assert {verb for _, resource, verb in found if resource == "modeldeployments"} == {"get", "list", "watch"}
     assert {verb for _, resource, verb in found if resource == "modeldeployments/status"} == {"patch"}
-    assert {resource for _, resource, verb in found if verb == "delete"} == {"poddisruptionbudgets"}
+    assert {(group, verb) for group, resource, verb in found if resource == "modelrevisions"} == {
+        ("models.tidegate.dev", verb) for verb in WRITTEN - {"get"}
+    }
+    assert {(group, verb) for group, resource, verb in found if resource == "jobs"} == {
+        ("batch", verb) for verb in WRITTEN
+    }
+    assert {resource for _, resource, verb in found if verb == "delete"} == {
+        "poddisruptionbudgets",
+        "modelrevisions",
+        "jobs",
+    }
+    assert {resource for _, resource, verb in found if verb == "update"} == {"leases"}
     assert not {verb for *_, verb in found} & {"deletecollection", "impersonate", "escalate", "bind"}
+
+
+def test_the_operator_needs_no_right_on_the_policies_that_the_chart_installs(render: Any) -> None:
+    assert not [right for right in rights(render(VARIANTS["everything"])) if "admission" in right[0]]
 
 
 def test_the_lease_is_the_only_one_that_may_be_read_or_changed(render: Any) -> None:
@@ -147,17 +166,49 @@ def test_people_with_the_clusters_own_roles_can_use_models(render: Any) -> None:
     ]
 
 
-def test_an_uninstall_keeps_the_definition(render: Any) -> None:
-    (definition,) = of_kind(render(), "CustomResourceDefinition")
-    assert definition["metadata"]["annotations"]["helm.sh/resource-policy"] == "keep"
+def may(documents: list[Document], *names: str) -> dict[str, set[str]]:
+    """Verbs by resource that these ClusterRoles give together."""
+    found: dict[str, set[str]] = {}
+    for role in of_kind(documents, "ClusterRole"):
+        for rule in role["rules"] if role["metadata"]["name"] in names else ():
+            assert rule["apiGroups"] == ["models.tidegate.dev"]
+            for resource in rule["resources"]:
+                found.setdefault(resource, set()).update(rule["verbs"])
+    return found
+
+
+def test_viewers_read_models_their_scale_and_their_revisions(render: Any) -> None:
+    assert may(render(), "tidegate-view") == {
+        "modeldeployments": {"get", "list", "watch"},
+        "modeldeployments/status": {"get", "list", "watch"},
+        "modeldeployments/scale": {"get"},
+        "modelrevisions": {"get", "list", "watch"},
+    }
+
+
+def test_editors_write_models_and_their_scale_and_neither_status_nor_revisions(render: Any) -> None:
+    assert may(render(), "tidegate-view", "tidegate-edit") == {
+        "modeldeployments": {"get", "list", "watch", "create", "update", "patch", "delete", "deletecollection"},
+        "modeldeployments/status": {"get", "list", "watch"},
+        "modeldeployments/scale": {"get", "update", "patch"},
+        "modelrevisions": {"get", "list", "watch"},
+    }
+
+
+def test_an_uninstall_keeps_the_definitions(render: Any) -> None:
+    kept = {
+        found["metadata"]["name"]: found["metadata"]["annotations"]["helm.sh/resource-policy"]
+        for found in of_kind(render(), "CustomResourceDefinition")
+    }
+    assert kept == {"modeldeployments.models.tidegate.dev": "keep", "modelrevisions.models.tidegate.dev": "keep"}
     assert not of_kind(render({"crds": {"install": False}}), "CustomResourceDefinition")
 
 
-def test_the_charts_definition_is_the_generated_one(render: Any) -> None:
+def test_the_charts_definitions_are_the_generated_ones(render: Any) -> None:
     generated = (CHECKOUT / "manifests" / "crd.yaml").read_text()
     assert (CHART / "files" / "crd.yaml").read_text() == generated
-    (definition,) = of_kind(render(), "CustomResourceDefinition")
-    assert definition["spec"] == yaml.safe_load(generated)["spec"]
+    rendered = [definition["spec"] for definition in of_kind(render(), "CustomResourceDefinition")]
+    assert rendered == [definition["spec"] for definition in yaml.safe_load_all(generated)]
 
 
 def environment(documents: list[Document]) -> dict[str, str]:
@@ -197,14 +248,33 @@ def test_the_settings_reach_the_operator_as_plain_numbers(render: Any) -> None:
     }
 
 
-def test_a_single_operator_has_no_disruption_budget_and_more_are_spread(render: Any) -> None:
-    assert not of_kind(render(), "PodDisruptionBudget")
-    assert "topologySpreadConstraints" not in pod(render())
-    documents = render({"replicas": 3})
+def test_a_single_operator_has_no_disruption_budget_and_is_not_spread(render: Any) -> None:
+    documents = render({"replicas": 1})
+    assert not of_kind(documents, "PodDisruptionBudget")
+    assert "topologySpreadConstraints" not in pod(documents)
+
+
+def test_by_default_one_operator_leads_and_one_stands_by(render: Any) -> None:
+    assert operator(render())["spec"]["replicas"] == 2
+
+
+@pytest.mark.parametrize("variant", ["defaults", "three operators"])
+def test_operators_are_spread_and_leave_a_node_one_at_a_time(render: Any, variant: str) -> None:
+    documents = render(VARIANTS[variant])
+    selector = operator(documents)["spec"]["selector"]
     (budget,) = of_kind(documents, "PodDisruptionBudget")
-    assert budget["spec"]["maxUnavailable"] == 1
+    assert budget["spec"] == {
+        "maxUnavailable": 1,
+        "unhealthyPodEvictionPolicy": "AlwaysAllow",
+        "selector": selector,
+    }
     (spread,) = pod(documents)["topologySpreadConstraints"]
-    assert spread["labelSelector"] == budget["spec"]["selector"]
+    assert spread == {
+        "topologyKey": "kubernetes.io/hostname",
+        "maxSkew": 1,
+        "whenUnsatisfiable": "ScheduleAnyway",
+        "labelSelector": selector,
+    }
 
 
 def test_a_selector_holds_nothing_that_an_upgrade_changes(render: Any) -> None:

@@ -23,6 +23,11 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "a level that logging lacks": ({"logLevel": "LOUD"}, "'/logLevel': value must be one of 'DEBUG', 'INFO'"),
     "a resync every second": ({"resyncSeconds": 1}, "'/resyncSeconds': minimum: got 1, want 10"),
     "a Lease with room for two leaders": ({"lease": {"deadline": 20}}, "renew < deadline < duration must hold"),
+    "a policy that the chart lacks": (
+        {"policies": {"action": True}},
+        "'/policies': additional properties 'action' not allowed",
+    ),
+    "a word for yes": ({"policies": {"actions": "yes"}}, "'/policies/actions': got string, want boolean"),
     "no account at all": ({"serviceAccount": {"create": False}}, "serviceAccount.name is needed when"),
 }
 
