@@ -1,17 +1,21 @@
-"""The API server as the command line reads it: three GETs, each answered in plain JSON."""
+"""The API server as the command line knows it: GETs, and the two calls of who acts; each answered in plain JSON."""
 
 import json
 import logging
 import os
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import click
 
-from tidegate_contract.names import GROUP, KIND, PLURAL, VERSION
+from tidegate_contract import labels
+from tidegate_contract.names import GROUP, KIND, PLURAL, REVISION_KIND, REVISION_PLURAL, VERSION
 
+_FIELD_MANAGER = "tidegate-cli"
 _TIMEOUT_SECONDS = (5, 30)
 _POD_NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 
@@ -26,41 +30,95 @@ class Cluster:
 
     custom: Any
     core: Any
+    authentication: Any
     server: str
     namespace: str
 
     def models(self, namespace: str | None) -> list[dict[str, Any]]:
         """ModelDeployments of a namespace, or of all of them for None."""
         if namespace is None:
-            answer = self._get(self.custom.list_cluster_custom_object, GROUP, VERSION, PLURAL)
+            answer = self._call(self.custom.list_cluster_custom_object, GROUP, VERSION, PLURAL)
         else:
-            answer = self._get(self.custom.list_namespaced_custom_object, GROUP, VERSION, namespace, PLURAL)
+            answer = self._call(self.custom.list_namespaced_custom_object, GROUP, VERSION, namespace, PLURAL)
         return list(answer.get("items") or [])
 
     def model(self, namespace: str, name: str) -> dict[str, Any]:
         """One ModelDeployment."""
-        return self._get(
+        return self._call(
             self.custom.get_namespaced_custom_object,
             GROUP,
             VERSION,
             namespace,
             PLURAL,
             name,
-            what=f"{namespace}/{name}",
+            told={404: _absent(namespace, name)},
         )
+
+    def revisions(self, namespace: str, model: str) -> list[dict[str, Any]]:
+        """The ModelRevisions of a model, which may be gone itself; in no order."""
+        answer = self._call(
+            self.custom.list_namespaced_custom_object,
+            GROUP,
+            VERSION,
+            namespace,
+            REVISION_PLURAL,
+            label_selector=f"{labels.MODEL}={model}",
+            told={
+                403: f"these credentials may not read {REVISION_KIND}s here; ask for the right to list them",
+                404: f"the cluster does not know {REVISION_KIND}s; install tidegate, or bring it up to date",
+            },
+        )
+        return list(answer.get("items") or [])
 
     def events(self, namespace: str, uid: str) -> list[dict[str, Any]] | None:
         """The Events of one object; None, unknown, for who may not read Events."""
         selector = f"involvedObject.kind={KIND},involvedObject.uid={uid}"
         try:
-            answer = self._get(self.core.list_namespaced_event, namespace, field_selector=selector)
+            answer = self._call(self.core.list_namespaced_event, namespace, field_selector=selector)
         except ForbiddenError:
             return None
         return list(answer.get("items") or [])
 
-    def _get(self, call: Callable[..., Any], *args: Any, what: str = "", **kwargs: Any) -> dict[str, Any]:
-        """One call, read as raw JSON: the client's typed models refuse answers that lack a field.
+    def user(self) -> str:
+        """The user name of these credentials, as the API server knows it."""
+        review = {"apiVersion": "authentication.k8s.io/v1", "kind": "SelfSubjectReview"}
+        answer = self._call(
+            self.authentication.create_self_subject_review,
+            review,
+            told={
+                403: "these credentials may not ask who they are; ask for the ClusterRole system:basic-user",
+                404: f"{self.server} cannot say who you are: it is older than Kubernetes 1.28",
+            },
+        )
+        name = ((answer.get("status") or {}).get("userInfo") or {}).get("username")
+        if not name:
+            raise click.ClickException(f"{self.server} does not say who you are; an action needs a name")
+        return str(name)
 
+    def annotate(self, namespace: str, name: str, annotations: Mapping[str, str]) -> None:
+        """Set annotations of a ModelDeployment, and touch nothing else of it."""
+        self._call(
+            self.custom.patch_namespaced_custom_object,
+            GROUP,
+            VERSION,
+            namespace,
+            PLURAL,
+            name,
+            {"metadata": {"annotations": dict(annotations)}},
+            field_manager=_FIELD_MANAGER,
+            _content_type="application/merge-patch+json",
+            told={
+                403: f"these credentials may not act on {KIND}s here; ask for the right to patch them",
+                404: _absent(namespace, name),
+            },
+        )
+
+    def _call(
+        self, call: Callable[..., Any], *args: Any, told: Mapping[int, str] = MappingProxyType({}), **kwargs: Any
+    ) -> dict[str, Any]:
+        """One call, answered as raw JSON: the client's typed models refuse answers that lack a field.
+
+        `told` are sentences by status, where the usual ones would not fit.
         Raises click.ClickException with a sentence.
         """
         from kubernetes.client.exceptions import ApiException
@@ -70,7 +128,7 @@ class Cluster:
             answer = call(*args, **kwargs, _preload_content=False, _request_timeout=_TIMEOUT_SECONDS)
         except ApiException as error:
             refusal = ForbiddenError if error.status == 403 else click.ClickException
-            raise refusal(self._explain(error.status, what)) from error
+            raise refusal(self._explain(error.status, error.body, told)) from error
         except HTTPError as error:
             raise click.ClickException(
                 f"{self.server} cannot be reached; check the context, or whether the cluster is up"
@@ -78,14 +136,29 @@ class Cluster:
         document: dict[str, Any] = json.loads(answer.data)
         return document
 
-    def _explain(self, status: int, what: str) -> str:
-        if status == 404 and what:
-            return f"there is no ModelDeployment {what}; `tidegate status -A` lists all of them"
-        return {
+    def _explain(self, status: int, body: object, told: Mapping[int, str]) -> str:
+        if (words := _denial(body)) is not None:
+            return f"a policy of the cluster forbids it: {words}"
+        usual = {
             401: f"{self.server} does not accept these credentials; renew the kubeconfig",
             403: "these credentials may not read ModelDeployments here; ask for the right to get and list them",
             404: "the cluster does not know ModelDeployments; install tidegate into it first",
-        }.get(status, f"{self.server} answered {status}")
+        }
+        return {**usual, **told}.get(status, f"{self.server} answered {status}")
+
+
+def _absent(namespace: str, name: str) -> str:
+    return f"there is no ModelDeployment {namespace}/{name}; `tidegate status -A` lists all of them"
+
+
+def _denial(body: object) -> str | None:
+    """What an admission policy or webhook says, in the Status that the API server answers with; None if none speaks."""
+    try:
+        message = json.loads(body)["message"] if isinstance(body, str | bytes) else ""
+    except (ValueError, TypeError, KeyError):
+        return None
+    found = re.search(r"denied (?:the )?request: (.*)", str(message), re.DOTALL)
+    return found[1] if found else None
 
 
 def connect(context: str | None) -> Cluster:
@@ -118,4 +191,10 @@ def connect(context: str | None) -> Cluster:
         raise click.ClickException(
             "there is no usable kubeconfig; set KUBECONFIG, or make a cluster with `make cluster`"
         ) from error
-    return Cluster(client.CustomObjectsApi(api), client.CoreV1Api(api), api.configuration.host, namespace)
+    return Cluster(
+        client.CustomObjectsApi(api),
+        client.CoreV1Api(api),
+        client.AuthenticationV1Api(api),
+        api.configuration.host,
+        namespace,
+    )

@@ -1,4 +1,4 @@
-"""`tidegate`: from a trained model to one that serves, and a look at what serves.
+"""`tidegate`: from a trained model to one that serves, a look at what serves, and a hand on it.
 
 Every command imports what it needs when it runs: `tidegate --help` must not wait for
 scikit-learn.
@@ -6,6 +6,8 @@ scikit-learn.
 
 import click
 
+from tidegate_cli.act import pause, resume, rollback
+from tidegate_cli.history import history
 from tidegate_cli.inspect import inspect
 from tidegate_cli.pack import pack
 from tidegate_cli.push import push
@@ -22,12 +24,14 @@ def main() -> None:
     tidegate pack model.skops --data train.parquet --target late -o bundle/
     tidegate serve bundle/
     tidegate push bundle/ registry.example.com/models/flights:1
+    tidegate status flights
+    tidegate rollback flights --reason 'late by an hour'
 
     Exit codes: 0 done, 1 failed, 2 wrong usage, 3 bundle refused.
     """
 
 
-for command in (pack, inspect, serve, push, status):
+for command in (pack, inspect, serve, push, status, history, pause, resume, rollback):
     main.add_command(command)
 
 

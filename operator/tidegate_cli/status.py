@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from tidegate_cli.view import ModelView, view
+from tidegate_cli.view import ActionView, ConditionView, ModelView, view
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -69,30 +69,52 @@ def _show_one(model: ModelView) -> None:
         "model": f"{model.namespace}/{model.name}",
         "ready": f"{_mark(model.ready)} {escape(model.reason)}",
         "stable": model.stable,
-        "wanted": model.revision,
+        "wanted": f"{model.revision} (not what serves)" if model.turning else model.revision,
         "phase": model.phase if model.observed else f"{model.phase} (the operator has not seen the latest spec yet)",
         "replicas": model.replicas,
         "uri": escape(model.uri),
         "url": escape(model.url),
+        "paused": "by an action; `tidegate resume` ends it" if model.paused else "",
+        "in sync": _in_sync(model.out_of_sync),
+        "decision": escape(model.decision),
+        "action": _action(model.action),
     }
     for label, text in rows.items():
-        console.print(f"[bold]{label:<10}[/]{text}", soft_wrap=True)
+        if text:
+            console.print(f"[bold]{label:<10}[/]{text}", soft_wrap=True)
     _show_conditions(console, model)
     _show_events(console, model)
+
+
+def _in_sync(condition: ConditionView | None) -> str:
+    """Whether Git still says what serves; empty where it does."""
+    from rich.markup import escape
+
+    return f"{_mark(condition.status)} {escape(f'{condition.reason}: {_words(condition)}')}" if condition else ""
+
+
+def _action(action: ActionView | None) -> str:
+    from rich.markup import escape
+
+    return escape(f"{action.verb} {action.outcome} ({action.id}): {action.message}") if action else ""
 
 
 def _show_conditions(console: "Console", model: ModelView) -> None:
     """A line of words under each condition: a column of them would be a few letters wide in a narrow terminal."""
     from rich.markup import escape
 
-    console.print("\n[bold]conditions[/]" if model.conditions else "\nno conditions yet")
-    for condition in model.conditions:
-        message = condition.message if condition.current else f"(of an older spec) {condition.message}"
+    listed = [condition for condition in model.conditions if condition is not model.out_of_sync]  # that was said above
+    console.print("\n[bold]conditions[/]" if listed else "\nno conditions yet")
+    for condition in listed:
         console.print(
             f"  {condition.type:<18} {_mark(condition.status)} {condition.reason}, since {condition.since}",
             soft_wrap=True,
         )
-        console.print(f"      {escape(message)}", soft_wrap=True)
+        console.print(f"      {escape(_words(condition))}", soft_wrap=True)
+
+
+def _words(condition: ConditionView) -> str:
+    return condition.message if condition.current else f"(of an older spec) {condition.message}"
 
 
 def _show_events(console: "Console", model: ModelView) -> None:

@@ -1,4 +1,5 @@
-"""What a ModelDeployment says of itself, read tolerantly: a field that is not there is unknown, never an error."""
+"""What a ModelDeployment and its ModelRevisions say of themselves, read tolerantly: a field that is not there is
+unknown, never an error."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -31,6 +32,17 @@ class EventView:
 
 
 @dataclass(frozen=True, slots=True)
+class ActionView:
+    """The last action that somebody took, and what became of it."""
+
+    id: str
+    verb: str
+    outcome: str
+    """Obeyed, Refused or Ignored."""
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
 class ModelView:
     """One ModelDeployment at a glance. Unknown texts are `?`."""
 
@@ -54,6 +66,39 @@ class ModelView:
     conditions: tuple[ConditionView, ...]
     events: tuple[EventView, ...] | None
     """None: unknown."""
+    paused: bool = False
+    """By an action of somebody; `spec.rollout.paused` is another matter."""
+    decision: str = ""
+    """The last one in one line; empty if there is none."""
+    action: ActionView | None = None
+    """None: nobody acted."""
+
+    @property
+    def out_of_sync(self) -> ConditionView | None:
+        """The condition SpecInSync, if it has something to say: its message tells how to put Git back in step."""
+        return next((item for item in self.conditions if item.type == "SpecInSync" and item.status != "True"), None)
+
+    @property
+    def turning(self) -> bool:
+        """Whether another revision is wanted than the one that serves."""
+        return UNKNOWN not in (self.stable, self.revision) and self.stable != self.revision
+
+
+@dataclass(frozen=True, slots=True)
+class RevisionView:
+    """One ModelRevision at a glance. Unknown texts are `?`; verdict and decision are empty where there is none."""
+
+    revision: str
+    role: str
+    since: str
+    """When it took that role."""
+    digest: str
+    image: str
+    verdict: str
+    decision: str
+    """The last one: what, by whom, when and why."""
+    known_since: str
+    """The earliest time of all that it tells: a backup that is restored makes every object anew."""
 
 
 def view(model: Mapping[str, Any], events: Sequence[Mapping[str, Any]] | None = (), limit: int = 10) -> ModelView:
@@ -80,6 +125,59 @@ def view(model: Mapping[str, Any], events: Sequence[Mapping[str, Any]] | None = 
         observed=generation is not None and status.get("observedGeneration") == generation,
         conditions=conditions,
         events=None if events is None else tuple(map(_event, sorted(events, key=_event_time)[-limit:])),
+        paused=status.get("paused") is True,
+        decision=_decision(status),
+        action=_action(_mapping(status.get("action"))),
+    )
+
+
+def revision_view(item: Mapping[str, Any]) -> RevisionView:
+    """A ModelRevision as plain JSON."""
+    metadata = _mapping(item.get("metadata"))
+    spec = _mapping(item.get("spec"))
+    record = _mapping(item.get("record"))
+    times = (metadata.get("creationTimestamp"), record.get("since"), *(made.get("at") for made in _decisions(record)))
+    return RevisionView(
+        revision=_text(spec.get("revision") or metadata.get("name")),
+        role=_text(record.get("role")),
+        since=_text(record.get("since")),
+        digest=_text(spec.get("digest")),
+        image=_text(spec.get("image")),
+        verdict=_verdict(_mapping(record.get("verdict"))),
+        decision=_decision(record),
+        known_since=min((str(time) for time in times if time), default=""),
+    )
+
+
+def _verdict(item: Mapping[str, Any]) -> str:
+    if not item:
+        return ""
+    reason = f": {item['reason']}" if item.get("reason") else ""
+    return f"{_text(item.get('result'))} at {_text(item.get('at'))}{reason}"
+
+
+def _decision(item: Mapping[str, Any]) -> str:
+    """The last decision of a status or a record."""
+    last = next(reversed(_decisions(item)), None)
+    if last is None:
+        return ""
+    revision = f" {last['revision']}" if last.get("revision") else ""
+    why = f": {last['why']}" if last.get("why") else ""
+    return f"{_text(last.get('what'))}{revision} by {_text(last.get('by'))} at {_text(last.get('at'))}{why}"
+
+
+def _decisions(item: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    return [_mapping(made) for made in item.get("decisions") or () if isinstance(made, Mapping)]
+
+
+def _action(item: Mapping[str, Any]) -> ActionView | None:
+    if not item:
+        return None
+    return ActionView(
+        id=str(item.get("id") or ""),
+        verb=_text(item.get("verb")),
+        outcome=_text(item.get("outcome")),
+        message=str(item.get("message") or ""),
     )
 
 

@@ -1,22 +1,17 @@
 """`tidegate status` against an API server that answers in plain JSON over HTTP."""
 
-import http.server
 import json
-import threading
-from collections.abc import Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
 
 import certifi
 import pytest
-import yaml
 from click.testing import CliRunner, Result
 
+from pretended import Api, write_kubeconfig
 from tidegate_cli.cluster import connect
 from tidegate_cli.main import main
-from tidegate_cli.view import ConditionView, EventView, ModelView, view
+from tidegate_cli.view import ActionView, ConditionView, EventView, ModelView, view
 
 MODEL: dict[str, Any] = {
     "metadata": {"namespace": "ml", "name": "flights", "uid": "u1", "generation": 3},
@@ -88,78 +83,17 @@ def test_what_is_absent_is_unknown_and_no_error(model: dict[str, Any]) -> None:
     assert (seen.ready, seen.reason, seen.phase, seen.observed) == ("Unknown", "?", "?", False)
 
 
-@dataclass
-class Api:
-    """A pretended API server: what it holds and what it was asked."""
-
-    items: list[dict[str, Any]] = field(default_factory=lambda: [MODEL])
-    status: int = 200
-    events: bool = True
-    """Whether they may be read."""
-    asked: list[str] = field(default_factory=list)
-
-
-def _answer(api: Api, path: str) -> tuple[int, Any]:
-    if api.status != 200:
-        return api.status, {"kind": "Status", "code": api.status}
-    parts = path.split("/")
-    if parts[-1] == "events":
-        return (200, {"items": EVENTS}) if api.events else (403, {"kind": "Status", "code": 403})
-    if parts[-1] == "modeldeployments":
-        return 200, {"items": api.items}
-    found = [item for item in api.items if item["metadata"]["name"] == parts[-1]]
-    return (200, found[0]) if found else (404, {"kind": "Status", "code": 404})
-
-
-@pytest.fixture
-def api(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Api]:
-    api = Api()
-
-    class Handler(http.server.BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            split = urlsplit(self.path)
-            api.asked.append(split.path + "".join(f" {k}={v[0]}" for k, v in parse_qs(split.query).items()))
-            status, document = _answer(api, split.path)
-            body = json.dumps(document).encode()
-            self.send_response(status)
-            self.send_header("Content-Type", "application/json")
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, format: str, *args: Any) -> None:
-            pass
-
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
-    _kubeconfig(tmp_path / "config", f"http://127.0.0.1:{server.server_port}")
-    monkeypatch.setenv("KUBECONFIG", str(tmp_path / "config"))
-    monkeypatch.setenv("no_proxy", "127.0.0.1")
-    yield api
-    server.shutdown()
-    server.server_close()
-
-
-def _kubeconfig(path: Path, server: str) -> None:
-    path.write_text(
-        yaml.safe_dump(
-            {
-                "apiVersion": "v1",
-                "kind": "Config",
-                "clusters": [{"name": "c", "cluster": {"server": server}}],
-                "users": [{"name": "u", "user": {}}],
-                "contexts": [{"name": "test", "context": {"cluster": "c", "user": "u", "namespace": "ml"}}],
-                "current-context": "test",
-            }
-        )
-    )
-
-
 def _status(*arguments: str) -> Result:
     return CliRunner().invoke(main, ["status", *arguments], env={"COLUMNS": "160"})
 
 
 GROUP = "/apis/models.tidegate.dev/v1alpha1"
+
+
+@pytest.fixture(autouse=True)
+def _flights(api: Api) -> None:
+    api.models["flights"] = MODEL
+    api.events = EVENTS
 
 
 def test_one_model_with_its_conditions_and_events(api: Api) -> None:
@@ -194,7 +128,7 @@ def test_a_list_of_models(arguments: tuple[str, ...], path: str, api: Api) -> No
 
 
 def test_a_model_is_shown_to_who_may_not_read_events(api: Api) -> None:
-    api.events = False
+    api.refused = {"events": (403, "")}
     result = _status("flights")
     assert result.exit_code == 0, result.output
     assert "DigestMismatch" in result.output
@@ -220,7 +154,7 @@ def test_json_is_the_objects_own(api: Api) -> None:
 
 
 def test_no_models_is_said(api: Api) -> None:
-    api.items = []
+    api.models = {}
     assert _status().output == "no ModelDeployments in namespace ml\n"
 
 
@@ -229,7 +163,7 @@ def test_no_models_is_said(api: Api) -> None:
     [(401, "renew the kubeconfig"), (403, "may not read"), (404, "install tidegate"), (500, "answered 500")],
 )
 def test_a_refusal_of_the_api_server_is_one_sentence(status: int, words: str, api: Api) -> None:
-    api.status = status
+    api.refused = {"": (status, "")}
     result = _status()
     assert (result.exit_code, words in result.output, len(result.output.splitlines())) == (1, True, 1)
 
@@ -245,7 +179,7 @@ def test_a_context_that_is_not_there_is_said(api: Api) -> None:
 
 
 def test_a_server_that_does_not_answer_is_said(api: Api, tmp_path: Path) -> None:
-    _kubeconfig(tmp_path / "config", "http://127.0.0.1:1")
+    write_kubeconfig(tmp_path / "config", "http://127.0.0.1:1")
     result = _status()
     assert (result.exit_code, "cannot be reached" in result.output) == (1, True)
 
@@ -255,3 +189,64 @@ def test_no_kubeconfig_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.delenv("KUBERNETES_SERVICE_HOST", raising=False)
     result = _status()
     assert (result.exit_code, "no usable kubeconfig" in result.output) == (1, True)
+
+
+SYNC: dict[str, Any] = {
+    "type": "SpecInSync",
+    "status": "False",
+    "reason": "RolledBack",
+    "message": 'set spec.model.uri to "oci://r/flights:1" [/x]',
+    "observedGeneration": 3,
+}
+DECISIONS = [
+    {"at": "2013-03-01T00:00:00Z", "what": "Promote", "revision": "def456", "by": "operator", "why": "ready"},
+    {"at": "2013-03-02T00:00:00Z", "what": "Rollback", "revision": "abc123", "by": "ada", "why": "late [/x]"},
+]
+ANSWER = {"id": "7", "verb": "Rollback", "outcome": "Refused", "message": "nothing to go back to"}
+
+
+def _with(**status: Any) -> dict[str, Any]:
+    return {**MODEL, "status": {**MODEL["status"], **status}}
+
+
+def test_a_view_says_what_people_did_and_what_git_does_not_know() -> None:
+    seen = view(_with(paused=True, decisions=DECISIONS, conditions=[SYNC], action=ANSWER))
+    assert (seen.paused, seen.turning, seen.decision, seen.action, seen.out_of_sync) == (
+        True,
+        True,
+        "Rollback abc123 by ada at 2013-03-02T00:00:00Z: late [/x]",
+        ActionView("7", "Rollback", "Refused", "nothing to go back to"),
+        ConditionView("SpecInSync", "False", "RolledBack", SYNC["message"], "?", True),
+    )
+
+
+@pytest.mark.parametrize(
+    ("status", "turning"),
+    [({"revision": "abc123"}, False), ({"revision": None}, False), ({"stable": None}, False), ({}, True)],
+    ids=["what is wanted serves", "nothing is known to be wanted", "nothing serves", "another one serves"],
+)
+def test_only_a_known_difference_is_one(status: dict[str, Any], turning: bool) -> None:
+    assert view(_with(**status)).turning is turning
+
+
+def test_one_model_with_what_people_did(api: Api) -> None:
+    api.models["flights"] = _with(paused=True, decisions=DECISIONS, conditions=[SYNC], action=ANSWER)
+    result = _status("flights")
+    assert result.exit_code == 0, result.output
+    lines = result.output.splitlines()
+    assert [line for line in lines if line.startswith(("wanted", "paused", "in sync", "decision", "action"))] == [
+        "wanted    def456 (not what serves)",
+        "paused    by an action; `tidegate resume` ends it",
+        'in sync   False RolledBack: set spec.model.uri to "oci://r/flights:1" [/x]',
+        "decision  Rollback abc123 by ada at 2013-03-02T00:00:00Z: late [/x]",
+        "action    Rollback Refused (7): nothing to go back to",
+    ]
+    assert result.output.count("RolledBack") == 1
+
+
+def test_of_what_nobody_did_nothing_is_said(api: Api) -> None:
+    api.models["flights"] = _with(revision="abc123", conditions=[{**SYNC, "status": "True", "reason": "InSync"}])
+    result = _status("flights")
+    assert result.exit_code == 0, result.output
+    assert not [word for word in ("paused", "in sync", "decision", "action", "not what") if word in result.output]
+    assert "SpecInSync" in result.output
