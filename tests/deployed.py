@@ -32,6 +32,8 @@ SYSTEM = os.environ.get("NAMESPACE", "tidegate-system")
 """Where the operator is installed."""
 LOCAL = os.environ.get("CLUSTER", "local") == "local"
 """Whether the cluster is the one of `make cluster`, and not the reader's own."""
+PLAIN_HTTP = LOCAL or bool(os.environ.get("PLAIN_HTTP"))
+"""Whether the registry of the tests has no TLS."""
 
 Figure = Callable[[str, object, str], None]
 """Notes what was measured, its value, and the bar it must reach; the run prints them all at its end."""

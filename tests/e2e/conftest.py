@@ -14,12 +14,10 @@ import pytest
 
 import deployed
 import models
-from deployed import LOCAL, SYSTEM, Address, Figure, Pushed
+from deployed import LOCAL, PLAIN_HTTP, SYSTEM, Address, Figure, Pushed
 from facts import Told, in_time, is_fact
 from kube import Kube, wait_for
 from tidegate_server.offline.push import push
-
-PLAIN_HTTP = LOCAL or bool(os.environ.get("PLAIN_HTTP"))
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -71,10 +71,30 @@ def test_an_upgrade_that_changes_no_image_restarts_no_model(kube: Kube, serving:
     assert pods(kube, serving) == before
 
 
+@pytest.mark.usefixtures("restored")
+def test_a_new_release_restarts_no_model_and_new_models_take_its_server(
+    kube: Kube, serving: str, good: Pushed, address: Callable[..., Address]
+) -> None:
+    """The new release's server cannot even be pulled: what runs stays with the image that it was made with."""
+    before = pods(kube, serving)
+    revision = kube.get("mdep", "small", serving)["status"]["stable"]["revision"]
+    upgrade("--set", "image.server=nowhere.invalid/server:next", "--set", "image.tools=nowhere.invalid/tools:next")
+    kube.apply(model(serving, good, scaling={"replicas": 3}))
+    until_ready(kube, serving)
+    assert kube.get("mdep", "small", serving)["status"]["stable"]["revision"] == revision
+    assert before <= pods(kube, serving), "a new pod is made of the old image, and no old one is restarted"
+    assert address(serving).infer([-1.5, 1.5]) == [0, 1]
+    fresh = model(serving, good, scaling={"replicas": 0}) | {"metadata": {"name": "fresh", "namespace": serving}}
+    kube.apply(fresh)
+    until_ready(kube, serving, "fresh")
+    kept = kube.items("modelrevisions", serving, "models.tidegate.dev/model=fresh")
+    assert [found["spec"]["image"] for found in kept] == ["nowhere.invalid/server:next"]
+
+
 @LOCAL_ONLY
 @pytest.mark.usefixtures("restored")
-def test_a_release_with_another_server_rolls_models_over_and_loses_no_request(
-    kube: Kube, serving: str, address: Callable[..., Address], figure: Figure
+def test_another_server_image_in_spec_rolls_the_model_over_and_loses_no_request(
+    kube: Kube, serving: str, good: Pushed, address: Callable[..., Address], figure: Figure
 ) -> None:
     """The node knows the same image by another name; to the operator it is another server."""
     operator = kube.get("deployment", "tidegate-operator", SYSTEM)
@@ -82,16 +102,13 @@ def test_a_release_with_another_server_rolls_models_over_and_loses_no_request(
     image = next(variable["value"] for variable in variables if variable["name"] == "TIDEGATE_SERVER_IMAGE")
     subprocess.run(["ctr", "images", "tag", "--force", image, f"{image}-next"], check=True, capture_output=True)
     before = kube.get("mdep", "small", serving)["status"]["stable"]["revision"]
+    server = {"resources": deployed.SMALL, "image": f"{image}-next"}
     with Caller(address(serving), [-1.5, 1.5]) as caller:
-        upgrade("--set", f"image.server={image}-next")
-        wait_for(
-            "the other revision",
-            lambda: kube.get("mdep", "small", serving)["status"]["stable"]["revision"] != before,
-            90,
-        )
+        kube.apply(model(serving, good, scaling={"replicas": 2}, server=server))
         until_ready(kube, serving)
+        assert kube.get("mdep", "small", serving)["status"]["stable"]["revision"] != before
         time.sleep(7)  # the last old pod is still draining
-    figure("answers while a release with another server takes over", dict(caller.answers), "none lost")
+    figure("answers while another server image takes over", dict(caller.answers), "none lost")
     assert set(caller.answers) == {"[0, 1]"}
 
 
@@ -121,7 +138,7 @@ def test_an_operator_of_one_namespace_serves_it_and_no_other(kube: Kube, serving
     try:
         upgrade("--set", f"watchNamespaces={{{serving}}}")
         assert kube.find("clusterrole", "tidegate-operator") is None
-        wait_for("one operator", lambda: len(kube.items("pods", SYSTEM)) == 1, 60)
+        wait_for("two operators", lambda: len(kube.items("pods", SYSTEM)) == 2, 60)
         kube.apply(model(other, good))
         kube.apply(model(serving, good, scaling={"replicas": 1}))
         until_ready(kube, serving)

@@ -131,7 +131,7 @@ def test_a_child_that_the_api_server_refuses_is_named_and_the_rest_is_made(
     until_ready(kube, namespace)
 
 
-def test_a_bundle_that_is_mended_under_its_tag_serves_without_another_word(
+def test_a_bundle_that_is_mended_under_its_tag_serves_when_it_is_asked_for_again(
     kube: Kube,
     namespace: str,
     good: Pushed,
@@ -144,5 +144,6 @@ def test_a_bundle_that_is_mended_under_its_tag_serves_without_another_word(
     kube.apply(model(namespace, {"uri": bad.tag}))
     told("LoadFailed")
     pushed(namespace, good.bundle)
-    until_ready(kube, namespace, seconds=150)
+    kube.apply(model(namespace, {"uri": bad.tag}, rollout={"retryToken": "mended"}))
+    until_ready(kube, namespace)
     until_answer(address(namespace), [-1.5, 1.5], [0, 1])

@@ -17,10 +17,15 @@ from deployed import LOCAL, SYSTEM, Figure, Pushed, model, until_ready
 from kube import Kube, KubectlError, wait_for
 
 CHILDREN = ("deployments", "services", "serviceaccounts", "networkpolicies", "poddisruptionbudgets")
+PASSING = ("jobs", "modelrevisions", "poddisruptionbudgets")
+"""What goes before the ModelDeployment does."""
+MADE = {*CHILDREN, *PASSING}
 
 RIGHTS = {
-    *((resource, verb) for resource in CHILDREN for verb in ("get", "list", "watch", "create", "patch")),
-    ("poddisruptionbudgets", "delete"),
+    *((resource, verb) for resource in MADE for verb in ("list", "watch", "create", "patch")),
+    # A revision's name is the hash of what it says: nobody need ask whether it is free.
+    *((resource, "get") for resource in MADE - {"modelrevisions"}),
+    *((resource, "delete") for resource in PASSING),
     ("deployments/scale", "patch"),
     ("modeldeployments", "get"),
     ("modeldeployments", "list"),
@@ -61,7 +66,7 @@ def rights(kube: Kube, space: str, good: Pushed) -> Rights:
     started = datetime.now(UTC)
     # A right that is missing makes a scenario hang; the tests below say which one it was.
     hung = []
-    for scenario in (restart, create, repair, shrink):
+    for scenario in (restart, create, repair, shrink, resolve, outgrow):
         try:
             scenario(kube, space, good)
         except (AssertionError, KubectlError) as error:
@@ -81,7 +86,7 @@ def restart(kube: Kube, _space: str, _good: Pushed) -> None:
     kube.run("scale", "deployment/tidegate-operator", "-n", SYSTEM, "--replicas=0")
     wait_for("no operator", lambda: not kube.items("pods", SYSTEM), 60)
     kube.delete("lease", "tidegate-operator", SYSTEM)
-    kube.run("scale", "deployment/tidegate-operator", "-n", SYSTEM, "--replicas=1")
+    kube.run("scale", "deployment/tidegate-operator", "-n", SYSTEM, "--replicas=2")
     kube.run("rollout", "status", "deployment/tidegate-operator", "-n", SYSTEM, "--timeout=60s")
     wait_for("the Lease", lambda: kube.find("lease", "tidegate-operator", SYSTEM), 30)
 
@@ -109,6 +114,28 @@ def shrink(kube: Kube, space: str, good: Pushed) -> None:
     until_ready(kube, space, seconds=30)
     wait_for("no disruption budget", lambda: not kube.items("poddisruptionbudgets", space), 15)
     time.sleep(1)
+
+
+def resolve(kube: Kube, space: str, good: Pushed) -> None:
+    """Without a digest a Job reads it, and goes when it is known."""
+    kube.apply(model(space, {"uri": good.uri}, scaling={"replicas": 1}))
+    wait_for("the Job", lambda: kube.items("jobs", space), 15)
+    until_ready(kube, space, seconds=60)
+    wait_for("no Job", lambda: not kube.items("jobs", space), 15)
+
+
+def outgrow(kube: Kube, space: str, _good: Pushed) -> None:
+    """Of a model's revisions the last ten are kept. These are older, as if restored from a backup."""
+    found = kube.items("modelrevisions", space)
+    assert found, "no revision"
+    for number in range(10):
+        revision = f"{number:08x}"
+        labels = found[0]["metadata"]["labels"] | {"models.tidegate.dev/revision": revision}
+        metadata = {"name": f"small-{revision}", "namespace": space, "labels": labels}
+        record = {"role": "Superseded", "served": True, "since": f"2020-01-01T00:00:0{number}Z"}
+        spec = found[0]["spec"] | {"revision": revision}
+        kube.apply(found[0] | {"metadata": metadata, "spec": spec, "record": record})
+    wait_for("the oldest gone", lambda: kube.find("modelrevision", "small-00000000", space) is None, 15)
 
 
 def granted(kube: Kube) -> Iterator[tuple[str, str]]:

@@ -103,7 +103,8 @@ def test_the_address_alone_is_a_working_object(kube: Kube, uri: str) -> None:
     found = model("default", {})
     found["spec"] = {"model": {"uri": uri}}
     made = json.loads(kube.run("create", "--dry-run=server", "-o", "json", "-f", "-", stdin=json.dumps(found)))
-    assert made["spec"]["scaling"] == {"mode": "Fixed", "replicas": 1}
+    assert made["spec"]["scaling"] == {"mode": "Fixed"}
+    assert made["spec"]["rollout"] == {"paused": False, "retryToken": ""}
     assert made["spec"]["server"]["resources"]["requests"] == {"cpu": "250m", "memory": "512Mi"}
     assert made["spec"]["server"]["slo"] == {"timeout": "10s"}
 

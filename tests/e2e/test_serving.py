@@ -48,6 +48,7 @@ def test_the_status_says_what_is_true(kube: Kube, namespace: str, good: Pushed) 
         "Progressing": ("False", "Complete"),
         "Degraded": ("False", "AsExpected"),
         "ArtifactAvailable": ("True", "Verified"),
+        "SpecInSync": ("True", "InSync"),
         "NameConflict": ("False", "NoConflict"),
     }
     status = found["status"]
@@ -129,7 +130,7 @@ def test_what_others_change_is_put_back(kube: Kube, namespace: str, good: Pushed
         return (
             deployment["spec"]["template"]["spec"]["containers"][0]["image"],
             deployment["spec"]["replicas"],
-            deployment["metadata"]["labels"].get("models.tidegate.dev/model", ""),
+            deployment["metadata"].get("labels", {}).get("models.tidegate.dev/model", ""),
         )
 
     kube.run("set", "image", "deployment/small", "server=wrong:1", "-n", namespace)
@@ -138,12 +139,23 @@ def test_what_others_change_is_put_back(kube: Kube, namespace: str, good: Pushed
     wait_for("the replicas put back", lambda: spec() == (image, 1, "small"), 10)
     kube.run("label", "deployment/small", "models.tidegate.dev/model-", "-n", namespace)
     wait_for("the label put back", lambda: spec() == (image, 1, "small"), 10)
+    selector = kube.get("service", "small", namespace)["spec"]["selector"]
     kube.patch("service", "small", {"spec": {"selector": {"models.tidegate.dev/model": "other"}}}, namespace)
     wait_for(
         "the selector put back",
-        lambda: kube.get("service", "small", namespace)["spec"]["selector"] == {"models.tidegate.dev/model": "small"},
+        lambda: kube.get("service", "small", namespace)["spec"]["selector"] == selector,
         10,
     )
+    edited = kube.get("deployment", "small", namespace)
+    edited["spec"]["template"]["spec"]["containers"][0]["readinessProbe"]["periodSeconds"] = 9
+    kube.run("replace", "-f", "-", stdin=json.dumps(edited))  # what `kubectl edit` does at its end
+
+    def period() -> int:
+        containers = kube.get("deployment", "small", namespace)["spec"]["template"]["spec"]["containers"]
+        found: int = containers[0]["readinessProbe"]["periodSeconds"]
+        return found
+
+    wait_for("the probe put back", lambda: period() == 1, 10)
     until_ready(kube, namespace)
 
 
