@@ -143,7 +143,7 @@ def test_the_manifest_is_a_model_deployment_as_it_stands() -> None:
     assert (document["apiVersion"], document["kind"]) == (f"{names.GROUP}/{names.VERSION}", names.KIND)
     assert document["metadata"] == {"name": demo.NAME, "namespace": demo.NAMESPACE}
     desired = v1alpha1.parse(document["spec"])
-    assert (desired.replicas, desired.timeout) == (2, 10.0)
+    assert (desired.replicas, desired.content.timeout) == (2, 10.0)
 
 
 def test_the_address_and_the_digest_are_those_that_push_printed() -> None:
@@ -160,8 +160,8 @@ def test_the_address_and_the_digest_are_filled_in() -> None:
     digest = "sha256:" + "a" * 64
     files = demo.manifests("oci://registry.example:5000/flights:2013-02", digest, demo.NAMESPACE)
     desired = v1alpha1.parse(yaml.safe_load(files["flights.yaml"])["spec"])
-    assert desired.source == source.OciSource("registry.example:5000/flights:2013-02")
-    assert desired.digest == digest
+    assert desired.content.source == source.OciSource("registry.example:5000/flights:2013-02")
+    assert desired.content.digest == digest
 
 
 def test_another_namespace_is_made_and_holds_the_model() -> None:
