@@ -23,6 +23,7 @@ from tidegate_operator.core.look import (
     Looked,
     ReadChild,
     ReadModel,
+    ReadRevision,
     Step,
     Steps,
     Tell,
@@ -148,6 +149,8 @@ class Reconciler:
                 return await self._read_model((namespace, step.name))
             case ReadChild():
                 return await self._read_child(step, namespace)
+            case ReadRevision():
+                return await self._read_revision(step, namespace)
             case Tell():
                 return await self._tell(key, step.happening)
             case WriteStatus():
@@ -187,6 +190,13 @@ class Reconciler:
             return None
         workload = convert.workload(item) if isinstance(item, r.Deployment) else None
         return Found(convert.child(step.kind, item), workload)
+
+    async def _read_revision(self, step: ReadRevision, namespace: str) -> core.Revision | None:
+        try:
+            item = await self._api.get(r.REVISIONS.path(namespace, step.name), r.ModelRevision)
+        except NotFound:
+            return None
+        return convert.revision(item)
 
     async def _apply(self, apply: core.Apply, key: Key) -> str | None:
         """Write a child; returns the API server's words if it does not take it. The rest is done all the same."""

@@ -45,10 +45,13 @@ class Writer:
     async def child(self, apply: core.Apply, namespace: str) -> r.AnyChild:
         """Make a child look like its manifest, and return what the API server made of it.
 
-        The uid keeps an update from becoming a creation when the object goes in the meantime.
+        The uid keeps an update from becoming a creation when the object goes in the meantime, and the version ABSENT a
+        creation from becoming an update when the name is taken in the meantime. Raises Conflict for both.
         """
         resource = r.CHILDREN[apply.kind]
-        manifest = apply.manifest | {"metadata": apply.manifest["metadata"] | _given(uid=apply.uid)}
+        manifest = apply.manifest | {
+            "metadata": apply.manifest["metadata"] | _given(uid=apply.uid, resourceVersion=apply.version)
+        }
         path = resource.path(namespace, manifest["metadata"]["name"])
         found: r.AnyChild = await self._apply(path, manifest, resource.type)
         return found
@@ -92,7 +95,7 @@ class Writer:
                 "namespace": namespace,
                 "labels": {labels.MODEL: revision.model, labels.REVISION: revision.name},
             }
-            | _given(uid=revision.uid),
+            | _given(uid=revision.uid, resourceVersion=revision.version),
         } | convert.revision_body(revision)
         return await self._apply(r.REVISIONS.path(namespace, name), manifest, r.ModelRevision)
 

@@ -78,8 +78,8 @@ async def run(name: str, scenario: Scenario, world: World) -> None:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("scenarios", nargs="*", metavar="scenario", help=f"of {', '.join(NAMES)}; all without one")
-    parser.add_argument("--short", action="store_true", help="fewer rounds, shorter waits, the same bars")
-    parser.add_argument("--objects", type=int, default=1000, help="how many models the bars' 1,000 are")
+    parser.add_argument("--short", action="store_true", help="fewer models and rounds, shorter waits, the same bars")
+    parser.add_argument("--objects", type=int, help="how many models the bars' 1,000 are; 300 in short")
     parser.add_argument("--kills", type=int, default=20, help="kills of the scenario of that name")
     parser.add_argument("--seed", type=int, default=1, help="of everything that is left to chance")
     parser.add_argument("--keep", action="store_true", help="leave the folders with logs and audit log behind")
@@ -90,7 +90,7 @@ def main() -> int:
     asyncio.run(
         bench(
             set(options.scenarios or NAMES),
-            Options(options.short, options.objects, options.kills, options.seed),
+            Options(options.short, options.objects or (300 if options.short else 1000), options.kills, options.seed),
             report,
             keep=options.keep,
         )

@@ -22,9 +22,7 @@ PASSING = ("jobs", "modelrevisions", "poddisruptionbudgets")
 MADE = {*CHILDREN, *PASSING}
 
 RIGHTS = {
-    *((resource, verb) for resource in MADE for verb in ("list", "watch", "create", "patch")),
-    # A revision's name is the hash of what it says: nobody need ask whether it is free.
-    *((resource, "get") for resource in MADE - {"modelrevisions"}),
+    *((resource, verb) for resource in MADE for verb in ("get", "list", "watch", "create", "patch")),
     *((resource, "delete") for resource in PASSING),
     ("deployments/scale", "patch"),
     ("modeldeployments", "get"),

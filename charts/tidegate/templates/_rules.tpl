@@ -21,6 +21,7 @@ blockOwnerDeletion is true; ours is false.
 - apiGroups: [models.tidegate.dev]
   resources: [modelrevisions]
   verbs:
+    - get
     - list
     - watch
     - create

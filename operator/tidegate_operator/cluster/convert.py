@@ -121,6 +121,7 @@ def revision(item: r.ModelRevision) -> core.Revision:
             orphaned=record.orphaned,
         ),
         uid=item.metadata.uid,
+        version=item.metadata.resourceVersion,
         deleting=item.metadata.deletionTimestamp is not None,
     )
 

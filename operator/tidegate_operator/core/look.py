@@ -5,7 +5,7 @@ HTTP, `make verify` in a world of its own. So the order of the steps, what is re
 before it, and what happens when it fails are the same in both.
 """
 
-from collections.abc import Generator, Iterable, Mapping
+from collections.abc import Generator, Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
@@ -25,7 +25,6 @@ from tidegate_operator.core.types import (
     Kind,
     Observed,
     Plan,
-    Ref,
     Refusals,
     Release,
     Remove,
@@ -74,6 +73,14 @@ class ReadChild:
 
 
 @dataclass(frozen=True, slots=True)
+class ReadRevision:
+    """Which ModelRevision has this name? Answered by a `core.Revision`, or None."""
+
+    name: str
+    """Of the object."""
+
+
+@dataclass(frozen=True, slots=True)
 class Found:
     child: Child
     workload: Workload | None = None
@@ -95,7 +102,7 @@ class WriteStatus:
     version: str | None
 
 
-Step = ReadModel | ReadChild | Tell | WriteStatus | Write
+Step = ReadModel | ReadChild | ReadRevision | Tell | WriteStatus | Write
 Steps = Generator[Step, Any, "Looked"]
 
 
@@ -117,14 +124,11 @@ def look(known: Known, guards: Guards = ALL) -> Steps:
         fresh = yield ReadModel(known.identity.name)
         if not guards.holds(Guard.OWNER_LIVES, fresh == Fresh(known.identity.uid)):
             return Looked({})
-    asked: set[Ref] = set()
+    asked: set[ReadChild | ReadRevision] = set()
     while not guards.holds(Guard.NAME_FREE, not (unread := creations(plan) - asked)):
-        found: dict[Ref, Found] = {}
-        for kind, name in sorted(unread):
-            if (answer := (yield ReadChild(kind, name))) is not None:
-                found[kind, name] = answer
+        for read in sorted(unread, key=repr):
+            observed = with_found(observed, (yield read))
         asked |= unread
-        observed = with_found(observed, found)
         plan = plan_for(known, observed, guards)  # what was found may call for more
     for happening in plan.happenings:
         yield Tell(happening)
@@ -143,12 +147,16 @@ def plan_for(known: Known, observed: Observed, guards: Guards) -> Plan:
     return decide(known.identity, known.desired, known.status, observed, known.release, known.now, guards)
 
 
-def creations(plan: Plan) -> set[Ref]:
-    """The children that a plan would make."""
+def creations(plan: Plan) -> set[ReadChild | ReadRevision]:
+    """The questions whether the names are free of what a plan would make."""
     return {
-        (write.kind, write.manifest["metadata"]["name"])
+        ReadChild(write.kind, write.manifest["metadata"]["name"])
         for write in plan.writes
         if isinstance(write, Apply) and write.uid is None
+    } | {
+        ReadRevision(records.object_name(write.revision.model, write.revision.name))
+        for write in plan.writes
+        if isinstance(write, Keep) and write.revision.uid is None
     }
 
 
@@ -167,19 +175,29 @@ def _about(write: Write) -> tuple[str, str]:
             return REVISION_KIND, name
 
 
-def with_found(observed: Observed, found: Mapping[Ref, Found]) -> Observed:
-    workload = next((one.workload for one in found.values() if one.workload), observed.workload)
-    children = {ref: one.child for ref, one in found.items()}
-    return replace(observed, children={**observed.children, **children}, workload=workload)
+def with_found(observed: Observed, found: Found | Revision | None) -> Observed:
+    match found:
+        case Revision():
+            return replace(observed, revisions=(*observed.revisions, found))
+        case Found(child=child):
+            children = {**observed.children, (child.kind, child.name): child}
+            return replace(observed, children=children, workload=found.workload or observed.workload)
+    return observed
 
 
 def sent(write: Write, guards: Guards) -> Write:
     """A write with the preconditions that go along with it."""
     match write:
-        case Apply(uid=uid):
-            return replace(write, uid=guards.keep(Guard.UPDATE_UID, uid))
+        case Apply(uid=None):
+            return replace(write, version=guards.keep(Guard.ONLY_IF_ABSENT, write.version))
+        case Apply():
+            return replace(write, uid=guards.keep(Guard.UPDATE_UID, write.uid))
+        case Keep(revision=Revision(uid=None) as revision):
+            return Keep(replace(revision, version=guards.keep(Guard.ONLY_IF_ABSENT, revision.version)))
         case Keep(revision=revision):
-            return Keep(replace(revision, uid=guards.keep(Guard.UPDATE_UID, revision.uid)))
+            # The version alone would not do: on an object that is gone it is no precondition, and makes it again.
+            uid, version = guards.keep(Guard.UPDATE_UID, revision.uid), revision.version
+            return Keep(replace(revision, uid=uid, version=guards.keep(Guard.RECORD_VERSION, version)))
         case Remove(uid=uid) | Forget(uid=uid):
             return replace(write, uid=guards.keep(Guard.DELETE_UID, uid))
         case Scale(uid=uid):

@@ -9,6 +9,7 @@ from tidegate_operator.core.choice import Choice, is_rejected, newest_first
 from tidegate_operator.core.guards import Guard, Guards
 from tidegate_operator.core.revision import Asked
 from tidegate_operator.core.types import (
+    ABSENT,
     Decision,
     Desired,
     Forget,
@@ -62,7 +63,8 @@ def new(
     if kept or not settled:
         return []
     born = Record(Role.CANDIDATE, now)
-    return [Revision(asked.name, identity.name, asked.content, asked.request, asked.image_named, card, born)]
+    made = Revision(asked.name, identity.name, asked.content, asked.request, asked.image_named, card, born)
+    return [replace(made, version=ABSENT)]
 
 
 def record(revision: Revision, desired: Desired, status: Status, now: datetime) -> Record:

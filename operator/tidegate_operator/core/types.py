@@ -165,6 +165,8 @@ class Revision:
     record: Record
     uid: str | None = None
     """None: not in the cluster yet."""
+    version: str | None = None
+    """The resourceVersion that it was read at, or ABSENT."""
     deleting: bool = False
 
 
@@ -351,9 +353,13 @@ class Happening:
     message: str
 
 
+ABSENT = "1"
+"""A resourceVersion that no object can have: an apply that names it makes a new object or changes none."""
+
+
 @dataclass(frozen=True, slots=True)
 class Keep:
-    """Make this ModelRevision, or bring its record up to date."""
+    """Make this ModelRevision, or bring its record up to date, if it is as it was read."""
 
     revision: Revision
 
@@ -374,6 +380,8 @@ class Apply:
     kind: Kind
     manifest: Manifest
     uid: str | None
+    version: str | None = None
+    """ABSENT for a creation, else None: others may have changed what is not ours."""
 
 
 @dataclass(frozen=True, slots=True)

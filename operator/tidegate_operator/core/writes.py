@@ -9,7 +9,19 @@ from collections.abc import Iterable, Mapping
 from tidegate_operator.core import drift
 from tidegate_operator.core.claim import Claim, claim
 from tidegate_operator.core.guards import Guard, Guards
-from tidegate_operator.core.types import Apply, Child, Identity, Kind, Manifest, Observed, Ref, Remove, Scale, Workload
+from tidegate_operator.core.types import (
+    ABSENT,
+    Apply,
+    Child,
+    Identity,
+    Kind,
+    Manifest,
+    Observed,
+    Ref,
+    Remove,
+    Scale,
+    Workload,
+)
 
 MADE_ONCE = frozenset({Kind.JOB})
 """What it says cannot be changed later."""
@@ -32,7 +44,7 @@ def applies(
             and guards.holds(Guard.MADE_ONCE, child is None or kind not in MADE_ONCE)
             and guards.holds(Guard.RECORDED, recorded or kind != Kind.DEPLOYMENT)
         ):
-            yield Apply(kind, manifest, uid=uid_of(child))
+            yield Apply(kind, manifest, uid_of(child), version_of(child))
 
 
 def scales(identity: Identity, replicas: int, observed: Observed, guards: Guards) -> Iterable[Scale]:
@@ -71,3 +83,7 @@ def deployments(identity: Identity, observed: Observed) -> list[tuple[Child, Wor
 
 def uid_of(child: Child | None) -> str | None:
     return child.uid if child else None
+
+
+def version_of(child: Child | None) -> str | None:
+    return None if child else ABSENT

@@ -9,6 +9,7 @@ import worlds
 from tidegate_operator.core.children import children, seal
 from tidegate_operator.core.decide import STRANGER_SECONDS, decide, invalid
 from tidegate_operator.core.types import (
+    ABSENT,
     Apply,
     Child,
     Condition,
@@ -77,19 +78,24 @@ def test_nothing_there_keeps_the_revision_and_makes_every_child_in_order_but_the
             worlds.kept(
                 role=Role.CANDIDATE,
                 uid=None,
+                version=ABSENT,
                 record=Record(
                     Role.CANDIDATE, NOW, decisions=(Decision(NOW, "Rollout", REVISION, "tidegate", "spec asks for it"),)
                 ),
             )
         ),
-        *(Apply(ref[0], seal(manifest), uid=None) for ref, manifest in wanted().items() if ref[0] != Kind.DEPLOYMENT),
+        *(
+            Apply(ref[0], seal(manifest), None, ABSENT)
+            for ref, manifest in wanted().items()
+            if ref[0] != Kind.DEPLOYMENT
+        ),
     )
     assert first.look_again is None
 
 
 def test_pods_are_made_when_their_revision_is_kept() -> None:
     found = plan(Observed(revisions=(worlds.kept(),)))
-    assert of(Apply, found) == tuple(Apply(ref[0], seal(manifest), uid=None) for ref, manifest in wanted().items())
+    assert of(Apply, found) == tuple(Apply(ref[0], seal(manifest), None, ABSENT) for ref, manifest in wanted().items())
 
 
 def test_the_first_status_says_what_is_known_and_no_more() -> None:
@@ -149,7 +155,7 @@ def test_a_deleted_child_comes_back_alone(ref: Ref) -> None:
     world = serving()
     left = {k: c for k, c in world.children.items() if k != ref}
     found = plan(replace(world, children=left), settled())
-    assert of(Apply, found) == (Apply(ref[0], seal(wanted()[ref]), uid=None),)
+    assert of(Apply, found) == (Apply(ref[0], seal(wanted()[ref]), None, ABSENT),)
 
 
 @kinds

@@ -75,7 +75,6 @@ STRICT: dict[str, dict[str, dict[str, str]]] = {
     "core/look.py": {
         "look": {
             "creations(plan)": "whether OWNER_LIVES has anything to be asked about: nothing is read for a repair",
-            "(answer := (yield ReadChild(kind, name))) is not None": "what was read: a name that is free has no object",
             "plan.status is not None": "the answer of STATUS_CHANGED, which `decide` has asked",
             "words": "after the write: what the API server said",
         },

@@ -17,6 +17,7 @@ from tidegate_operator.core.look import (
     Looked,
     ReadChild,
     ReadModel,
+    ReadRevision,
     Step,
     Steps,
     Tell,
@@ -26,6 +27,7 @@ from tidegate_operator.core.look import (
     sent,
 )
 from tidegate_operator.core.types import (
+    ABSENT,
     Apply,
     Child,
     Desired,
@@ -106,8 +108,9 @@ def there(ref: Ref, **changes: Any) -> Found:
 def test_what_the_caches_lack_is_read_then_the_status_is_written_then_everything_else_in_order() -> None:
     steps, looked = drive(look(known(Observed())))
     created = [ref for ref in wanted() if ref != DEPLOYMENT]
-    assert steps[:5] == [ReadModel("flights"), *(ReadChild(*ref) for ref in sorted(created))]
-    status, keep, *applies = steps[5:]
+    reads = [*(ReadChild(*ref) for ref in sorted(created)), ReadRevision(f"flights-{worlds.name()}")]
+    assert steps[:6] == [ReadModel("flights"), *reads]
+    status, keep, *applies = steps[6:]
     assert isinstance(status, WriteStatus)
     assert status.version == "41"
     assert isinstance(keep, Keep)
@@ -257,16 +260,20 @@ def test_every_precondition_goes_along_and_each_can_be_taken_away() -> None:
         Remove(Kind.JOB, "j", "r"),
         Forget("flights-0", "f"),
     )
-    keep, scale = Keep(kept()), Scale("flights", 1, "s")
-    for write in (apply, remove, forget, keep, scale):
+    keep, scale = Keep(kept(version="7")), Scale("flights", 1, "s")
+    create, begin = Apply(Kind.SERVICE, {}, None, ABSENT), Keep(kept(uid=None, version=ABSENT))
+    writes = (apply, remove, forget, keep, scale, create, begin)
+    for write in writes:
         assert sent(write, ALL) == write
-    without = Guards(frozenset({Guard.UPDATE_UID, Guard.DELETE_UID}))
-    assert [sent(write, without) for write in (apply, remove, forget, keep, scale)] == [
+    preconditions = {Guard.UPDATE_UID, Guard.DELETE_UID, Guard.RECORD_VERSION, Guard.ONLY_IF_ABSENT}
+    assert [sent(write, Guards(frozenset(preconditions))) for write in writes] == [
         replace(apply, uid=None),
         replace(remove, uid=None),
         replace(forget, uid=None),
         Keep(kept(uid=None)),
         replace(scale, uid=None),
+        replace(create, version=None),
+        Keep(kept(uid=None)),
     ]
 
 

@@ -52,7 +52,9 @@ class Life:
         self.written = []
         for write in plan.writes:
             if isinstance(write, Keep):
-                self.revisions[write.revision.name] = replace(write.revision, uid=f"{write.revision.name}-uid")
+                self.revisions[write.revision.name] = replace(
+                    write.revision, uid=f"{write.revision.name}-uid", version=None
+                )
                 self.written.append(write.revision.name)
             elif isinstance(write, Forget):
                 del self.revisions[write.name.removeprefix("flights-")]

@@ -14,6 +14,7 @@ from tidegate_operator.core.children import children, resolver_name, seal
 from tidegate_operator.core.decide import decide
 from tidegate_operator.core.revision import request_of
 from tidegate_operator.core.types import (
+    ABSENT,
     Apply,
     Child,
     Container,
@@ -81,7 +82,7 @@ def with_job(world: Observed, *pods: Pod, **changes: Any) -> Observed:
 def test_without_a_digest_a_job_is_made_and_neither_a_revision_nor_a_pod() -> None:
     found = look(Observed())
     wanted = children(ME, LOOSE, None, replace(LOOSE.content, image=RELEASE.server_image), 2, RELEASE)
-    assert found.writes == tuple(Apply(ref[0], seal(manifest), None) for ref, manifest in wanted.items())
+    assert found.writes == tuple(Apply(ref[0], seal(manifest), None, ABSENT) for ref, manifest in wanted.items())
     assert JOB in refs(found)
     assert DEPLOYMENT not in refs(found)
 
@@ -107,7 +108,7 @@ def test_its_answer_becomes_a_revision_first_and_pods_when_that_is_kept() -> Non
     first = look(with_job(Observed(), resolver(ANSWER), ended=True))
     (keep,) = (write for write in first.writes if isinstance(write, Keep))
     assert keep.revision == worlds.kept(
-        PINNED, request=REQUEST, card=CARD, uid=None, role=Role.CANDIDATE, record=keep.revision.record
+        PINNED, request=REQUEST, card=CARD, uid=None, version=ABSENT, role=Role.CANDIDATE, record=keep.revision.record
     )
     assert keep.revision.record.role == Role.CANDIDATE
     assert DEPLOYMENT not in refs(first)

@@ -163,13 +163,18 @@ revisions = st.builds(
     cards,
     records,
     uid=hashes,
+    version=hashes,
     deleting=st.booleans(),
 )
 
 
 def stored(revision: core.Revision) -> r.ModelRevision:
     """As the API server hands it out."""
-    metadata: dict[str, Any] = {"name": f"flights-{revision.name}", "uid": revision.uid}
+    metadata: dict[str, Any] = {
+        "name": f"flights-{revision.name}",
+        "uid": revision.uid,
+        "resourceVersion": revision.version,
+    }
     if revision.deleting:
         metadata["deletionTimestamp"] = "2026-01-01T00:00:00Z"
     return msgspec.convert(sent({"metadata": metadata} | convert.revision_body(revision)), r.ModelRevision)
