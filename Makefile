@@ -145,7 +145,7 @@ demo:
 .PHONY: test
 test:
 	@started=$$SECONDS
-	$(MAKE) check test-unit test-cluster
+	$(MAKE) check test-unit verify test-bars test-cluster
 	echo "== make test took $$((SECONDS - started)) s"
 
 ## test-unit: unit and property tests; no cluster
@@ -155,6 +155,19 @@ test-unit: venv tools
 	# The registry that `make cluster` fetched, if it has: some tests push to a real one.
 	export PATH="$$PATH:$${TIDEGATE_CACHE:-$${XDG_CACHE_HOME:-$$HOME/.cache}/tidegate}/registry/usr/bin"
 	$(BIN)/pytest -q tests/unit tests/property tests/test_cluster_layout.py
+
+## verify: search every state of small worlds for one in which something goes wrong
+.PHONY: verify
+verify: venv
+	@echo "== the core, in every state of its small worlds"
+	$(BIN)/python -m verify
+
+## test-bars: what bench-operator measures, in a short form
+.PHONY: test-bars
+test-bars: venv tools
+	@$(PYTHON) -m cluster prepare
+	echo "== the operator's bars, in short"
+	$(BIN)/python tests/bench/bars.py --short
 
 ## test-cluster: the tests on the real cluster
 .PHONY: test-cluster
@@ -169,6 +182,18 @@ test-cluster: venv
 bench-idle: venv tools
 	@$(WITH_CLUSTER)
 	$(BIN)/python tests/bench/idle.py --minutes 15
+
+## bench-operator: 1,000 to 5,000 models, failover, outages, faults; API server, etcd and controllers alone; an hour
+.PHONY: bench-operator
+bench-operator: venv tools
+	@$(PYTHON) -m cluster prepare
+	$(BIN)/python tests/bench/bars.py
+
+## soak: 200 kills, and faults and outages at length
+.PHONY: soak
+soak: venv tools
+	@$(PYTHON) -m cluster prepare
+	$(BIN)/python tests/bench/bars.py --kills 200 kills faults outage expired
 
 ## clean: what this checkout made, except its cluster
 .PHONY: clean
