@@ -47,8 +47,8 @@ class Stores:
 
 
 @dataclass(frozen=True, slots=True)
-class Refusals:
-    """The children of one generation of one object that the API server did not take, and its words."""
+class RefusedBefore:
+    """The objects of one generation of one object that the API server did not take, and its words."""
 
     uid: str
     generation: int
@@ -64,7 +64,7 @@ class Reconciler:
         self._writer = writer
         self._release = release
         self._now = now
-        self._refused: dict[Key, Refusals] = {}
+        self._refused: dict[Key, RefusedBefore] = {}
         """What the API server did not take at the last look."""
 
     async def look(self, key: Key) -> float | None:
@@ -84,7 +84,7 @@ class Reconciler:
         looked = await self._drive(
             look(Known(identity, version, _desired(model), status, observed, self._release, self._now())), key
         )
-        self._refused[key] = Refusals(identity.uid, identity.generation, looked.refused)
+        self._refused[key] = RefusedBefore(identity.uid, identity.generation, looked.refused)
         # What is refused anew the object must say at once, and what is taken again it must stop saying. Other words
         # for the same refusal can wait: some hold figures that differ each time.
         return looked.look_again if looked.refused.keys() == known.keys() else 0.0
@@ -93,8 +93,8 @@ class Reconciler:
         """One look at a namespace: at the revisions whose ModelDeployment the caches do not show. As `look`."""
         revisions = [
             revision
-            for key in self._stores.revisions.owners(namespace)
-            if self._stores.models.get(key) is None
+            for key in self._stores.revisions.owners()
+            if key[0] == namespace and self._stores.models.get(key) is None
             for revision in self._revisions(key)
         ]
         return (await self._drive(look_around(revisions, self._now()), (namespace, ""))).look_again
@@ -140,9 +140,17 @@ class Reconciler:
             except StopIteration as end:
                 looked: Looked = end.value
                 return looked
-            answer = await self._carry_out(step, key)
+            try:
+                answer = await self._carry_out(step, key)
+            except (Forbidden, Invalid) as error:
+                if not isinstance(step, core.Write):
+                    raise
+                # The rest is done all the same, and the object says what was refused.
+                log.warning("refused: %s", error.message, extra={"model": "/".join(key)})
+                answer = error.message
 
     async def _carry_out(self, step: Step, key: Key) -> Any:
+        """One step; returns its answer. Raises what the API server answers."""
         namespace, name = key
         match step:
             case ReadModel():
@@ -156,28 +164,32 @@ class Reconciler:
             case WriteStatus():
                 self._stores.models.put(await self._writer.status(key, step.status, step.version))
             case core.Keep():
-                return await self._keep(step.revision, key)
+                self._stores.revisions.put(await self._writer.revision(step.revision, namespace))
             case core.Forget():
+                known = self._stores.revisions.get((namespace, step.name))
                 await self._writer.forget(step, namespace)
-                self._stores.revisions.lose((namespace, step.name))
+                self._stores.revisions.lose(known)
             case core.Apply():
-                return await self._apply(step, key)
+                about = {"model": f"{namespace}/{name}"}
+                log.info("%s %s", "repairing" if step.uid else "creating", step.kind, extra=about)
+                self._stores.children[step.kind].put(await self._writer.child(step, namespace))
             case core.Scale():
                 self._scaled(await self._writer.scale(step, namespace), (namespace, step.name), step)
             case core.Remove():
                 log.info("removing %s %s", step.kind, step.name, extra={"model": f"{namespace}/{name}"})
+                child = self._stores.children[step.kind].get((namespace, step.name))
                 await self._writer.remove(step, namespace)
-                self._stores.children[step.kind].lose((namespace, step.name))
+                self._stores.children[step.kind].lose(child)
         return None
 
     async def _read_model(self, key: Key) -> Fresh | None:
+        known = self._stores.models.get(key)
         try:
             fresh = await self._api.get(r.MODELS.path(*key), r.ModelDeployment)
         except NotFound:
-            self._stores.models.lose(key)
+            self._stores.models.lose(known)
             return None
         deleting = fresh.metadata.deletionTimestamp is not None
-        known = self._stores.models.get(key)
         if known is None or known.metadata.uid != fresh.metadata.uid or deleting:
             self._stores.models.put(fresh)
         return Fresh(fresh.metadata.uid, deleting)
@@ -197,26 +209,6 @@ class Reconciler:
         except NotFound:
             return None
         return convert.revision(item)
-
-    async def _apply(self, apply: core.Apply, key: Key) -> str | None:
-        """Write a child; returns the API server's words if it does not take it. The rest is done all the same."""
-        about = {"model": "/".join(key)}
-        log.info("%s %s", "repairing" if apply.uid else "creating", apply.kind, extra=about)
-        try:
-            self._stores.children[apply.kind].put(await self._writer.child(apply, key[0]))
-        except (Forbidden, Invalid) as error:
-            log.warning("%s refused: %s", apply.kind, error.message, extra=about)
-            return error.message
-        return None
-
-    async def _keep(self, revision: core.Revision, key: Key) -> str | None:
-        """Write a ModelRevision; the answer is as in `_apply`."""
-        try:
-            self._stores.revisions.put(await self._writer.revision(revision, key[0]))
-        except (Forbidden, Invalid) as error:
-            log.warning("ModelRevision refused: %s", error.message, extra={"model": "/".join(key)})
-            return error.message
-        return None
 
     async def _tell(self, key: Key, happening: core.Happening) -> None:
         """Post an Event. A quota on Events must not keep a model from being repaired."""

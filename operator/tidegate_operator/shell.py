@@ -19,6 +19,7 @@ from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from tidegate_contract import names
+from tidegate_contract.actions import ACTION
 from tidegate_operator import clock
 from tidegate_operator.cluster import resources as r
 from tidegate_operator.cluster.api import INACTIVITY_SECONDS, TRANSIENT, Api, ApiError, Conflict, NotFound
@@ -48,6 +49,12 @@ class Endless:
 def namespace_key(namespace: str) -> Key:
     """The key of what the models of a namespace share."""
     return namespace, ""
+
+
+def _wish(model: r.ModelDeployment) -> tuple[str, int, str | None]:
+    """What changes when a person changes what they want."""
+    metadata = model.metadata
+    return metadata.uid, metadata.generation, metadata.annotations.get(ACTION)
 
 
 def is_away(error: BaseException) -> bool:
@@ -94,15 +101,18 @@ class Operator:
         ]
         self.ready = False
         """Every cache is filled; a standby is ready too."""
+        self.leading = False
+        """Whether anybody takes keys; when that begins, every key is marked."""
         self.tasks: list[asyncio.Task[None]] = []
 
     def _changed(self, key: Key) -> None:
-        self.queue.mark(key)
+        if self.leading:
+            self.queue.mark(key)
 
     def _of_a_model_changed(self, key: Key) -> None:
         """While the model itself is not known there is nothing to do for it; when it comes it marks its key."""
         if self.stores.models.get(key) is not None:
-            self.queue.mark(key)
+            self._changed(key)
 
     def seen(self, event: str | None, body: Mapping[str, Any]) -> None:
         """One event of the feed of ModelDeployments."""
@@ -110,11 +120,11 @@ class Operator:
         key = key_of(model)
         if event == "DELETED":
             self.stores.models.remove(model)
-            self.queue.mark(namespace_key(key[0]))  # its revisions are orphans now
+            self._changed(namespace_key(key[0]))  # its revisions are orphans now
             return
         known = self.stores.models.get(key)
         self.stores.models.put(model)
-        if known and known.metadata.generation != model.metadata.generation:
+        if known is None or _wish(known) != _wish(model):
             self.queue.forgive(key)
 
     def _states(self) -> Iterator[tuple[str, str]]:
@@ -127,7 +137,7 @@ class Operator:
         """Fail early, and in words, where the CRD is missing: kopf would wait for it without one."""
         namespace = next(iter(self.settings.watch_namespaces), "")
         try:
-            await self.api.list(r.MODELS.path(namespace), r.Meta)
+            await self.api.get(f"{r.MODELS.path(namespace)}?limit=1", msgspec.Raw)
         except NotFound as error:
             raise SystemExit(
                 f"the API server does not know {names.PLURAL}.{names.GROUP}: install the CustomResourceDefinition "
@@ -148,6 +158,7 @@ class Operator:
                 await self._lead_on()
             except* LeaseExpired as expired:
                 log.warning("%s; waiting to hold it again", expired.exceptions[0])
+            self.leading = False
             self.metrics.leader.set(0)
             await self.leader.acquire(self.api, self.writer, again=True)
 
@@ -158,8 +169,8 @@ class Operator:
         """
         self.metrics.leader.set(1)
         self.queue.clear()
-        for key in self.stores.models.keys():  # noqa: SIM118
-            self.queue.mark(key)
+        self.leading = True
+        self._mark_everything()
         async with asyncio.TaskGroup() as group:
             group.create_task(self.leader.keep(self.api, self.writer))
             group.create_task(self.resync())
@@ -174,6 +185,7 @@ class Operator:
             result = await self._look(key)
             self.metrics.reconciles.labels(result=result).inc()
             self.metrics.reconcile_seconds.observe(clock.monotonic() - started)
+            await asyncio.sleep(0)  # a look that finds nothing to do waits for nothing: a thousand would stop the rest
 
     async def _look(self, key: Key) -> str:
         """One look, whatever becomes of it; returns the result's name."""
@@ -186,7 +198,7 @@ class Operator:
             self.queue.done(key, again)
         except Conflict:
             # Somebody was faster; the newer version is on its way to us.
-            self.queue.failed(key)
+            self.queue.failed(key, BACKOFF_AWAY)
             return "conflict"
         except NotLeader:
             self.queue.failed(key)
@@ -210,14 +222,21 @@ class Operator:
                     await self._evict_absent(namespace)
                 except TRANSIENT as error:
                     log.warning("the resync could not list: %s: %s", type(error).__name__, error)
-            for key in self.stores.models.keys():  # noqa: SIM118
-                self.queue.mark(key)
-            for namespace in self.stores.revisions.namespaces():
-                self.queue.mark(namespace_key(namespace))
+            self._mark_everything()
+
+    def _mark_everything(self) -> None:
+        """Every model, and every namespace with revisions of a model that is not there."""
+        models = self.stores.models
+        for key in models.keys():  # noqa: SIM118
+            self.queue.mark(key)
+        for namespace in {owner[0] for owner in self.stores.revisions.owners() if models.get(owner) is None}:
+            self.queue.mark(namespace_key(namespace))
 
     async def _evict_absent(self, namespace: str) -> None:
         """Forget the objects that a list does not show, unless they were made after that list."""
         listed = await self.api.list(r.MODELS.path(namespace), r.Meta, accept=PARTIAL)
+        if int(listed.resource_version) < self.stores.models.newest(namespace):
+            raise RuntimeError("the cluster is in an older state than it was: starting anew, from what it holds now")
         uids = {item.metadata.uid for item in listed.items}
         for key in self.stores.models.keys():  # noqa: SIM118
             model = self.stores.models.get(key)

@@ -4,6 +4,7 @@ Every write passes the same gate: it goes out only while the Lease is held, meas
 the moment of the write. A leader that was stopped and wakes up finds the gate closed.
 """
 
+import contextlib
 import hashlib
 from collections.abc import Callable
 from datetime import datetime
@@ -14,7 +15,7 @@ import msgspec
 from tidegate_contract import labels, names
 from tidegate_operator.cluster import convert
 from tidegate_operator.cluster import resources as r
-from tidegate_operator.cluster.api import error_of
+from tidegate_operator.cluster.api import Conflict, Invalid, NotFound, error_of
 from tidegate_operator.cluster.connection import Connection
 from tidegate_operator.cluster.store import Key
 from tidegate_operator.core import types as core
@@ -67,7 +68,7 @@ class Writer:
         path = r.CHILDREN[remove.kind].path(namespace, remove.name)
         # Said, because a Job's own default is to leave its pods behind.
         body = {"preconditions": _given(uid=remove.uid), "propagationPolicy": "Background"}
-        await self._send("DELETE", path, body, JSON, msgspec.Raw)
+        await self._delete(path, body)
 
     async def status(self, key: Key, status: core.Status, version: str | None) -> r.ModelDeployment:
         """Write `/status`, if the object is still the version that was decided on.
@@ -101,8 +102,8 @@ class Writer:
 
     async def forget(self, forget: core.Forget, namespace: str) -> None:
         """Delete a ModelRevision, if it still is the one that was meant."""
-        body = {"preconditions": _given(uid=forget.uid)}
-        await self._send("DELETE", r.REVISIONS.path(namespace, forget.name), body, JSON, msgspec.Raw)
+        body = {"preconditions": _given(uid=forget.uid, resourceVersion=forget.version)}
+        await self._delete(r.REVISIONS.path(namespace, forget.name), body)
 
     async def event(self, model: r.ModelDeployment, happening: core.Happening, now: datetime) -> None:
         """Post an Event whose name follows from what it says, so that saying it again changes it and adds none."""
@@ -141,6 +142,11 @@ class Writer:
         parameters = {"fieldManager": r.MANAGER, "force": "true"}
         return await self._send("PATCH", path, manifest, APPLY, type, parameters)
 
+    async def _delete(self, path: str, body: Any) -> None:
+        """Delete what may be gone already."""
+        with contextlib.suppress(NotFound):
+            await self._send("DELETE", path, body, JSON, msgspec.Raw)
+
     async def _send(
         self,
         method: str,
@@ -167,7 +173,10 @@ class Writer:
             self._count(method.lower(), response.status)
             answer = await response.read()
             if response.status >= 300:
-                raise error_of(response.status, answer)
+                error = error_of(response.status, answer)
+                if isinstance(error, Invalid) and "metadata.uid" in error.message:
+                    raise Conflict(409, error.message)  # another object has the name by now
+                raise error
             return msgspec.json.decode(answer, type=type)
 
 

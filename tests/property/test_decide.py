@@ -283,7 +283,8 @@ def test_while_paused_nothing_but_a_rollback_or_a_recorded_rejection_changes_the
     for before, found in passes(world):
         after = found.status or before.status
         paused = before.desired.paused or (before.status.paused and after.paused)
-        if paused and before.status.observed_generation and after.revision != before.status.revision:
+        # One that has chosen nothing yet takes up what its revisions recorded.
+        if paused and before.status.revision and after.revision != before.status.revision:
             records = {revision.name: revision.record for revision in before.observed.revisions}
             left = records.get(before.status.revision)
             assert (left and left.role == Role.REJECTED) or after.decisions[-1].what == "Rollback"
@@ -325,7 +326,7 @@ def test_what_is_remembered_is_bounded(world: World) -> None:
 def test_only_a_version_that_has_taken_over_completely_is_called_stable(world: World) -> None:
     for before, found in passes(world):
         after, observed = found.status, before.observed
-        if after is None or after.stable is None or not before.status.observed_generation:
+        if after is None or after.stable is None or not before.status.revision:
             continue
         if after.stable != before.status.stable:
             assert after.stable == Stable(after.revision, NOW)

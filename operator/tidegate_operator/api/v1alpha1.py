@@ -511,6 +511,15 @@ class Record(Api):
 class ModelRevision(Api):
     """A version of a model. Made by the operator; it outlives its ModelDeployment by a day, and any backup."""
 
+    model_config = ConfigDict(
+        json_schema_extra=rules(
+            rule(
+                "self.metadata.name == self.spec.model + '-' + self.spec.revision",
+                "a revision is called after its model and itself: MODEL-REVISION",
+            )
+        )
+    )
+
     spec: RevisionSpec = Field(description="The version; it never changes.")
     record: Record = Field(description="What happened to it.")
 

@@ -1,5 +1,6 @@
 """Reading from the API server: GET, LIST in pages, WATCH. Writing is `writer.py`'s alone."""
 
+import logging
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from typing import Generic, TypeVar
@@ -8,6 +9,8 @@ import aiohttp
 import msgspec
 
 from tidegate_operator.cluster.connection import Connection
+
+log = logging.getLogger(__name__)
 
 PAGE = 100
 """Objects a page of a list: 500 use a third more memory and are no faster."""
@@ -79,9 +82,23 @@ class _Continue(msgspec.Struct):
     continue_: str = msgspec.field(default="", name="continue")
 
 
-class Page(msgspec.Struct, Generic[T]):
-    items: list[T]
+class _Page(msgspec.Struct):
+    items: list[msgspec.Raw]
     metadata: _Continue
+
+
+_PAGE = msgspec.json.Decoder(_Page)
+
+
+def _readable(raw: msgspec.Raw, decoder: msgspec.json.Decoder[T]) -> T | None:
+    """The object, or None if it says what this release does not know: one such object must not hide all the others."""
+    try:
+        return decoder.decode(raw)
+    except msgspec.DecodeError as error:
+        log.warning(
+            "an object is left out, it cannot be read: %s: %s", error, bytes(raw[:200]).decode(errors="replace")
+        )
+        return None
 
 
 class _Event(msgspec.Struct):
@@ -101,7 +118,7 @@ class Listed(Generic[T]):
 
 @dataclass(frozen=True, slots=True)
 class Seen(Generic[T]):
-    """One event of a watch; `item` is None in a bookmark."""
+    """One event of a watch; `item` is None in a bookmark, and where it cannot be read."""
 
     type: str
     item: T | None
@@ -129,12 +146,12 @@ class Api:
 
         Raises Gone if it changed too much in between, and what `get` raises.
         """
-        decoder = msgspec.json.Decoder(Page[type])  # type: ignore[valid-type]
+        decoder = msgspec.json.Decoder(type)
         parameters = {"limit": str(PAGE)} | ({"labelSelector": selector} if selector else {})
         items: list[T] = []
         while True:
-            page = decoder.decode(await self._read("list", path, parameters, accept))
-            items += page.items
+            page = _PAGE.decode(await self._read("list", path, parameters, accept))
+            items += [item for raw in page.items if (item := _readable(raw, decoder)) is not None]
             if not page.metadata.continue_:
                 return Listed(tuple(items), page.metadata.resourceVersion)
             parameters["continue"] = page.metadata.continue_
@@ -167,7 +184,7 @@ class Api:
                     body = bytes(event.object)
                     raise error_of(msgspec.json.decode(body, type=_StatusBody).code, body)
                 version = msgspec.json.decode(event.object, type=_Bookmark).metadata.resourceVersion
-                item = None if event.type == "BOOKMARK" else decoder.decode(event.object)
+                item = None if event.type == "BOOKMARK" else _readable(event.object, decoder)
                 yield Seen(event.type, item, version)
 
     async def _read(self, verb: str, path: str, parameters: dict[str, str], accept: str) -> bytes:

@@ -58,6 +58,7 @@ def pod(item: r.Pod) -> core.Pod:
         request=item.metadata.labels.get(labels.REQUEST, ""),
         ready=ready is not None and ready.status == "True",
         deleting=item.metadata.deletionTimestamp is not None,
+        ended=item.status.phase in ("Failed", "Succeeded"),
         unschedulable=scheduled.message if scheduled and unschedulable else "",
         containers=tuple(_container(status, unready_since) for status in statuses),
     )
@@ -122,6 +123,7 @@ def revision(item: r.ModelRevision) -> core.Revision:
         ),
         uid=item.metadata.uid,
         version=item.metadata.resourceVersion,
+        labelled=item.metadata.labels.get(labels.MODEL) == spec.model,
         deleting=item.metadata.deletionTimestamp is not None,
     )
 
@@ -226,7 +228,10 @@ class _Status(msgspec.Struct, rename="camel"):
 
 def status(body: Mapping[str, Any]) -> core.Status:
     """The status that stands in the object, as far as it is ours; empty before the first decision."""
-    found = msgspec.convert(body, _Status)
+    try:
+        found = msgspec.convert(body, _Status)
+    except msgspec.ValidationError:
+        return core.Status()  # a later release wrote it: what matters stands in the revisions as well
     stable, resolved, action = found.stable, found.resolved, found.action
     return core.Status(
         observed_generation=found.observed_generation,

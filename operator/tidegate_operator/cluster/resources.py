@@ -70,7 +70,8 @@ class ConditionBody(msgspec.Struct):
     status: str = ""
     reason: str = ""
     message: str = ""
-    lastTransitionTime: str = ""
+    lastTransitionTime: str | None = None
+    """A time that was never set is a null."""
 
 
 class DeploymentStatus(msgspec.Struct):
@@ -161,7 +162,7 @@ class Waiting(msgspec.Struct):
 
 class Terminated(msgspec.Struct):
     exitCode: int = 0
-    finishedAt: str = ""
+    finishedAt: str | None = None
     reason: str = ""
     message: str = ""
 

@@ -67,12 +67,9 @@ class Store(Generic[I]):
     def keys(self) -> list[Key]:
         return list(self._items)
 
-    def owners(self, namespace: str) -> list[Key]:
-        """The ModelDeployments of a namespace to which something belongs."""
-        return [owner for owner in self._owned if owner[0] == namespace]
-
-    def namespaces(self) -> set[str]:
-        return {owner[0] for owner in self._owned}
+    def owners(self) -> list[Key]:
+        """The ModelDeployments to which something belongs."""
+        return list(self._owned)
 
     def put(self, item: I) -> None:
         """Keep an object, unless something newer is known of it."""
@@ -99,9 +96,9 @@ class Store(Generic[I]):
             self._forget(key, known)
             self._changed(self._owner(known))
 
-    def lose(self, key: Key) -> None:
-        """Forget whatever is at this name, if anything is: the API server says it is gone."""
-        if (known := self._items.get(key)) is not None:
+    def lose(self, known: I | None) -> None:
+        """Forget an object that the API server says is gone; not another one that has its name by now."""
+        if known is not None:
             self.remove(known)
 
     def newest(self, namespace: str) -> int:

@@ -15,6 +15,9 @@ from tidegate_operator.core.types import Content, Desired, Identity, Kind, Manif
 DRAIN_SECONDS = 5
 """How long a pod serves on after SIGTERM: until the last kube-proxy has taken it out."""
 
+NOWHERE = "192.0.2.1/32"
+"""An address of RFC 5737 that leads nowhere."""
+
 RESOLVER_TRIES = 1_000_000
 """A Job that gives up would have to be made anew; the kubelet's own pauses between tries grow to five minutes."""
 
@@ -129,9 +132,8 @@ def network_policy(identity: Identity, read: Iterable[Content], release: Release
     egress: list[Manifest] = []
     for content in read:
         egress += [rule for rule in sources.supply(content, release).egress if rule not in egress]
-    if egress:
-        # An empty list says the same as none, but the API server drops it and drift would be seen for ever.
-        spec["egress"] = egress
+    # Said even where nothing is allowed, or others could add to it unseen; an empty list would not be kept.
+    spec["egress"] = egress or [{"to": [{"ipBlock": {"cidr": NOWHERE}}]}]
     return child(Kind.NETWORK_POLICY, identity) | {"spec": spec}
 
 

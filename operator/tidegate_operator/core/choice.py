@@ -69,28 +69,27 @@ def remembered(status: Status, desired: Desired, observed: Observed, now: dateti
 
 
 def restored(status: Status, observed: Observed, guards: Guards) -> Status:
-    """The status of an object that has none, from what its revisions recorded; one that has its own keeps it.
+    """The status of an object that has chosen nothing yet, from what its revisions recorded; another one as it is.
 
-    An action that came with it is history: a backup holds the last one, and nobody vouches for its name.
+    An action that came with the object is history: a backup holds the last one, and nobody vouches for its name.
     """
-    if status.observed_generation:
+    if not status.observed_generation:
+        said = "it came with the object, so it is taken as history; ask again with a new id"
+        history = Answer(observed.action.id, observed.action.verb, Outcome.IGNORED, said) if observed.action else None
+        status = replace(status, action=guards.keep(Guard.SEEN_BEFORE, history))
+    proven = (revision for revision in newest_first(observed.revisions) if revision.record.served)
+    rejected = {entry.revision for entry in status.rejected}
+    served = [r for r in proven if r.record.role != Role.REJECTED and r.name not in rejected]
+    if status.revision or status.stable or not served:
         return status
-    by_age = newest_first(observed.revisions)
-    said = "it came with the object, so it is taken as history; ask again with a new id"
-    history = Answer(observed.action.id, observed.action.verb, Outcome.IGNORED, said) if observed.action else None
-    stable = next((revision for revision in by_age if revision.record.role == Role.STABLE), None)
-    pauses = sorted(
-        (decision.at, decision.what)
-        for revision in by_age
-        for decision in revision.record.decisions
-        if decision.what in (Verb.PAUSE, Verb.RESUME)
-    )
+    stable = next((revision for revision in served if revision.record.role == Role.STABLE), served[0])
+    recorded = (decision for revision in served for decision in revision.record.decisions)
+    pauses = sorted((d.at, d.what) for d in (*status.decisions, *recorded) if d.what in (Verb.PAUSE, Verb.RESUME))
     return replace(
         status,
-        revision=stable.name if stable else "",
-        stable=Stable(stable.name, stable.record.since) if stable else None,
+        revision=stable.name,
+        stable=Stable(stable.name, stable.record.since),
         paused=bool(pauses) and pauses[-1][1] == Verb.PAUSE,
-        action=guards.keep(Guard.SEEN_BEFORE, history),
     )
 
 

@@ -14,6 +14,7 @@ class Claim(StrEnum):
 
 
 def claim(identity: Identity, child: Child) -> Claim:
-    if child.owner_uid == identity.uid or (child.owner_uid is None and child.applied):
+    # A copy of ours that somebody made has our annotation; that we applied it only the API server says.
+    if child.owner_uid == identity.uid or (child.owner_uid is None and child.applied and child.fields):
         return Claim.OURS
     return Claim.LEFT_BEHIND if child.applied else Claim.STRANGE

@@ -153,7 +153,8 @@ def wanted_children(case: Case, wish: Asked, choice: Choice, replicas: int) -> d
     sealed = {ref: seal(manifest) for ref, manifest in found.items()}
     job = (Kind.JOB, resolver_name(case.identity, wish.request))
     there = case.observed.children.get(job)
-    if job in sealed and there and not wish.content.digest and not drift.is_latest(there, sealed[job]):
+    ours = there is not None and claim(case.identity, there) == Claim.OURS
+    if job in sealed and there and ours and not wish.content.digest and not drift.is_latest(there, sealed[job]):
         del sealed[job]  # it cannot be changed, so it goes, and the next look makes it as it should be
     return sealed
 
@@ -165,7 +166,8 @@ def resolves(case: Case, wish: Asked, choice: Choice) -> bool:
     job = case.observed.children.get((Kind.JOB, resolver_name(case.identity, wish.request)))
     if wish.content.digest:
         return job is not None
-    return not choice.paused and not (job is not None and job.ended)
+    reading = any(pod.request == wish.request and not pod.ended for pod in case.observed.pods)
+    return not choice.paused and not (job is not None and job.ended and not reading)
 
 
 def holds_midway(choice: Choice) -> bool:
@@ -191,7 +193,7 @@ def next_status(
     # At zero replicas nothing has shown that the revision serves.
     if complete and replicas and (stable is None or stable.revision != target):
         stable = Stable(target, now)
-    pods = tuple(pod for pod in observed.pods if target and pod.revision == target)
+    pods = tuple(pod for pod in observed.pods if target and pod.revision == target and not pod.ended)
     facts = conditions.Facts(
         identity=identity,
         desired=case.desired,
@@ -249,7 +251,7 @@ def rolled_over(replicas: int, workload: Workload, pods: Iterable[Pod], target: 
         workload.observed_generation >= workload.generation
         and workload.wanted == replicas
         and workload.total == workload.updated == workload.available == replicas
-        and all(pod.revision == target for pod in pods if pod.revision and not pod.deleting)
+        and all(pod.revision == target for pod in pods if pod.revision and not (pod.deleting or pod.ended))
     )
 
 

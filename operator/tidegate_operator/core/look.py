@@ -198,7 +198,10 @@ def sent(write: Write, guards: Guards) -> Write:
             # The version alone would not do: on an object that is gone it is no precondition, and makes it again.
             uid, version = guards.keep(Guard.UPDATE_UID, revision.uid), revision.version
             return Keep(replace(revision, uid=uid, version=guards.keep(Guard.RECORD_VERSION, version)))
-        case Remove(uid=uid) | Forget(uid=uid):
+        case Forget(uid=uid, version=version):
+            version = guards.keep(Guard.RECORD_VERSION, version)
+            return replace(write, uid=guards.keep(Guard.DELETE_UID, uid), version=version)
+        case Remove(uid=uid):
             return replace(write, uid=guards.keep(Guard.DELETE_UID, uid))
         case Scale(uid=uid):
             return replace(write, uid=guards.keep(Guard.UPDATE_UID, uid))

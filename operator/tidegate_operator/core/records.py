@@ -48,10 +48,14 @@ def keeps(
     """The revision that spec asks for, if it is new, and every record that is out of date."""
     for revision in (*new(identity, asked, choice, observed, card, now), *observed.revisions):
         wanted = record(revision, desired, status, now)
-        if guards.holds(Guard.RECORD_CHANGED, wanted != revision.record or not revision.uid) and guards.holds(
+        if guards.holds(Guard.RECORD_CHANGED, is_out_of_date(revision, wanted)) and guards.holds(
             Guard.NOT_GOING, not revision.deleting
         ):
             yield Keep(replace(revision, record=wanted))
+
+
+def is_out_of_date(revision: Revision, wanted: Record) -> bool:
+    return wanted != revision.record or not revision.uid or not revision.labelled
 
 
 def new(
@@ -119,7 +123,7 @@ def forgets(identity: Identity, asked: Asked, status: Status, observed: Observed
             and guards.holds(Guard.UNREFERENCED, revision.name not in needed)
             and guards.holds(Guard.NOT_GOING, not revision.deleting)
         ):
-            yield Forget(object_name(identity.name, revision.name), revision.uid)
+            yield Forget(object_name(identity.name, revision.name), revision.uid, revision.version)
 
 
 def orphaned(revisions: Iterable[Revision], now: datetime, guards: Guards) -> Iterable[Keep | Forget]:
@@ -131,4 +135,4 @@ def orphaned(revisions: Iterable[Revision], now: datetime, guards: Guards) -> It
         if there and guards.holds(Guard.RECORD_CHANGED, since is None):
             yield Keep(replace(revision, record=replace(revision.record, orphaned=since or now)))
         if there and guards.holds(Guard.A_DAY_ALONE, since is not None and now - since >= ORPHANED):
-            yield Forget(object_name(revision.model, revision.name), revision.uid)
+            yield Forget(object_name(revision.model, revision.name), revision.uid, revision.version)

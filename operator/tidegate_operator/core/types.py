@@ -167,6 +167,8 @@ class Revision:
     """None: not in the cluster yet."""
     version: str | None = None
     """The resourceVersion that it was read at, or ABSENT."""
+    labelled: bool = True
+    """Whether it has the labels by which it is found."""
     deleting: bool = False
 
 
@@ -248,6 +250,8 @@ class Pod:
     """What it resolves; empty in a server's."""
     ready: bool = False
     deleting: bool = False
+    ended: bool = False
+    """It runs no more and never will: evicted, say; it stays there until somebody tidies up."""
     unschedulable: str = ""
     """Why no node takes it; empty if one does."""
     containers: tuple[Container, ...] = ()
@@ -366,11 +370,12 @@ class Keep:
 
 @dataclass(frozen=True, slots=True)
 class Forget:
-    """Delete a ModelRevision; `uid` as in Remove."""
+    """Delete a ModelRevision, if it is as it was read."""
 
     name: str
     """Of the object."""
     uid: str | None
+    version: str | None
 
 
 @dataclass(frozen=True, slots=True)

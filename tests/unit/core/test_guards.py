@@ -86,7 +86,10 @@ STRICT: dict[str, dict[str, dict[str, str]]] = {
         "lease": {
             "create": "how it is written, not whether: the Lease alone is taken without being held",
         },
-        "_request": {"response.status >= 300": "after the request"},
+        "_request": {
+            "response.status >= 300": "after the request",
+            "isinstance(error, Invalid) and 'metadata.uid' in error.message": "after the request",
+        },
         "_given": {"value": "a precondition that `keep` has taken away is left out"},
     },
 }

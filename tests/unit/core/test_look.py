@@ -258,7 +258,7 @@ def test_every_precondition_goes_along_and_each_can_be_taken_away() -> None:
     apply, remove, forget = (
         Apply(Kind.SERVICE, {}, "a"),
         Remove(Kind.JOB, "j", "r"),
-        Forget("flights-0", "f"),
+        Forget("flights-0", "f", "8"),
     )
     keep, scale = Keep(kept(version="7")), Scale("flights", 1, "s")
     create, begin = Apply(Kind.SERVICE, {}, None, ABSENT), Keep(kept(uid=None, version=ABSENT))
@@ -269,7 +269,7 @@ def test_every_precondition_goes_along_and_each_can_be_taken_away() -> None:
     assert [sent(write, Guards(frozenset(preconditions))) for write in writes] == [
         replace(apply, uid=None),
         replace(remove, uid=None),
-        replace(forget, uid=None),
+        replace(forget, uid=None, version=None),
         Keep(kept(uid=None)),
         replace(scale, uid=None),
         replace(create, version=None),
@@ -304,7 +304,7 @@ def test_the_revisions_of_a_model_are_orphans_only_when_the_api_server_says_that
 def test_an_orphan_is_forgotten_after_a_day_by_its_uid() -> None:
     alone = kept(record=worlds.recorded(Role.STABLE, orphaned=NOW))
     steps, _ = drive(look_around([alone], NOW + timedelta(days=1)), server(model=None))
-    assert steps == [ReadModel("flights"), Forget(f"flights-{alone.name}", alone.uid)]
+    assert steps == [ReadModel("flights"), Forget(f"flights-{alone.name}", alone.uid, None)]
 
 
 def test_a_namespace_without_revisions_asks_nothing() -> None:

@@ -250,8 +250,8 @@ def test_the_last_ten_are_kept() -> None:
     found = many(12)
     assert forgotten(found[2:], Status()) == []
     assert forgotten(found, Status()) == [
-        Forget(f"flights-{found[1].name}", found[1].uid),
-        Forget(f"flights-{found[0].name}", found[0].uid),
+        Forget(f"flights-{found[1].name}", found[1].uid, None),
+        Forget(f"flights-{found[0].name}", found[0].uid, None),
     ]
 
 
@@ -275,7 +275,7 @@ def test_the_revisions_of_a_model_that_is_gone_are_marked_then_kept_a_day_then_f
     marked = replace(one, record=replace(one.record, orphaned=since))
     assert list(orphaned([one], since, ALL)) == [Keep(marked)]
     assert list(orphaned([marked], since + timedelta(hours=23, minutes=59, seconds=59), ALL)) == []
-    assert list(orphaned([marked], since + timedelta(hours=24), ALL)) == [Forget(f"flights-{one.name}", one.uid)]
+    assert list(orphaned([marked], since + timedelta(hours=24), ALL)) == [Forget(f"flights-{one.name}", one.uid, None)]
 
 
 def test_a_day_is_counted_in_the_whole_seconds_that_the_record_keeps() -> None:

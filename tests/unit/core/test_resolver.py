@@ -49,7 +49,8 @@ def job(**changes: Any) -> Child:
 
 def resolver(message: str = "", code: int | None = 0, *, request: str = REQUEST, **changes: Any) -> Pod:
     container = Container("resolve", exit_code=code, exit_message=message)
-    return replace(Pod("flights-resolve", "", request, containers=(container,)), **changes)
+    pod = Pod("flights-resolve", "", request, ended=code is not None, containers=(container,))
+    return replace(pod, **changes)
 
 
 ANSWER = resolution.encode(Resolution(FOUND, CARD))

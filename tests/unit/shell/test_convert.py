@@ -171,7 +171,7 @@ revisions = st.builds(
 def stored(revision: core.Revision) -> r.ModelRevision:
     """As the API server hands it out."""
     metadata: dict[str, Any] = {"name": f"flights-{revision.name}", "uid": revision.uid}
-    metadata["resourceVersion"] = revision.version
+    metadata |= {"resourceVersion": revision.version, "labels": {labels.MODEL: revision.model}}
     if revision.deleting:
         metadata["deletionTimestamp"] = "2026-01-01T00:00:00Z"
     return msgspec.convert(sent({"metadata": metadata} | convert.revision_body(revision)), r.ModelRevision)

@@ -259,7 +259,7 @@ def orphan(world: World, **spec: Any) -> None:
 
 def without_model(world: World) -> None:
     world.server.model = None
-    world.stores.models.lose(KEY)
+    world.stores.models.lose(world.stores.models.get(KEY))
 
 
 async def test_a_namespace_marks_the_revisions_of_a_model_that_is_gone_and_no_others(world: World) -> None:
@@ -289,14 +289,20 @@ async def test_an_orphan_is_deleted_after_a_day_by_its_uid(world: World) -> None
     without_model(world)
     await world.reconciler.look_around("ml")
     path = f"/apis/models.tidegate.dev/v1alpha1/namespaces/ml/modelrevisions/flights-{kept().name}"
-    assert world.server.sent == [("DELETE", path, {"preconditions": {"uid": f"{kept().name}-uid"}})]
+    assert world.server.sent == [
+        (
+            "DELETE",
+            path,
+            {"preconditions": {"uid": f"{kept().name}-uid", "resourceVersion": item.metadata.resourceVersion}},
+        )
+    ]
     assert world.stores.revisions.of(KEY) == []
 
 
 async def test_a_model_that_a_namespace_finds_again_is_known_from_then_on(world: World) -> None:
     """The feed has not told of it yet."""
     orphan(world)
-    world.stores.models.lose(KEY)
+    world.stores.models.lose(world.stores.models.get(KEY))
     assert world.server.model is not None
     world.server.model = world.server.model | {
         "metadata": world.server.model["metadata"] | {"uid": "uid-2", "resourceVersion": "9"}
