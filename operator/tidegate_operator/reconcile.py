@@ -232,6 +232,6 @@ class Reconciler:
 
 def _desired(model: r.ModelDeployment) -> core.Desired | core.Unusable:
     try:
-        return v1alpha1.parse(model.spec)
+        return v1alpha1.parse(msgspec.json.decode(model.spec))
     except v1alpha1.SpecError as error:
         return core.Unusable(str(error))

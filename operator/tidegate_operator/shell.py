@@ -21,6 +21,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from tidegate_contract import names
 from tidegate_contract.actions import ACTION
 from tidegate_operator import clock
+from tidegate_operator.cluster import convert
 from tidegate_operator.cluster import resources as r
 from tidegate_operator.cluster.api import INACTIVITY_SECONDS, TRANSIENT, Api, ApiError, Conflict, NotFound
 from tidegate_operator.cluster.connection import Connection, connect
@@ -116,7 +117,7 @@ class Operator:
 
     def seen(self, event: str | None, body: Mapping[str, Any]) -> None:
         """One event of the feed of ModelDeployments."""
-        model = msgspec.convert(body, r.ModelDeployment)
+        model = r.model(body)
         key = key_of(model)
         if event == "DELETED":
             self.stores.models.remove(model)
@@ -130,8 +131,7 @@ class Operator:
     def _states(self) -> Iterator[tuple[str, str]]:
         for key in self.stores.models.keys():  # noqa: SIM118 - a store is no dict
             if model := self.stores.models.get(key):
-                for condition in model.status.get("conditions", ()):
-                    yield condition["type"], condition["status"]
+                yield from convert.states(model.status)
 
     async def check_definition(self) -> None:
         """Fail early, and in words, where the CRD is missing: kopf would wait for it without one."""

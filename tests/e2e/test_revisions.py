@@ -215,3 +215,16 @@ def test_revisions_outlive_their_model_by_a_day(kube: Kube, namespace: str, two:
     kube.delete("mdep", "other", namespace)
     wait_for("the old one gone", lambda: two[0] not in roles(kube, namespace), 30)
     assert two[1] in roles(kube, namespace)
+
+
+def test_an_apply_that_makes_something_never_changes_what_is_there(kube: Kube, namespace: str) -> None:
+    """What the operator relies on when it makes an object: a resourceVersion that nothing has (decision 0022)."""
+    found = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "x", "namespace": namespace}}
+    asked = found | {"metadata": found["metadata"] | {"resourceVersion": "1"}, "data": {"by": "us"}}  # type: ignore[operator]
+    apply = ("apply", "--server-side", "--force-conflicts", "--field-manager=us", "-f", "-")
+    kube.run(*apply, stdin=json.dumps(asked))
+    kube.delete("configmap", "x", namespace)
+    kube.apply(found | {"data": {"by": "them"}})
+    with pytest.raises(KubectlError, match="the object has been modified"):
+        kube.run(*apply, stdin=json.dumps(asked))
+    assert kube.get("configmap", "x", namespace)["data"] == {"by": "them"}

@@ -183,6 +183,31 @@ def test_replicas_follow_the_spec_up_down_and_to_zero(kube: Kube, namespace: str
     assert conditions(found)["Ready"] == ("True", "ScaledToZero")
 
 
+def test_the_modes_of_scaling_hand_the_replicas_over_without_a_jump(kube: Kube, namespace: str, good: Pushed) -> None:
+    def counts() -> tuple[int, int]:
+        found = kube.get("deployment", "small", namespace)["spec"]["replicas"]
+        return found, kube.get("mdep", "small", namespace)["status"]["replicas"]
+
+    def scaling(**found: object) -> None:
+        kube.patch("mdep", "small", {"spec": {"scaling": found}}, namespace)
+        until_ready(kube, namespace)
+
+    kube.apply(model(namespace, good, scaling={"replicas": 2}))
+    until_ready(kube, namespace)
+    with pytest.raises(KubectlError, match="External needs replicas to start from"):
+        scaling(mode="External", replicas=None)
+    before = {pod["metadata"]["uid"] for pod in kube.items("pods", namespace)}
+    scaling(mode="External")
+    assert counts() == (2, 2)
+    assert {pod["metadata"]["uid"] for pod in kube.items("pods", namespace)} == before
+    kube.run("scale", "mdep/small", "--replicas=3", "-n", namespace)
+    until_ready(kube, namespace)
+    assert counts() == (3, 3)
+    scaling(mode="Fixed", replicas=None)
+    assert counts() == (3, 3), "Fixed, and nobody says how many: as many as there are"
+    assert before <= {pod["metadata"]["uid"] for pod in kube.items("pods", namespace)}
+
+
 def test_a_strangers_service_is_never_touched(kube: Kube, namespace: str, good: Pushed) -> None:
     mine = {
         "apiVersion": "v1",

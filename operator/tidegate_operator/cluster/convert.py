@@ -1,6 +1,5 @@
 """From what the API server says to the core's frozen types."""
 
-from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -15,14 +14,13 @@ from tidegate_operator.core.reasons import Type
 
 def child(kind: core.Kind, item: r.AnyChild) -> core.Child:
     metadata = item.metadata
-    ours = (m for m in metadata.managedFields if (m.manager, m.operation, m.subresource) == (r.MANAGER, "Apply", ""))
     return core.Child(
         kind=kind,
         name=metadata.name,
         uid=metadata.uid,
         owner_uid=next((owner.uid for owner in metadata.ownerReferences if owner.controller), None),
         applied=metadata.annotations.get(labels.APPLIED),
-        fields=bytes(next((m.fieldsV1 for m in ours), b"")),
+        fields=bytes(metadata.managedFields[0].fieldsV1) if metadata.managedFields else b"",
         deleting=metadata.deletionTimestamp is not None,
         ended=isinstance(item, r.Job)
         and any(c.type in ("Complete", "Failed") and c.status == "True" for c in item.status.conditions),
@@ -226,12 +224,25 @@ class _Status(msgspec.Struct, rename="camel"):
     conditions: list[_Condition] = []
 
 
-def status(body: Mapping[str, Any]) -> core.Status:
-    """The status that stands in the object, as far as it is ours; empty before the first decision."""
+_STATUS = msgspec.json.Decoder(_Status)
+
+
+def states(body: msgspec.Raw) -> list[tuple[str, str]]:
+    """Type and status of each condition."""
+    return [(condition.type, str(condition.status)) for condition in _status(body).conditions]
+
+
+def _status(body: msgspec.Raw) -> _Status:
+    """Empty where it cannot be read: a later release wrote it, and what matters stands in the revisions as well."""
     try:
-        found = msgspec.convert(body, _Status)
+        return _STATUS.decode(body)
     except msgspec.ValidationError:
-        return core.Status()  # a later release wrote it: what matters stands in the revisions as well
+        return _Status()
+
+
+def status(body: msgspec.Raw) -> core.Status:
+    """The status that stands in the object, as far as it is ours; empty before the first decision."""
+    found = _status(body)
     stable, resolved, action = found.stable, found.resolved, found.action
     return core.Status(
         observed_generation=found.observed_generation,

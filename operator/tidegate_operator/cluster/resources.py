@@ -9,6 +9,7 @@ most of every object. Spelling and defaults are the API's own.
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from functools import lru_cache
 from typing import Any, Generic, TypeVar
 
 import msgspec
@@ -47,6 +48,18 @@ class Metadata(msgspec.Struct):
 
 class ChildMetadata(Metadata):
     managedFields: list[ManagedFields] = []
+    """Only our own entry, if there is one."""
+
+    def __post_init__(self) -> None:
+        ours = (MANAGER, "Apply", "")
+        kept = (entry for entry in self.managedFields if (entry.manager, entry.operation, entry.subresource) == ours)
+        self.managedFields = [ManagedFields(*ours, msgspec.Raw(_one(bytes(entry.fieldsV1)))) for entry in kept]
+
+
+@lru_cache(maxsize=4096)
+def _one(fields: bytes) -> bytes:
+    """The same bytes, once for all: those of a thousand models are the same, and a part of a page keeps the page."""
+    return fields
 
 
 class Meta(msgspec.Struct):
@@ -195,11 +208,20 @@ AnyChild = Child | Deployment | Job
 
 
 class ModelDeployment(msgspec.Struct):
-    """The user's object, as kopf hands it over; spec and status are read elsewhere."""
+    """The user's object; spec and status stay as they came, much smaller than as objects, and are read elsewhere."""
 
     metadata: Metadata
-    spec: dict[str, Any] = {}
-    status: dict[str, Any] = {}
+    spec: msgspec.Raw = msgspec.Raw(b"{}")
+    status: msgspec.Raw = msgspec.Raw(b"{}")
+
+    def __post_init__(self) -> None:
+        self.spec, self.status = self.spec.copy(), self.status.copy()
+
+
+def model(body: Mapping[str, Any]) -> ModelDeployment:
+    """The user's object, as kopf hands it over."""
+    kept = {name: body[name] for name in ("metadata", "spec", "status") if name in body}
+    return msgspec.json.decode(msgspec.json.encode(kept), type=ModelDeployment)
 
 
 T = TypeVar("T")
