@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import secrets
 import shutil
 import tempfile
 import time
@@ -16,6 +17,7 @@ from cluster.layout import Cache
 from plane import certs, flags, install
 from plane.audit import Audit
 from plane.client import Client, tls
+from plane.process import InPod
 from plane.program import Cost, Program, ProgramError, free_ports, seconds_since
 
 START_SECONDS = 60.0
@@ -39,9 +41,9 @@ class Plane:
         return self.etcd, self.api, self.controllers
 
     @property
-    def operator_kubeconfig(self) -> Path:
+    def in_pod(self) -> InPod:
         """Straight to the API server, as the operator's user."""
-        return self.places.kubeconfig(certs.OPERATOR)
+        return InPod(self.ports.api, self.places.account)
 
     def _program(self, name: str, kube: Path, arguments: list[str]) -> Program:
         environment = {"PATH": os.environ["PATH"], "HOME": str(self.places.folder), "LANG": "C.UTF-8"}
@@ -129,6 +131,11 @@ def _laid_out(folder: Path, ports: flags.Ports) -> flags.Places:
     for user in certs.USERS:
         text = certs.kubeconfig(places.pki, user, f"https://127.0.0.1:{ports.api}")
         places.kubeconfig(user).write_text(text)
+    token = secrets.token_hex(16)
+    places.tokens.write_text(f"{token},{certs.OPERATOR},{certs.OPERATOR}\n")
+    places.account.mkdir()
+    (places.account / "token").write_text(token)
+    shutil.copy(places.pki / "ca.crt", places.account / "ca.crt")
     return places
 
 

@@ -34,6 +34,15 @@ class Places:
         return self.folder / "audit.json"
 
     @property
+    def account(self) -> Path:
+        """What a pod of the operator would find of its service account."""
+        return self.folder / "account"
+
+    @property
+    def tokens(self) -> Path:
+        return self.folder / "tokens.csv"
+
+    @property
     def logs(self) -> Path:
         return self.folder / "logs"
 
@@ -81,6 +90,7 @@ def apiserver(places: Places, ports: Ports) -> list[str]:
         f"--tls-cert-file={pki}/apiserver.crt",
         f"--tls-private-key-file={pki}/apiserver.key",
         f"--client-ca-file={pki}/ca.crt",
+        f"--token-auth-file={places.tokens}",
         f"--service-account-key-file={pki}/service-account.key",
         f"--service-account-signing-key-file={pki}/service-account.key",
         "--service-account-issuer=https://kubernetes.default.svc",

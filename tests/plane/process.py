@@ -40,13 +40,35 @@ class Metrics:
         )
 
 
+@dataclass(frozen=True)
+class InPod:
+    """The way to the API server that a pod has: an address, and a folder with token and authority.
+
+    A kubeconfig is read by the official client, whose import alone takes longer and more memory than
+    the operator; no pod ever pays that, so what is measured must not either.
+    """
+
+    port: int
+    account: Path
+
+
+IN_POD = """
+import pathlib, sys
+from tidegate_operator.cluster import connection
+connection.SERVICE_ACCOUNT = pathlib.Path(sys.argv[1])
+from tidegate_operator.__main__ import main
+sys.exit(main())
+"""
+"""`python -m tidegate_operator`, but for the folder of the service account, which only root could make in its place."""
+
+
 class Operator(Program):
-    """`python -m tidegate_operator` of this checkout, against a kubeconfig."""
+    """`python -m tidegate_operator` of this checkout, as in a pod or against a kubeconfig."""
 
     def __init__(
         self,
         python: str,
-        kubeconfig: Path,
+        way: Path | InPod,
         folder: Path,
         *,
         identity: str = "",
@@ -58,7 +80,6 @@ class Operator(Program):
         self.metrics_port, health_port = free_ports(2)
         environment = operator_environment() | {
             "HOME": str(folder),
-            "KUBECONFIG": str(kubeconfig),
             "TIDEGATE_NAMESPACE": NAMESPACE,
             "TIDEGATE_POD_NAME": self.identity,
             "TIDEGATE_SERVER_IMAGE": "registry.example/tidegate-server:1",
@@ -70,7 +91,12 @@ class Operator(Program):
             "TIDEGATE_LEASE_DEADLINE_SECONDS": str(lease.deadline),
             **(settings or {}),
         }
-        argv = [python, "-m", "tidegate_operator"]
+        if isinstance(way, InPod):
+            environment |= {"KUBERNETES_SERVICE_HOST": "127.0.0.1", "KUBERNETES_SERVICE_PORT": str(way.port)}
+            argv = [python, "-c", IN_POD, str(way.account)]
+        else:
+            environment["KUBECONFIG"] = str(way)
+            argv = [python, "-m", "tidegate_operator"]
         super().__init__(self.identity, argv, environment, folder / f"{self.identity}.log")
 
     async def metrics(self) -> Metrics | None:

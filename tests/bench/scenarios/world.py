@@ -54,7 +54,7 @@ class World:
         """An operator that was not started; straight to the API server unless a kubeconfig leads elsewhere."""
         return Operator(
             sys.executable,
-            kubeconfig or self.plane.operator_kubeconfig,
+            kubeconfig or self.plane.in_pod,
             self.plane.places.logs,
             identity=identity,
             lease=lease or LeaseTimes(),
