@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import itertools
 import logging
-from collections.abc import Awaitable, Iterator, Mapping
+from collections.abc import Awaitable, Iterable, Iterator, Mapping
 from typing import Any
 
 import kopf
@@ -170,7 +170,7 @@ class Operator:
         self.metrics.leader.set(1)
         self.queue.clear()
         self.leading = True
-        self._mark_everything()
+        self._mark_models()
         async with asyncio.TaskGroup() as group:
             group.create_task(self.leader.keep(self.api, self.writer))
             group.create_task(self.resync())
@@ -222,15 +222,15 @@ class Operator:
                     await self._evict_absent(namespace)
                 except TRANSIENT as error:
                     log.warning("the resync could not list: %s: %s", type(error).__name__, error)
-            self._mark_everything()
+            self._mark_models()
+            # Not at the start: until the feed has told of every model, all revisions would seem to be orphans.
+            models, owners = self.stores.models, self.stores.revisions.owners()
+            for namespace in {owner[0] for owner in owners if models.get(owner) is None}:
+                self.queue.mark(namespace_key(namespace))
 
-    def _mark_everything(self) -> None:
-        """Every model, and every namespace with revisions of a model that is not there."""
-        models = self.stores.models
-        for key in models.keys():  # noqa: SIM118
+    def _mark_models(self) -> None:
+        for key in self.stores.models.keys():  # noqa: SIM118
             self.queue.mark(key)
-        for namespace in {owner[0] for owner in self.stores.revisions.owners() if models.get(owner) is None}:
-            self.queue.mark(namespace_key(namespace))
 
     async def _evict_absent(self, namespace: str) -> None:
         """Forget the objects that a list does not show, unless they were made after that list."""
@@ -289,10 +289,24 @@ class Operator:
         await self.leader.release(self.api, self.writer)
 
 
+class NoDiffs(kopf.DiffBaseStorage):
+    """kopf compares each object with what it saw last, for handlers that we do not have; that is most of its time."""
+
+    def build(self, *, body: kopf.Body, extra_fields: Iterable[Any] | None = None) -> kopf.BodyEssence:
+        return kopf.BodyEssence({})
+
+    def fetch(self, *, body: kopf.Body) -> kopf.BodyEssence | None:
+        return None
+
+    def store(self, *, body: kopf.Body, patch: kopf.Patch, essence: kopf.BodyEssence) -> None:
+        pass
+
+
 def kopf_settings() -> kopf.OperatorSettings:
     found = kopf.OperatorSettings()
     found.posting.enabled = False  # kopf's Events have random names
     found.scanning.disabled = True  # it would want to watch CRDs and namespaces
+    found.persistence.diffbase_storage = NoDiffs()
     found.watching.chunk_size = 100
     found.watching.inactivity_timeout = INACTIVITY_SECONDS
     found.networking.request_timeout = 30

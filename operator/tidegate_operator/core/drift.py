@@ -65,7 +65,7 @@ def holds(intent: Any, fields: dict[str, Any]) -> bool:
     return True
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=1024)
 def _parsed(text: str | bytes) -> Any:
     """JSON, parsed once: the fields of a thousand models are the same."""
     return json.loads(text)
