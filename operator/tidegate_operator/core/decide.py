@@ -80,15 +80,16 @@ def decide(
     ours = claims.get(serving) == Claim.OURS
     settled = ours and recorded and not any(apply.kind == Kind.DEPLOYMENT for apply in applies)
     after = next_status(case, wish, choice, replicas, claims, (ours and observed.workload) or Workload(), settled)
+    keeps = tuple(records.keeps(identity, desired, wish, choice, after, observed, card, now, guards))
     return Plan(
         happenings=happenings(status, after),
         status=after if guards.holds(Guard.STATUS_CHANGED, after != status) else None,
         writes=(
-            *records.keeps(identity, desired, wish, choice, after, observed, card, now, guards),
+            *keeps,
             *applies,
             *writes.scales(identity, replicas, observed, guards),
             *writes.removes(identity, wanted, observed, guards),
-            *records.forgets(identity, wish, after, observed, guards),
+            *records.forgets(identity, wish, after, observed, keeps, guards),
         ),
         look_again=STRANGER_SECONDS if set(claims.values()) - {Claim.OURS} or observed.refused else None,
     )

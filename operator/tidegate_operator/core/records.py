@@ -114,12 +114,18 @@ def merged(before: Iterable[Decision], after: Iterable[Decision]) -> tuple[Decis
     return tuple(sorted({*before, *after}, key=astuple))[-DECISIONS:]
 
 
-def forgets(identity: Identity, asked: Asked, status: Status, observed: Observed, guards: Guards) -> Iterable[Forget]:
-    """Revisions that are neither among the newest nor needed by anything."""
+def forgets(
+    identity: Identity, asked: Asked, status: Status, observed: Observed, written: Iterable[Keep], guards: Guards
+) -> Iterable[Forget]:
+    """Revisions that are neither among the newest nor needed by anything.
+
+    One that is `written` in the same look is another version then, and can go in the next.
+    """
+    busy = {keep.revision.name for keep in written}
     needed = {asked.name, status.revision, status.stable.revision if status.stable else ""}
     for place, revision in enumerate(newest_first(observed.revisions)):
         if (
-            guards.holds(Guard.BEYOND_THE_LAST, place >= KEPT)
+            guards.holds(Guard.BEYOND_THE_LAST, place >= KEPT and revision.name not in busy)
             and guards.holds(Guard.UNREFERENCED, revision.name not in needed)
             and guards.holds(Guard.NOT_GOING, not revision.deleting)
         ):

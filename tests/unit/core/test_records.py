@@ -243,7 +243,7 @@ def many(count: int) -> list[Revision]:
 
 def forgotten(revisions: list[Revision], status: Status, asked: str = "") -> list[Forget]:
     world = Observed(revisions=tuple(revisions))
-    return list(forgets(ME, replace(worlds.asked_for(), name=asked), status, world, ALL))
+    return list(forgets(ME, replace(worlds.asked_for(), name=asked), status, world, (), ALL))
 
 
 def test_the_last_ten_are_kept() -> None:
