@@ -1,4 +1,4 @@
-"""What must never happen: one function for each promise, with its number in design section 10 where it has one.
+"""What must never happen: one function for each promise.
 
 `DEEDS` are asked about every write that a look makes, in every state; `ENDS` about every
 state in which nothing is left to do.
