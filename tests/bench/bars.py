@@ -86,7 +86,7 @@ def main() -> int:
     options = parser.parse_args()
     if unknown := set(options.scenarios) - set(NAMES):
         parser.error(f"no such scenario: {', '.join(sorted(unknown))}")
-    report = Report()
+    report = Report(options.short)
     asyncio.run(
         bench(
             set(options.scenarios or NAMES),

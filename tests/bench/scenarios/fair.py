@@ -48,6 +48,7 @@ async def fairness(world: World) -> None:
         f"{among * 1000:.0f} ms, {among / alone:.2f} of that alone",
         f"<= {RATIO}",
         passed=among <= RATIO * alone,
+        timed=True,
     )
 
 

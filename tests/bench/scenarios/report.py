@@ -12,12 +12,22 @@ class Row:
     bar: str
     """Empty: a figure beside the others, which nothing is expected of."""
     passed: bool
+    counts: bool = True
+    """Whether a miss fails the run."""
+
+    @property
+    def verdict(self) -> str:
+        if not self.bar:
+            return ""
+        return "pass" if self.passed else "FAIL" if self.counts else "slow"
 
 
 @dataclass
 class Report:
     """Collects rows; says what it is told at once, so that a long run can be followed."""
 
+    short: bool = False
+    """In the short form, which others run beside us, a clock that misses its bar is shown and fails nothing."""
     started: float = field(default_factory=time.monotonic)
     scenario: str = ""
     rows: list[Row] = field(default_factory=list)
@@ -25,10 +35,11 @@ class Report:
     def say(self, text: str) -> None:
         print(f"  {time.monotonic() - self.started:6.0f} s  {self.scenario}: {text}", flush=True)
 
-    def bar(self, what: str, measured: str, bar: str, *, passed: bool) -> None:
-        """A figure with a bar."""
-        self.rows.append(Row(self.scenario, what, measured, bar, passed))
-        self.say(f"{'pass' if passed else 'FAIL'}: {what}: {measured}, bar {bar}")
+    def bar(self, what: str, measured: str, bar: str, *, passed: bool, timed: bool = False) -> None:
+        """A figure with a bar; `timed`: a clock measured it."""
+        row = Row(self.scenario, what, measured, bar, passed, counts=not (timed and self.short))
+        self.rows.append(row)
+        self.say(f"{row.verdict}: {what}: {measured}, bar {bar}")
 
     def figure(self, what: str, measured: str) -> None:
         """A figure without one."""
@@ -37,14 +48,11 @@ class Report:
 
     @property
     def failed(self) -> list[Row]:
-        return [row for row in self.rows if not row.passed]
+        return [row for row in self.rows if not row.passed and row.counts]
 
     def table(self) -> str:
         lines = [("scenario", "what", "measured", "bar", "")]
-        lines += [
-            (row.scenario, row.what, row.measured, row.bar, ("pass" if row.passed else "FAIL") if row.bar else "")
-            for row in self.rows
-        ]
+        lines += [(row.scenario, row.what, row.measured, row.bar, row.verdict) for row in self.rows]
         widths = [min(48, max(len(line[column]) for line in lines)) for column in range(5)]
         return "\n".join("  ".join(map(str.ljust, line, widths)).rstrip() for line in lines)
 
