@@ -11,6 +11,8 @@ UID = re.compile(r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$")
 TIME = re.compile(r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z$")
 GIVEN = ("clusterIP", "clusterIPs", "nodePort")
 """What the API server gives as it likes."""
+TOLD = ("decisions", "orphaned")
+"""What tells the way and not the end: whether an edit came before or after a look, when a deletion was noticed."""
 OTHERS = ("deployment.kubernetes.io/revision",)
 """Annotations of a controller that counts what it saw."""
 KEPT = ("name", "namespace", "labels", "annotations", "ownerReferences")
@@ -25,7 +27,7 @@ def normal(value: Any) -> Any:
     {'since': 'TIME', 'port': 80}
     """
     if isinstance(value, dict):
-        return {name: normal(part) for name, part in value.items() if name not in GIVEN + OTHERS}
+        return {name: normal(part) for name, part in value.items() if name not in GIVEN + OTHERS + TOLD}
     if isinstance(value, list):
         return [normal(part) for part in value]
     if isinstance(value, str):
@@ -46,7 +48,11 @@ def stripped(found: Object, *, with_status: bool) -> Object:
 
 async def state(world: World, namespace: str) -> State:
     """Everything of ours in a namespace. The status only of our own kinds: the others' is their controllers'."""
-    found = {names.PLURAL: await world.models(namespace)} | await world.children(namespace)
+    models, children = await world.models(namespace), await world.children(namespace)
+    # Of the revisions those that serve: whether one that was edited away at once was ever made depends on the moment.
+    serving = {f"{model['metadata']['name']}-{model.get('status', {}).get('revision')}" for model in models}
+    revisions = [item for item in children[names.REVISION_PLURAL] if item["metadata"]["name"] in serving]
+    found = {names.PLURAL: models} | children | {names.REVISION_PLURAL: revisions}
     return {
         f"{plural}/{item['metadata']['name']}": stripped(item, with_status=plural.startswith("model"))
         for plural, items in found.items()
@@ -55,13 +61,14 @@ async def state(world: World, namespace: str) -> State:
 
 
 async def orphans(world: World, namespace: str) -> list[str]:
-    """Children whose owner does not exist."""
+    """Children whose owner does not exist. Revisions have none, on purpose: they outlive their model by a day."""
     alive = {item["metadata"]["uid"] for item in await world.models(namespace)}
     return [
         f"{plural}/{item['metadata']['name']}"
         for plural, items in (await world.children(namespace)).items()
         for item in items
-        if not any(owner["uid"] in alive for owner in item["metadata"].get("ownerReferences", []))
+        if plural != names.REVISION_PLURAL
+        and not any(owner["uid"] in alive for owner in item["metadata"].get("ownerReferences", []))
     ]
 
 
