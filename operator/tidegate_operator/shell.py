@@ -129,7 +129,7 @@ class Operator:
             self.queue.forgive(key)
 
     def _states(self) -> Iterator[tuple[str, str]]:
-        for key in self.stores.models.keys():  # noqa: SIM118 - a store is no dict
+        for key in self.stores.models:
             if model := self.stores.models.get(key):
                 yield from convert.states(model.status)
 
@@ -229,7 +229,7 @@ class Operator:
                 self.queue.mark(namespace_key(namespace))
 
     def _mark_models(self) -> None:
-        for key in self.stores.models.keys():  # noqa: SIM118
+        for key in self.stores.models:
             self.queue.mark(key)
 
     async def _evict_absent(self, namespace: str) -> None:
@@ -238,7 +238,7 @@ class Operator:
         if int(listed.resource_version) < self.stores.models.newest(namespace):
             raise RuntimeError("the cluster is in an older state than it was: starting anew, from what it holds now")
         uids = {item.metadata.uid for item in listed.items}
-        for key in self.stores.models.keys():  # noqa: SIM118
+        for key in self.stores.models:
             model = self.stores.models.get(key)
             if model and namespace in ("", key[0]) and model.metadata.uid not in uids:
                 try:

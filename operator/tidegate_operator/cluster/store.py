@@ -5,7 +5,7 @@ higher resourceVersion wins, so that reading our own write never depends on the 
 """
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Generic, Protocol, TypeVar
 
 from tidegate_contract import labels
@@ -64,8 +64,9 @@ class Store(Generic[I]):
         """The objects that belong to a ModelDeployment, by name."""
         return [self._items[key] for key in sorted(self._owned.get(owner, ()))]
 
-    def keys(self) -> list[Key]:
-        return list(self._items)
+    def __iter__(self) -> Iterator[Key]:
+        """The keys as they are now; changes on the way are not seen."""
+        return iter(tuple(self._items))
 
     def owners(self) -> list[Key]:
         """The ModelDeployments to which something belongs."""

@@ -215,6 +215,6 @@ def look_around(revisions: Iterable[Revision], now: datetime, guards: Guards = A
     for model, found in by_model.items():
         fresh = yield ReadModel(model)
         if guards.holds(Guard.MODEL_GONE, fresh is None):
-            for write in records.orphaned(found, now.replace(microsecond=0), guards):
+            for write in records.orphaned(found, now, guards):
                 yield sent(write, guards)
     return Looked({})

@@ -2,7 +2,8 @@
 
 import asyncio
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from bench.scenarios.states import State, differences, orphans, state
@@ -107,6 +108,22 @@ async def calm(world: World, chapters: Sequence[Chapter]) -> State:
     return found
 
 
+@asynccontextmanager
+async def opening(world: World) -> AsyncIterator[tuple[Proxy, Operator]]:
+    """What every story begins with: an operator that leads, a proxy between, and the first models."""
+    await world.make_namespace(NAMESPACE)
+    async with world.proxy() as (between, kubeconfig):
+        operator = world.operator(kubeconfig)
+        try:
+            operator.start()
+            await operator.until_leading()
+            await world.create(FIRST, NAMESPACE)
+            await world.until_settled(len(FIRST), NAMESPACE)
+            yield between, operator
+        finally:
+            operator.kill()
+
+
 async def collected(world: World, seconds: float = 30.0) -> list[str]:
     """Wait for the garbage collector; returns the orphans that it left."""
     for _ in range(int(seconds)):
@@ -122,24 +139,15 @@ async def kills(world: World) -> None:
     chapters, where = story(count, world.options.seed), points(count, world.options.seed)
     wanted = await calm(world, chapters)
     world.report.say(f"{count} chapters told without kills: {len(wanted)} objects")
-    await world.make_namespace(NAMESPACE)
     at_writes = 0
-    async with world.proxy() as (between, kubeconfig):
-        operator = world.operator(kubeconfig)
-        try:
-            operator.start()
-            await operator.until_leading()
-            await world.create(FIRST, NAMESPACE)
-            await world.until_settled(len(FIRST), NAMESPACE)
-            for number, (chapter, point) in enumerate(zip(chapters, where, strict=True)):
-                at_writes += await _killed(world, operator, between, chapter, point)
-                await world.until_settled(left(chapters[: number + 1]), NAMESPACE, quiet=0.3, every=0.2)
-                if number % 10 == 9:
-                    world.report.say(f"{number + 1} of {count} kills, {at_writes} of them at a write")
-            await world.until_settled(left(chapters), NAMESPACE)
-            await operator.terminate()
-        finally:
-            operator.kill()
+    async with opening(world) as (between, operator):
+        for number, (chapter, point) in enumerate(zip(chapters, where, strict=True)):
+            at_writes += await _killed(world, operator, between, chapter, point)
+            await world.until_settled(left(chapters[: number + 1]), NAMESPACE, quiet=0.3, every=0.2)
+            if number % 10 == 9:
+                world.report.say(f"{number + 1} of {count} kills, {at_writes} of them at a write")
+        await world.until_settled(left(chapters), NAMESPACE)
+        await operator.terminate()
     place = world.plane.audit.here()
     async with running(world.operator()):
         await asyncio.sleep(3)
@@ -200,34 +208,25 @@ async def faults(world: World) -> None:
     changes = [Deed("edit", f"f{number}", f"fault-{number}") for number in range(50)]
     chapters = [tuple(part[at : at + 10]) for part in (creations, changes) for at in range(0, 50, 10)]
     wanted = await calm(world, chapters)
-    await world.make_namespace(NAMESPACE)
     ends = 0
-    async with world.proxy() as (between, kubeconfig):
-        operator = world.operator(kubeconfig)
-        try:
-            operator.start()
-            await operator.until_leading()
-            await world.create(FIRST, NAMESPACE)
-            await world.until_settled(len(FIRST), NAMESPACE)
-            answers: list[str] = []
-            between.script = at_random(random.Random(seed), answers)
-            for chapter in chapters:
-                await tell(world, chapter)
-                await asyncio.sleep(2)
-                between.cut_watches()
-                if not operator.is_running:
-                    ends += 1
-                    operator.start()  # as its node would
-            await asyncio.sleep(5)
-            between.script = faithful
-            world.report.say(f"{len(answers)} faults; now the API server behaves")
+    async with opening(world) as (between, operator):
+        answers: list[str] = []
+        between.script = at_random(random.Random(seed), answers)
+        for chapter in chapters:
+            await tell(world, chapter)
+            await asyncio.sleep(2)
+            between.cut_watches()
             if not operator.is_running:
                 ends += 1
-                operator.start()
-            await operator.until_leading(60)
-            await world.until_settled(left(chapters), NAMESPACE, seconds=120)
-        finally:
-            operator.kill()
+                operator.start()  # as its node would
+        await asyncio.sleep(5)
+        between.script = faithful
+        world.report.say(f"{len(answers)} faults; now the API server behaves")
+        if not operator.is_running:
+            ends += 1
+            operator.start()
+        await operator.until_leading(60)
+        await world.until_settled(left(chapters), NAMESPACE, seconds=120)
     world.report.figure("faults", ", ".join(f"{answers.count(kind)} {kind}" for kind in sorted(set(answers))))
     world.report.bar("the process ended", str(ends), "0", passed=not ends)
     await compare(world, wanted, "faults")

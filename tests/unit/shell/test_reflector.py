@@ -81,7 +81,7 @@ class World:
                 await asyncio.sleep(0.01)
 
     def names(self) -> set[str]:
-        return {key[1] for key in self.store.keys()}  # noqa: SIM118 - a store is no dict
+        return {key[1] for key in self.store}
 
 
 @pytest.fixture
