@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 import models
-from deployed import Address, Figure, Pushed, first_answer, model, until_answer, until_ready
+from deployed import Address, Figure, Pushed, first_answer, model, until_answer, until_ready, until_reason
 from facts import Told, in_time
-from kube import Kube, conditions, wait_for
+from kube import Kube, conditions, message, wait_for
 
 
 @pytest.fixture
@@ -94,9 +94,7 @@ def test_pods_that_do_not_fit(
     serving()
 
 
-def test_pods_that_the_quota_refuses_come_when_it_is_raised(
-    kube: Kube, namespace: str, good: Pushed, figure: Figure
-) -> None:
+def forbid_pods(kube: Kube, namespace: str) -> None:
     quota = {
         "apiVersion": "v1",
         "kind": "ResourceQuota",
@@ -105,6 +103,12 @@ def test_pods_that_the_quota_refuses_come_when_it_is_raised(
     }
     kube.apply(quota)
     wait_for("the quota", lambda: "status" in kube.get("resourcequota", "none", namespace), 15)
+
+
+def test_pods_that_the_quota_refuses_come_when_it_is_raised(
+    kube: Kube, namespace: str, good: Pushed, figure: Figure
+) -> None:
+    forbid_pods(kube, namespace)
     kube.apply(model(namespace, good))
 
     def failed() -> bool:
@@ -113,6 +117,18 @@ def test_pods_that_the_quota_refuses_come_when_it_is_raised(
 
     wait_for("the Deployment's own words", failed, 60, 0.1)
     in_time(kube, namespace, "PodsRefused", figure)
+    kube.delete("resourcequota", "none", namespace)
+    until_ready(kube, namespace, seconds=120)
+
+
+def test_a_quota_that_refuses_even_the_pod_that_reads_the_digest_is_told(
+    kube: Kube, namespace: str, good: Pushed
+) -> None:
+    """A Job's status says nothing about it: the operator waits a while, and then says where to look."""
+    forbid_pods(kube, namespace)
+    kube.apply(model(namespace, {"uri": good.tag}))
+    found = until_reason(kube, namespace, "PodsRefused", 40)
+    assert "kubectl describe job small-resolve-" in message(found, "Degraded")
     kube.delete("resourcequota", "none", namespace)
     until_ready(kube, namespace, seconds=120)
 

@@ -50,6 +50,7 @@ def test_the_status_says_what_is_true(kube: Kube, namespace: str, good: Pushed) 
         "ArtifactAvailable": ("True", "Verified"),
         "SpecInSync": ("True", "InSync"),
         "NameConflict": ("False", "NoConflict"),
+        "DeploymentAltered": ("False", "AsMade"),
     }
     status = found["status"]
     assert (status["phase"], status["replicas"]) == ("Idle", 2)
@@ -172,6 +173,32 @@ def test_what_others_add_is_not_fought_over(kube: Kube, namespace: str, good: Pu
     after = {kind: kube.get(kind, "small", namespace)["metadata"]["generation"] for kind in ("deployment",)}
     assert after == before
     assert kube.get("service", "small", namespace)["metadata"]["annotations"]["team"] == "x"
+    assert conditions(kube.get("mdep", "small", namespace))["DeploymentAltered"] == ("False", "AsMade")
+
+
+def test_what_others_add_to_the_deployment_is_told_until_it_is_taken_out(
+    kube: Kube, namespace: str, good: Pushed
+) -> None:
+    def until_altered(truth: str, reason: str) -> Object:
+        def found() -> tuple[str, str]:
+            return conditions(kube.get("mdep", "small", namespace))["DeploymentAltered"]
+
+        wait_for(reason, lambda: found() == (truth, reason), 10)
+        return kube.get("mdep", "small", namespace)
+
+    kube.apply(model(namespace, good))
+    until_ready(kube, namespace)
+    kube.run("set", "env", "deployment/small", "DEBUG=1", "-c", "server", "-n", namespace)
+    added = until_altered("True", "AddedByOthers")
+    assert "spec.template.spec.containers[server].env[DEBUG] (by kubectl-set)" in message(added, "DeploymentAltered")
+    kube.run("rollout", "status", "deployment/small", "-n", namespace, "--timeout=60s")
+    kube.run("set", "env", "deployment/small", "DEBUG-", "-c", "server", "-n", namespace)
+    until_altered("False", "AsMade")
+    kube.run("rollout", "pause", "deployment/small", "-n", namespace)
+    assert "spec.paused (by kubectl-rollout)" in message(until_altered("True", "AddedByOthers"), "DeploymentAltered")
+    kube.run("rollout", "resume", "deployment/small", "-n", namespace)
+    until_altered("False", "AsMade")
+    until_ready(kube, namespace)
 
 
 def test_replicas_follow_the_spec_up_down_and_to_zero(kube: Kube, namespace: str, good: Pushed) -> None:

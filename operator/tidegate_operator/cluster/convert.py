@@ -14,16 +14,20 @@ from tidegate_operator.core.reasons import Type
 
 def child(kind: core.Kind, item: r.AnyChild) -> core.Child:
     metadata = item.metadata
+    job = item.status if isinstance(item, r.Job) else r.JobStatus()
     return core.Child(
         kind=kind,
         name=metadata.name,
         uid=metadata.uid,
         owner_uid=next((owner.uid for owner in metadata.ownerReferences if owner.controller), None),
         applied=metadata.annotations.get(labels.APPLIED),
-        fields=bytes(metadata.managedFields[0].fieldsV1) if metadata.managedFields else b"",
+        fields=next((bytes(entry.fieldsV1) for entry in metadata.managedFields if entry.is_ours), b""),
+        others=tuple((entry.manager, bytes(entry.fieldsV1)) for entry in metadata.managedFields if not entry.is_ours),
         deleting=metadata.deletionTimestamp is not None,
-        ended=isinstance(item, r.Job)
-        and any(c.type in ("Complete", "Failed") and c.status == "True" for c in item.status.conditions),
+        ended=any(c.type in ("Complete", "Failed") and c.status == "True" for c in job.conditions),
+        podless_since=_time(job.startTime)
+        if job.startTime and not (job.active or job.failed or job.succeeded)
+        else None,
     )
 
 

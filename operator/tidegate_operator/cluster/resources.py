@@ -21,6 +21,8 @@ from tidegate_operator.core.types import Kind, Role
 
 MANAGER = "tidegate-operator"
 """Our field manager."""
+OURS = (MANAGER, "Apply", "")
+"""Manager, operation and subresource of our entry among the managedFields of a child."""
 
 
 class OwnerReference(msgspec.Struct):
@@ -33,6 +35,20 @@ class ManagedFields(msgspec.Struct):
     operation: str = ""
     subresource: str = ""
     fieldsV1: msgspec.Raw = msgspec.Raw(b"")
+
+    @property
+    def is_ours(self) -> bool:
+        return (self.manager, self.operation, self.subresource) == OURS
+
+    @property
+    def is_of_spec(self) -> bool:
+        """Whether it holds something of the spec; what a subresource writes is status and replicas."""
+        return not self.subresource and b'"f:spec":' in bytes(self.fieldsV1)
+
+    def lean(self) -> "ManagedFields":
+        """The same, sharing what is the same in others."""
+        who = OURS if self.is_ours else (self.manager, self.operation, self.subresource)
+        return ManagedFields(*who, msgspec.Raw(_one(bytes(self.fieldsV1))))
 
 
 class Metadata(msgspec.Struct):
@@ -49,12 +65,10 @@ class Metadata(msgspec.Struct):
 
 class ChildMetadata(Metadata):
     managedFields: list[ManagedFields] = []
-    """Only our own entry, if there is one."""
+    """Our own entry, if there is one, and those of others that hold something of the spec."""
 
     def __post_init__(self) -> None:
-        ours = (MANAGER, "Apply", "")
-        kept = (entry for entry in self.managedFields if (entry.manager, entry.operation, entry.subresource) == ours)
-        self.managedFields = [ManagedFields(*ours, msgspec.Raw(_one(entry.fieldsV1))) for entry in kept]
+        self.managedFields = [entry.lean() for entry in self.managedFields if entry.is_ours or entry.is_of_spec]
 
 
 _OWNERS = re.compile(
@@ -63,7 +77,7 @@ _OWNERS = re.compile(
 
 
 def _one(fields: bytes) -> bytes:
-    """Our fields without the owner, whose key holds its uid: the rest is the same in a thousand models, and kept once.
+    """The fields without the owner, whose key holds its uid: the rest is the same in a thousand models, and kept once.
 
     >>> _one(b'{"f:metadata":{"f:labels":{},"f:ownerReferences":{"k:{\\"uid\\":\\"1-2\\"}":{}}}}')
     b'{"f:metadata":{"f:labels":{}}}'
@@ -117,6 +131,10 @@ class Deployment(msgspec.Struct):
 
 class JobStatus(msgspec.Struct):
     conditions: list[ConditionBody] = []
+    startTime: str | None = None
+    active: int = 0
+    failed: int = 0
+    succeeded: int = 0
 
 
 class Job(msgspec.Struct):

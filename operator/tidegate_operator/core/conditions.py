@@ -21,6 +21,8 @@ MESSAGE_LIMIT = 4096
 """Characters that the schema allows a message."""
 PATCH_LIMIT = 3500
 """Characters of a patch that leave room for the words around it."""
+ADDITIONS_LIMIT = 5
+"""How many additions to the Deployment a message names; each is up to a few hundred characters."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +47,8 @@ class Facts:
     """That has been so at least once, whatever happened to its pods since."""
     asked_served: bool
     """What spec asks for has served at some time."""
+    additions: tuple[tuple[str, str], ...] = ()
+    """Who has added what to the Deployment."""
 
     @property
     def waits_for_digest(self) -> bool:
@@ -197,9 +201,29 @@ def _strangers(strangers: tuple[Child, ...]) -> str:
     return f"{found} exists and does not belong to this ModelDeployment: delete it, or give the model another name"
 
 
+def deployment_altered(facts: Facts) -> Finding:
+    """Whether the pods hold something that no revision knows of. An apply takes nothing away that others have added."""
+    if not facts.additions:
+        return Finding(Type.DEPLOYMENT_ALTERED, Truth.FALSE, Reason.AS_MADE, "the Deployment is as it was made")
+    named = [f"{path} (by {manager})" for manager, path in facts.additions[:ADDITIONS_LIMIT]]
+    if more := len(facts.additions) - len(named):
+        named.append(f"and {more} more")
+    edit = f"`kubectl edit deployment {facts.identity.name} -n {facts.identity.namespace}`"
+    said = f"others have added {', '.join(named)}: it belongs to no revision and stays until it is taken out: {edit}"
+    return Finding(Type.DEPLOYMENT_ALTERED, Truth.TRUE, Reason.ADDED_BY_OTHERS, said)
+
+
 Check = Callable[[Facts], Finding]
 
-CHECKS: tuple[Check, ...] = (ready, progressing, degraded, artifact_available, spec_in_sync, name_conflict)
+CHECKS: tuple[Check, ...] = (
+    ready,
+    progressing,
+    degraded,
+    artifact_available,
+    spec_in_sync,
+    name_conflict,
+    deployment_altered,
+)
 
 
 def stamp(

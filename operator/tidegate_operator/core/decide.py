@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from tidegate_contract import resolution
 from tidegate_contract.actions import Outcome
@@ -12,7 +12,7 @@ from tidegate_operator.core import conditions, drift, records, writes
 from tidegate_operator.core.children import children, resolver_name, seal, selector, url
 from tidegate_operator.core.choice import Choice, choose, goes_back, refused, remembered, restored
 from tidegate_operator.core.claim import Claim, claim
-from tidegate_operator.core.failures import Failure, failure, refusal
+from tidegate_operator.core.failures import Failure, failure, podless, refusal
 from tidegate_operator.core.guards import ALL, Guard, Guards
 from tidegate_operator.core.reasons import Reason, Type
 from tidegate_operator.core.revision import Asked, asked, request_of
@@ -36,7 +36,9 @@ from tidegate_operator.core.types import (
 )
 
 STRANGER_SECONDS = 10.0
-"""How soon to look again for an object that stands in the way, or is refused: no event tells us that it has ended."""
+"""How soon to look again for an object that stands in the way, is refused, or gets no pod."""
+PATIENCE = timedelta(seconds=15)
+"""How long a Job may take to make its pod before something must be in the way. Nothing in its status says what."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +93,7 @@ def decide(
             *writes.removes(identity, wanted, observed, guards),
             *records.forgets(identity, wish, after, observed, keeps, guards),
         ),
-        look_again=STRANGER_SECONDS if set(claims.values()) - {Claim.OURS} or observed.refused else None,
+        look_again=look_again(case, wish, claims),
     )
 
 
@@ -171,6 +173,20 @@ def resolves(case: Case, wish: Asked, choice: Choice) -> bool:
     return not choice.paused and not (job is not None and job.ended and not reading)
 
 
+def look_again(case: Case, wish: Asked, claims: Mapping[Ref, Claim]) -> float | None:
+    """The seconds after which to look although nothing happened: where no event tells that it has ended, or lasts."""
+    in_the_way = set(claims.values()) - {Claim.OURS}
+    return STRANGER_SECONDS if in_the_way or case.observed.refused or podless_since(case, wish) else None
+
+
+def podless_since(case: Case, wish: Asked) -> datetime | None:
+    """Since when the Job that should read the digest has had no pod; None if it has had one, or needs none."""
+    job = case.observed.children.get((Kind.JOB, resolver_name(case.identity, wish.request)))
+    if job is None or wish.name or job.ended or claim(case.identity, job) != Claim.OURS:
+        return None
+    return None if any(pod.request == wish.request for pod in case.observed.pods) else job.podless_since
+
+
 def holds_midway(choice: Choice) -> bool:
     """Whether a rollover should stop where it is: paused, on its way to another version, and not on its way back."""
     stable = choice.status.stable
@@ -204,10 +220,16 @@ def next_status(
         workload=workload,
         pods=pods,
         strangers=tuple(observed.children[ref] for ref, found in claims.items() if found == Claim.STRANGE),
-        failure=_failure(observed, wish, choice, workload, pods, complete),
+        failure=_failure(case, wish, choice, workload, pods, complete),
         complete=complete,
         taken_over=stable is not None and stable.revision == target,
         asked_served=any(r.name == wish.name and r.record.served for r in observed.revisions),
+        additions=tuple(
+            addition
+            for (kind, name), found in claims.items()
+            if kind == Kind.DEPLOYMENT and found == Claim.OURS
+            for addition in drift.additions(observed.children[kind, name])
+        ),
     )
     return replace(
         before,
@@ -228,12 +250,15 @@ def next_status(
 
 
 def _failure(
-    observed: Observed, wish: Asked, choice: Choice, workload: Workload, pods: tuple[Pod, ...], complete: bool
+    case: Case, wish: Asked, choice: Choice, workload: Workload, pods: tuple[Pod, ...], complete: bool
 ) -> Failure | None:
     """What stands in the way of what spec asks for, else of what should serve."""
-    if found := refusal(observed.refused):
+    if found := refusal(case.observed.refused):
         return found
-    resolvers = tuple(pod for pod in observed.pods if wish.request and pod.request == wish.request)
+    since = podless_since(case, wish)
+    if since and case.now - since >= PATIENCE:
+        return podless(case.identity, resolver_name(case.identity, wish.request))
+    resolvers = tuple(pod for pod in case.observed.pods if wish.request and pod.request == wish.request)
     if not wish.name and (found := failure(wish.content, Workload(), resolvers)):
         return found
     return None if complete else failure(choice.content or wish.content, workload, pods)
@@ -290,5 +315,10 @@ def _told(known: Condition | None, condition: Condition) -> Happening | None:
     return Happening(not good, condition.reason, condition.message) if known or not good else None
 
 
-GOOD: Mapping[str, Truth] = {Type.READY: Truth.TRUE, Type.PROGRESSING: Truth.FALSE, Type.DEGRADED: Truth.FALSE}
+GOOD: Mapping[str, Truth] = {
+    Type.READY: Truth.TRUE,
+    Type.PROGRESSING: Truth.FALSE,
+    Type.DEGRADED: Truth.FALSE,
+    Type.DEPLOYMENT_ALTERED: Truth.FALSE,
+}
 """The conditions that make Events, and the status of each in which all is well."""

@@ -1,13 +1,17 @@
-"""Whether a child still is what we applied, found without a call.
+"""Whether a child still is what we applied, and nothing but that, found without a call.
 
 The API server keeps, for every manager, the set of fields that it applied last. Whoever
 changes a value of ours takes the field out of our set; a write of the same value does
 not. So a child is intact if the hash of what was applied is the hash of what we want,
 and every leaf of what we want is still in our set. Values are never compared, so
 defaults and spellings (1000m is stored as 1) cannot raise a false alarm.
+
+What others add is in their sets and not in ours. An apply cannot take it away, so it is
+told and not repaired.
 """
 
 import json
+from collections.abc import Iterator
 from functools import lru_cache
 from typing import Any
 
@@ -17,6 +21,19 @@ from tidegate_operator.core.types import Child, Identity, Manifest
 _NOT_IN_FIELDS = ("apiVersion", "kind")
 _NOT_IN_METADATA = ("name", "namespace", "ownerReferences", "uid")
 """Identity is never in the set; the owner's key holds its uid and is compared by hand."""
+_EXPECTED = ("spec.replicas", "spec.template.metadata.annotations.kubectl.kubernetes.io/restartedAt")
+"""What others may set: autoscalers, and `kubectl rollout restart`."""
+_FILLED_IN = frozenset(
+    {
+        "f:creationTimestamp",
+        "f:dnsPolicy",
+        "f:restartPolicy",
+        "f:schedulerName",
+        "f:serviceAccount",
+        "f:successThreshold",
+    }
+)
+"""The API server gives these to every Deployment: who writes a whole one back, as from a backup, owns them too."""
 
 
 def intact(child: Child, sealed: Manifest, identity: Identity) -> bool:
@@ -81,3 +98,47 @@ def _item_held(item: Any, fields: dict[str, Any]) -> bool:
         elif key.startswith("v:") and _parsed(key[2:]) == item:
             return True
     return False
+
+
+def additions(child: Child) -> tuple[tuple[str, str], ...]:
+    """What others have added to the spec of a child of ours: who, and the path of what.
+
+    None of a child without a field of ours: it is applied anew first.
+    """
+    ours = _parsed(child.fields) if child.fields else {}
+    if "f:spec" not in ours:
+        return ()
+    found = {
+        (manager, path): None
+        for manager, fields in child.others
+        for path in beyond(_parsed(fields)["f:spec"], ours["f:spec"], "spec")
+    }
+    return tuple(found)
+
+
+def beyond(theirs: dict[str, Any], ours: dict[str, Any], path: str) -> Iterator[str]:
+    """The highest paths of one fieldsV1 set that another one does not have, but for what anybody may set.
+
+    >>> list(beyond({"f:paused": {}, "f:replicas": {}, "f:selector": {}}, {"f:selector": {}}, "spec"))
+    ['spec.paused']
+    >>> list(beyond({'k:{"name":"debug"}': {".": {}, "f:image": {}}}, {'k:{"name":"server"}': {}}, "containers"))
+    ['containers[debug]']
+    """
+    for key, below in theirs.items():
+        at = path + _as_text(key)
+        if key == "." or key in _FILLED_IN or at in _EXPECTED:
+            continue
+        if key not in ours:
+            if not below or any(beyond(below, {}, at)):
+                yield at
+        elif ours[key]:
+            yield from beyond(below, ours[key], at)
+
+
+def _as_text(key: str) -> str:
+    """A key of a fieldsV1 set, as people write it in a path."""
+    if key.startswith("k:"):
+        return f"[{','.join(map(str, _parsed(key[2:]).values()))}]"
+    if key.startswith("v:"):
+        return f"[{_parsed(key[2:])}]"
+    return f".{key.removeprefix('f:')}"

@@ -13,7 +13,7 @@ from tidegate_contract import names
 from tidegate_contract.source import OciSource, PvcSource
 from tidegate_operator.core.reasons import Reason
 from tidegate_operator.core.sources import TOOLS_MEMORY, describe
-from tidegate_operator.core.types import Container, Content, Pod, Refusals, Workload
+from tidegate_operator.core.types import Container, Content, Identity, Pod, Refusals, Workload
 
 PULL_REASONS = frozenset(
     {"ErrImagePull", "ImagePullBackOff", "ErrImageNeverPull", "InvalidImageName", "ImageInspectError"}
@@ -51,6 +51,15 @@ def refusal(refused: Refusals) -> Failure | None:
             f"the API server refuses the {kind}: {words}; correct spec, or whatever forbids it; it is tried again",
         )
     return None
+
+
+def podless(identity: Identity, job: str) -> Failure:
+    """A Job has no pod, and nothing in its status says why; its Events do."""
+    return Failure(
+        Reason.PODS_REFUSED,
+        f"the Job {job} gets no pod to read the bundle with, usually because of a quota or an admission policy: "
+        f"`kubectl describe job {job} -n {identity.namespace}` has the words; it is tried again",
+    )
 
 
 def failure(content: Content, workload: Workload, pods: Iterable[Pod]) -> Failure | None:

@@ -18,6 +18,8 @@ class Type(StrEnum):
     """What serves, or is on its way to, is what spec asks for."""
     NAME_CONFLICT = "NameConflict"
     """An object that is not ours has a name that we need."""
+    DEPLOYMENT_ALTERED = "DeploymentAltered"
+    """Others have added something to the Deployment that is in no revision."""
 
 
 class Reason(StrEnum):
@@ -64,6 +66,10 @@ class Reason(StrEnum):
     # NameConflict
     NO_CONFLICT = "NoConflict"
     FOREIGN_OBJECT = "ForeignObject"
+
+    # DeploymentAltered
+    AS_MADE = "AsMade"
+    ADDED_BY_OTHERS = "AddedByOthers"
 
 
 ABOUT_THE_ARTIFACT = frozenset(map(str, ARTIFACT_REASONS)) | {

@@ -209,6 +209,10 @@ class Child:
     deleting: bool = False
     ended: bool = False
     """A Job that has succeeded or given up."""
+    podless_since: datetime | None = None
+    """When the controller took up a Job that has never had a pod since."""
+    others: tuple[tuple[str, bytes], ...] = ()
+    """The other managers that hold something of its spec, and their entries."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -272,6 +272,48 @@ def test_bytes_that_have_served_are_not_said_to_be_unread() -> None:
     assert "no pod has read" not in said(found, "ArtifactAvailable")[2]
 
 
+# ---------------------------------------------------------------- DeploymentAltered
+
+ADDED: dict[str, Any] = {"f:spec": {"f:template": {"f:spec": {"f:hostNetwork": {}}}}}
+
+
+def altered(*others: tuple[str, dict[str, Any]]) -> Observed:
+    """OLD serves, and others have written to its Deployment."""
+    world = serving(OLD)
+    ref = (Kind.DEPLOYMENT, ME.name)
+    entries = tuple((manager, json.dumps(fields).encode()) for manager, fields in others)
+    return replace(world, children={**world.children, ref: replace(world.children[ref], others=entries)})
+
+
+def test_what_others_add_to_the_deployment_is_told_and_not_fought() -> None:
+    world = altered(("kubectl-edit", ADDED), ("kubectl-rollout", {"f:spec": {"f:paused": {}}}))
+    found = decide(ME, OLD, settled(), world, RELEASE, LATER)
+    assert found.writes == ()
+    assert found.status is not None
+    assert said(found.status, "DeploymentAltered") == (
+        "True",
+        "AddedByOthers",
+        "others have added spec.template.spec.hostNetwork (by kubectl-edit), spec.paused (by kubectl-rollout): "
+        "it belongs to no revision and stays until it is taken out: `kubectl edit deployment flights -n ml`",
+    )
+    assert said(found.status, "Degraded")[:2] == ("False", "AsExpected")
+    assert [(h.warning, h.reason) for h in found.happenings] == [(True, "AddedByOthers")]
+
+
+def test_what_was_taken_out_again_is_told_once() -> None:
+    before = look(OLD, settled(), altered(("kubectl-edit", ADDED)))
+    found = decide(ME, OLD, before, serving(OLD), RELEASE, LATER)
+    assert found.status is not None
+    assert said(found.status, "DeploymentAltered")[:2] == ("False", "AsMade")
+    assert [(h.warning, h.reason) for h in found.happenings] == [(False, "AsMade")]
+
+
+def test_many_additions_are_counted() -> None:
+    many: dict[str, Any] = {"f:spec": {f"f:field{number}": {} for number in range(7)}}
+    message = said(look(OLD, settled(), altered(("x", many))), "DeploymentAltered")[2]
+    assert "spec.field4 (by x), and 2 more: " in message
+
+
 # ---------------------------------------------------------------- and all of them together
 
 
@@ -297,6 +339,7 @@ def test_every_condition_is_always_there_and_in_one_order() -> None:
             "ArtifactAvailable",
             "SpecInSync",
             "NameConflict",
+            "DeploymentAltered",
         ]
 
 

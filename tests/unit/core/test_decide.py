@@ -124,6 +124,7 @@ def test_the_first_status_says_what_is_known_and_no_more() -> None:
             ),
             Condition("SpecInSync", Truth.TRUE, "InSync", f"spec asks for revision {REVISION}", 1, NOW),
             Condition("NameConflict", Truth.FALSE, "NoConflict", "all names are free or ours", 1, NOW),
+            Condition("DeploymentAltered", Truth.FALSE, "AsMade", "the Deployment is as it was made", 1, NOW),
         ),
     )
     assert found.happenings == ()
@@ -380,6 +381,7 @@ def test_transition_times_move_only_with_the_status() -> None:
         "ArtifactAvailable": NOW,
         "SpecInSync": NOW,
         "NameConflict": NOW,
+        "DeploymentAltered": NOW,
     }
 
 

@@ -60,7 +60,71 @@ def without(path: list[str], found: dict[str, Any] | None = None) -> dict[str, A
     return left
 
 
-CONTAINER = ["f:spec", "f:template", "f:spec", "f:containers", 'k:{"name":"server"}']
+SERVER = 'k:{"name":"server"}'
+
+
+def spec_with(**template: Any) -> dict[str, Any]:
+    """An entry that holds these fields of the pod template's spec."""
+    return {"f:spec": {"f:template": {"f:spec": {f"f:{key}": value for key, value in template.items()}}}}
+
+
+RESTARTED: dict[str, Any] = {"f:annotations": {".": {}, "f:kubectl.kubernetes.io/restartedAt": {}}}
+EVERYTHING = spec_with(
+    containers={SERVER: {".": {}, "f:name": {}, "f:image": {}, "f:readinessProbe": {"f:successThreshold": {}}}},
+    dnsPolicy={},
+    restartPolicy={},
+    schedulerName={},
+    serviceAccount={},
+)
+
+
+@pytest.mark.parametrize(
+    ("entry", "paths"),
+    [
+        pytest.param(spec_with(hostNetwork={}), ["hostNetwork"], id="the node's network"),
+        pytest.param(
+            spec_with(containers={'k:{"name":"debug"}': {".": {}, "f:name": {}, "f:image": {}}}),
+            ["containers[debug]"],
+            id="a container, named as a whole",
+        ),
+        pytest.param(
+            spec_with(containers={SERVER: {"f:env": {'k:{"name":"DEBUG"}': {".": {}, "f:name": {}, "f:value": {}}}}}),
+            ["containers[server].env"],
+            id="a variable, of a container that has none of ours",
+        ),
+        pytest.param(
+            spec_with(containers={SERVER: {"f:securityContext": {"f:runAsUser": {}}}}),
+            ["containers[server].securityContext"],
+            id="the user",
+        ),
+        pytest.param(spec_with(containers={SERVER: {"f:image": {}}}), [], id="a value that is ours as well"),
+        pytest.param(EVERYTHING, [], id="the whole object as the API server gave it"),
+    ],
+)
+def test_what_only_others_hold_is_an_addition(entry: dict[str, Any], paths: list[str]) -> None:
+    found = child(fields(), others=(("kubectl-edit", json.dumps(entry).encode()),))
+    assert drift.additions(found) == tuple(("kubectl-edit", f"spec.template.spec.{path}") for path in paths)
+    assert drift.intact(found, INTENT, ME)
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        pytest.param({"f:spec": {"f:replicas": {}}}, id="an autoscaler"),
+        pytest.param({"f:spec": {"f:template": {"f:metadata": RESTARTED}}}, id="kubectl rollout restart"),
+    ],
+)
+def test_what_anybody_may_set_is_no_addition(entry: dict[str, Any]) -> None:
+    assert drift.additions(child(fields(), others=(("kubectl", json.dumps(entry).encode()),))) == ()
+
+
+def test_of_a_child_without_our_fields_nothing_is_said() -> None:
+    """It is about to be applied again; until then everything in it is somebody else's."""
+    others = (("before-first-apply", json.dumps(fields()).encode()),)
+    assert drift.additions(child(None, others=others)) == ()
+
+
+CONTAINER = ["f:spec", "f:template", "f:spec", "f:containers", SERVER]
 
 
 def test_what_was_applied_and_left_alone_is_intact() -> None:

@@ -64,7 +64,6 @@ STRICT: dict[str, dict[str, dict[str, str]]] = {
                 "what the status says of the Deployment"
             ),
             "ours and observed.workload or Workload()": "what the status says of the Deployment",
-            "set(claims.values()) - {Claim.OURS} or observed.refused": "only when to look again",
         },
         "invalid": {
             "condition.type != Type.DEGRADED": "only words",

@@ -1,7 +1,7 @@
 """A digest that spec leaves open is read once, by a Job, before any pod of the model runs."""
 
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -244,3 +244,23 @@ def test_the_revision_of_an_answer_keeps_the_request_so_that_a_restore_need_not_
     assert DEPLOYMENT in refs(found)
     assert found.status is not None
     assert found.status.resolved == Resolved(REQUEST, URI, FOUND)
+
+
+@pytest.mark.parametrize(
+    ("since", "pods", "reason"),
+    [
+        pytest.param(LATER - timedelta(seconds=15), (), "PodsRefused", id="no pod for too long"),
+        pytest.param(LATER - timedelta(seconds=14), (), "AsExpected", id="not for long enough"),
+        pytest.param(None, (), "AsExpected", id="it has had one, or the controller has not seen it yet"),
+        pytest.param(LATER - timedelta(hours=1), (resolver(code=None),), "AsExpected", id="a pod that reads for long"),
+    ],
+)
+def test_a_job_without_a_pod_is_told_since_nothing_else_tells_of_it(
+    since: datetime | None, pods: tuple[Pod, ...], reason: str
+) -> None:
+    found = look(with_job(Observed(), *pods, podless_since=since), status=Status())
+    assert said(found, "Degraded")[1] == reason
+    assert found.look_again == (None if pods or since is None else 10.0)
+    if reason == "PodsRefused":
+        assert f"`kubectl describe job {JOB[1]} -n ml` has the words" in said(found, "Degraded")[2]
+        assert said(found, "Progressing")[:2] == ("True", "Blocked")

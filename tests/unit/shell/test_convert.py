@@ -50,6 +50,41 @@ def test_a_crash_that_the_pod_was_ready_after_is_history(
     assert container.exit_code == code
 
 
+def test_of_managed_fields_our_own_are_kept_and_those_of_others_in_the_spec() -> None:
+    def entry(manager: str, operation: str, subresource: str, fields: str) -> dict[str, Any]:
+        found = {"manager": manager, "operation": operation, "fieldsV1": json.loads(fields)}
+        return found | ({"subresource": subresource} if subresource else {})
+
+    paused, replicas, status = '{"f:spec":{"f:paused":{}}}', '{"f:spec":{"f:replicas":{}}}', '{"f:status":{}}'
+    entries = [
+        entry("kubectl-rollout", "Update", "", paused),
+        entry("kubectl-annotate", "Update", "", '{"f:metadata":{}}'),
+        entry(r.MANAGER, "Apply", "", '{"f:spec":{"f:selector":{}}}'),
+        entry(r.MANAGER, "Update", "scale", replicas),
+        entry("kube-controller-manager", "Update", "status", status),
+    ]
+    body = {"metadata": {"name": "d", "uid": "u", "managedFields": entries}, "spec": {}}
+    item = msgspec.json.decode(msgspec.json.encode(body), type=r.Deployment)
+    found = convert.child(core.Kind.DEPLOYMENT, item)
+    assert found.fields == b'{"f:spec":{"f:selector":{}}}'
+    assert found.others == (("kubectl-rollout", paused.encode()),)
+
+
+@pytest.mark.parametrize(
+    ("status", "since"),
+    [
+        pytest.param({}, None, id="not taken up yet"),
+        pytest.param({"startTime": "2026-01-01T00:00:00Z"}, datetime(2026, 1, 1, tzinfo=UTC), id="no pod came"),
+        pytest.param({"startTime": "2026-01-01T00:00:00Z", "active": 1}, None, id="one runs"),
+        pytest.param({"startTime": "2026-01-01T00:00:00Z", "failed": 1}, None, id="one was deleted, another follows"),
+        pytest.param({"startTime": "2026-01-01T00:00:00Z", "succeeded": 1}, None, id="one has done its work"),
+    ],
+)
+def test_a_job_is_podless_if_it_never_had_one(status: dict[str, Any], since: datetime | None) -> None:
+    item = msgspec.convert({"metadata": {"name": "j", "uid": "u"}, "status": status}, r.Job)
+    assert convert.child(core.Kind.JOB, item).podless_since == since
+
+
 def test_a_condition_of_somebody_else_is_not_ours_to_write() -> None:
     """The API server keeps it whatever we apply; counting it would be a difference for ever."""
     condition = {"status": "True", "reason": "R", "observedGeneration": 1, "lastTransitionTime": "2026-01-01T00:00:00Z"}
