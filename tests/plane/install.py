@@ -52,7 +52,7 @@ def _helm() -> str:
 def operator_environment() -> dict[str, str]:
     """What the operator's process needs besides its settings: this checkout's sources, whatever is installed."""
     sources = os.pathsep.join(str(ROOT / folder) for folder in ("operator", "server"))
-    return {"PATH": os.environ["PATH"], "LANG": "C.UTF-8", "PYTHONPATH": sources, "PYTHONDONTWRITEBYTECODE": "1"}
+    return {"PATH": os.environ["PATH"], "LANG": "C.UTF-8", "PYTHONPATH": sources}
 
 
 async def install(admin: Client) -> None:

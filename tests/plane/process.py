@@ -54,12 +54,14 @@ class InPod:
 
 IN_POD = """
 import pathlib, sys
+sys.modules["kubernetes"] = None
 from tidegate_operator.cluster import connection
 connection.SERVICE_ACCOUNT = pathlib.Path(sys.argv[1])
 from tidegate_operator.__main__ import main
 sys.exit(main())
 """
-"""`python -m tidegate_operator`, but for the folder of the service account, which only root could make in its place."""
+"""`python -m tidegate_operator` as in the image, which leaves out the official client (kopf would import it). Only the
+folder of the service account is another: nobody but root could make it in its place."""
 
 
 class Operator(Program):
@@ -80,6 +82,7 @@ class Operator(Program):
         self.metrics_port, health_port = free_ports(2)
         environment = operator_environment() | {
             "HOME": str(folder),
+            "PYTHONPYCACHEPREFIX": str(folder / "bytecode"),  # the image has it ready; here the first start makes it
             "TIDEGATE_NAMESPACE": NAMESPACE,
             "TIDEGATE_POD_NAME": self.identity,
             "TIDEGATE_SERVER_IMAGE": "registry.example/tidegate-server:1",
