@@ -9,9 +9,14 @@ import click
 from tidegate_cli.errors import explained
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from tidegate_contract.bundle.verify import VerifiedBundle
+    from tidegate_contract.profile import Numeric, Profile
 
 _SHOWN_GOLDEN_ROWS = 5
+_SHOWN_VALUES = 4
+"""Of a column of text."""
 
 
 @click.command()
@@ -22,18 +27,20 @@ def inspect(bundle: Path, as_json: bool, digest: str | None) -> None:
     """Verify BUNDLE and show what it is."""
     with explained():
         from tidegate_contract.bundle.verify import verify
+        from tidegate_server.loader import read_profile
 
         verified = verify(bundle, digest)
+        profile = read_profile(verified)
     if as_json:
         import msgspec
 
-        document = {"digest": verified.digest, "manifest": verified.manifest}
+        document = {"digest": verified.digest, "manifest": verified.manifest, "profile": profile}
         click.echo(msgspec.json.format(msgspec.json.encode(document), indent=2).decode())
     else:
-        _show(verified)
+        _show(verified, profile)
 
 
-def _show(bundle: "VerifiedBundle") -> None:
+def _show(bundle: "VerifiedBundle", profile: "Profile | None") -> None:
     from rich.console import Console
     from rich.markup import escape
     from rich.table import Table
@@ -75,9 +82,51 @@ def _show(bundle: "VerifiedBundle") -> None:
         examples.add_row(*(escape(_cell(cells[row])) for cells in columns.values()))
     console.print(examples)
 
+    if profile:
+        console.print(_picture(profile))
+    else:
+        console.print("[italic]no profile[/]: pack the model again to have its traffic compared with its data")
+
     console.print("[italic]files[/]")
     for path, entry in sorted(manifest.files.items()):
         console.print(f"{escape(path)}  {entry.size:,} bytes  sha256:{entry.sha256}", soft_wrap=True)
+
+
+def _picture(profile: "Profile") -> "Table":
+    """A line a column: how much is missing, from where to where nearly all of it lies, and what it looks like."""
+    from rich.markup import escape
+    from rich.table import Table
+
+    from tidegate_contract.profile import Numeric
+
+    title = f"profile of {profile.rows:,} rows"
+    table = Table("column", "missing", "from", "to", "looks like", title=title, title_justify="left")
+    for column in (*profile.features, *([profile.score] if profile.score else [])):
+        name = f"-> {profile.score_of}" if column is profile.score else column.name
+        missing = f"{column.missing / profile.rows:.1%}" if column.missing else ""
+        if isinstance(column, Numeric):
+            cells = f"{column.minimum:.4g}", f"{column.maximum:.4g}", _bars(column)
+        else:
+            total = sum(column.counts)
+            shares = [
+                f"{value} {count / total:.0%}" for value, count in zip(column.values, column.counts, strict=False)
+            ]
+            more = len(column.values) + len(column.rare) - _SHOWN_VALUES
+            cells = "", "", ", ".join([*shares[:_SHOWN_VALUES], *([f"and {more} more"] if more > 0 else [])])
+        table.add_row(*map(escape, (name, missing, *cells)))
+    return table
+
+
+def _bars(column: "Numeric", width: int = 24) -> str:
+    """Bars of how many values lie in equal steps between the outermost edges, evenly spread inside each cell."""
+    import numpy as np
+
+    if len(column.edges) < 2:
+        return ""
+    below = np.cumsum(column.counts)[:-1]  # how many values lie below each edge
+    ends = np.interp(np.linspace(column.edges[0], column.edges[-1], width + 1), column.edges, below)
+    heights = np.diff(ends) / max(np.diff(ends).max(), 1e-300)
+    return "".join(" ▁▂▃▄▅▆▇█"[int(np.ceil(8 * height))] for height in heights)
 
 
 def _cell(value: object) -> str:

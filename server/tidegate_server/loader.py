@@ -5,7 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tidegate_contract.bundle.manifest import Manifest
-from tidegate_contract.bundle.verify import verify
+from tidegate_contract.bundle.verify import VerifiedBundle, verify
+from tidegate_contract.failure import BundleError, FailureReason
+from tidegate_contract.profile import PROFILE_NAME, Profile, ProfileError, decode
 from tidegate_server.engines import Engine, load_engine
 from tidegate_server.golden import check_golden
 
@@ -17,6 +19,8 @@ class LoadedModel:
     engine: Engine
     manifest: Manifest
     digest: str
+    profile: Profile | None
+    """None in a bundle without one: the first traffic will have to be the reference."""
     load_seconds: float
     """From the first byte read to the last golden row answered, imports included."""
 
@@ -28,6 +32,25 @@ def load_model(directory: Path, expected_digest: str | None, *, allow_pickle: bo
     """
     start = time.perf_counter()
     bundle = verify(directory, expected_digest)
+    profile = read_profile(bundle)
     engine = load_engine(bundle, allow_pickle=allow_pickle)
     check_golden(engine, bundle.manifest)
-    return LoadedModel(engine, bundle.manifest, bundle.digest, time.perf_counter() - start)
+    return LoadedModel(engine, bundle.manifest, bundle.digest, profile, time.perf_counter() - start)
+
+
+def read_profile(bundle: VerifiedBundle) -> Profile | None:
+    """The profile of a verified bundle, of columns that its signature has; None if it holds none.
+
+    Raises BundleError BUNDLE_INVALID.
+    """
+    if PROFILE_NAME not in bundle.manifest.files:
+        return None
+    try:
+        profile = decode(bundle.read(PROFILE_NAME))
+    except ProfileError as error:
+        raise BundleError(FailureReason.BUNDLE_INVALID, f"{error}; pack the model again") from error
+    for column in profile.features:
+        if bundle.manifest.signature.input(column.name) is None:
+            said = f"{PROFILE_NAME} has a column {column.name!r} that the signature lacks; pack the model again"
+            raise BundleError(FailureReason.BUNDLE_INVALID, said)
+    return profile

@@ -14,7 +14,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from tidegate_contract.bundle.manifest import (
@@ -28,10 +30,13 @@ from tidegate_contract.bundle.manifest import (
     Lineage,
     Manifest,
     Signature,
+    TensorSpec,
     check,
     digest_of,
     encode,
 )
+from tidegate_contract.profile import PROFILE_NAME, Profile, ProfileError
+from tidegate_contract.profile import encode as encode_profile
 from tidegate_server.loader import load_model
 from tidegate_server.offline.errors import PackError
 from tidegate_server.offline.estimator import (
@@ -44,8 +49,13 @@ from tidegate_server.offline.estimator import (
     types_to_allow,
 )
 from tidegate_server.offline.golden import candidates, choose
+from tidegate_server.offline.profile import build, score_of
 from tidegate_server.offline.table import column_specs, file_sha256, read_table, to_columns
 from tidegate_server.tensors import Array, to_values
+
+PROFILE_ROWS = 100_000
+"""More rows make a profile no better: what it is compared with later is never exact either."""
+ASKED_AT_ONCE = 10_000
 
 _LIBRARIES = ("numpy", "pandas", "scikit-learn", "scipy")
 
@@ -77,7 +87,8 @@ def pack(
 ) -> Packed:
     """Write a bundle to `out`.
 
-    data      rows as the model takes them, among them some with missing values if it will meet any
+    data      rows as the model takes them, among them some with missing values if it will meet any; they are the
+              reference that later traffic is compared with
     target    the column of the data that is predicted; left out of the signature
     name      the bundle's name; the model file's if none is given
     metrics   held-out metrics to record; nothing is computed here, for the data may be what the model was trained on
@@ -103,18 +114,20 @@ def pack(
     if len(rows) < MIN_GOLDEN_ROWS:
         raise PackError(f"the data has {len(rows)} rows, and {MIN_GOLDEN_ROWS} are needed for golden rows")
     inputs = column_specs(rows)  # of every row: the few that are asked for may hold no missing value
+    profile = _profile(model, rows, inputs, progress)
     progress("asking the model for its golden rows")
     rows = rows.iloc[candidates(rows)]
     golden = rows.iloc[choose(rows, ask(model, rows)["predict"])]
     answers = ask(model, golden)
     signature = Signature(inputs, output_specs(model, answers))
     model_file = f"model.{'skops' if model_format is Format.SKLEARN_SKOPS else 'joblib'}"
+    contents = {model_file: content, PROFILE_NAME: encode_profile(profile)}
     manifest = Manifest(
         schema_version=SCHEMA_VERSION,
         name=name or name_from(model_path),
         format=model_format,
         model_file=model_file,
-        files={model_file: FileEntry(hashlib.sha256(content).hexdigest(), len(content))},
+        files={path: FileEntry(hashlib.sha256(held).hexdigest(), len(held)) for path, held in contents.items()},
         signature=signature,
         golden=GoldenRows(
             {column: tuple(to_values(array)) for column, array in to_columns(golden, inputs).items()},
@@ -128,7 +141,21 @@ def pack(
     )
     check(manifest)
     progress("writing the bundle and loading it as the server does")
-    return _write(manifest, {model_file: content}, out, allow_pickle=allow_pickle)
+    return _write(manifest, contents, out, allow_pickle=allow_pickle)
+
+
+def _profile(model: Any, rows: pd.DataFrame, inputs: Sequence[TensorSpec], progress: Callable[[str], None]) -> Profile:
+    """What the rows look like, or so many of them spread evenly, and what the model answers them."""
+    reference = rows.iloc[np.linspace(0, len(rows) - 1, min(len(rows), PROFILE_ROWS)).astype(int)]
+    asked = []
+    for start in range(0, len(reference), ASKED_AT_ONCE):
+        progress(f"profiling the data and the model's answers to it, {start / len(reference):.0%}")
+        asked.append(ask(model, reference.iloc[start : start + ASKED_AT_ONCE]))
+    answers = {output: np.concatenate([answer[output] for answer in asked]) for output in asked[0]}
+    try:
+        return build(to_columns(reference, inputs), score_of(answers))
+    except ProfileError as error:
+        raise PackError(str(error)) from error
 
 
 def name_from(path: Path) -> str:

@@ -34,7 +34,7 @@ class Sleeper:
 
 def load(*_: object, **__: object) -> LoadedModel:
     time.sleep(load_seconds)
-    return LoadedModel(Sleeper(), manifest(), "sha256:" + "0" * 64, load_seconds)
+    return LoadedModel(Sleeper(), manifest(), "sha256:" + "0" * 64, None, load_seconds)
 
 
 configure()
