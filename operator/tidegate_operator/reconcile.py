@@ -1,5 +1,6 @@
 """Carries out the steps of a look over HTTP, and keeps the caches up with what it did."""
 
+import asyncio
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from tidegate_contract.source import SourceError
 from tidegate_operator.api import v1alpha1
 from tidegate_operator.cluster import convert
 from tidegate_operator.cluster import resources as r
-from tidegate_operator.cluster.api import Api, ApiError, Forbidden, Invalid, NotFound
+from tidegate_operator.cluster.api import TRANSIENT, Api, Forbidden, Invalid, NotFound
 from tidegate_operator.cluster.store import Key, Store
 from tidegate_operator.core import types as core
 from tidegate_operator.core.look import (
@@ -31,7 +32,7 @@ from tidegate_operator.core.look import (
     look,
     look_around,
 )
-from tidegate_operator.writer import Writer
+from tidegate_operator.writer import NotLeader, Writer
 
 log = logging.getLogger(__name__)
 
@@ -132,22 +133,30 @@ class Reconciler:
         return found
 
     async def _drive(self, steps: Steps, key: Key) -> Looked:
-        """Carry out every step of a look."""
+        """Carry out every step of a look, one after the other; Events go out beside the rest, which waits for none."""
+        telling: list[asyncio.Task[None]] = []
         answer: Any = None
-        while True:
-            try:
+        try:
+            while True:
                 step = steps.send(answer)
-            except StopIteration as end:
-                looked: Looked = end.value
-                return looked
-            try:
-                answer = await self._carry_out(step, key)
-            except (Forbidden, Invalid) as error:
-                if not isinstance(step, core.Write):
-                    raise
-                # The rest is done all the same, and the object says what was refused.
-                log.warning("refused: %s", error.message, extra={"model": "/".join(key)})
-                answer = error.message
+                answer = None
+                if isinstance(step, Tell):
+                    telling.append(asyncio.create_task(self._tell(key, step.happening)))
+                    await asyncio.sleep(0)  # it is sent before what it tells of
+                    continue
+                try:
+                    answer = await self._carry_out(step, key)
+                except (Forbidden, Invalid) as error:
+                    if not isinstance(step, core.Write):
+                        raise
+                    # The rest is done all the same, and the object says what was refused.
+                    log.warning("refused: %s", error.message, extra={"model": "/".join(key)})
+                    answer = error.message
+        except StopIteration as end:
+            looked: Looked = end.value
+            return looked
+        finally:
+            await asyncio.gather(*telling)
 
     async def _carry_out(self, step: Step, key: Key) -> Any:
         """One step; returns its answer. Raises what the API server answers."""
@@ -159,8 +168,6 @@ class Reconciler:
                 return await self._read_child(step, namespace)
             case ReadRevision():
                 return await self._read_revision(step, namespace)
-            case Tell():
-                return await self._tell(key, step.happening)
             case WriteStatus():
                 self._stores.models.put(await self._writer.status(key, step.status, step.version))
             case core.Keep():
@@ -216,8 +223,8 @@ class Reconciler:
             return
         try:
             await self._writer.event(model, happening, self._now())
-        except ApiError as error:
-            log.warning("an Event was not taken: %s", error, extra={"model": "/".join(key)})
+        except (*TRANSIENT, NotLeader) as error:
+            log.warning("an Event was not taken: %s: %s", type(error).__name__, error, extra={"model": "/".join(key)})
 
     def _scaled(self, version: str, key: Key, scale: core.Scale) -> None:
         """Remember our own scaling, so that the next look does not repeat it before the watch has told of it."""

@@ -1,5 +1,6 @@
 """Whole looks against an API server over HTTP that refuses some of what it is asked."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from typing import Any
@@ -37,6 +38,8 @@ class Server:
         self.sent: list[tuple[str, str, Any]] = []
         """Method, path and body of every write."""
         self.version = 1
+        self.hold: asyncio.Event | None = None
+        """No Event is answered before it is set."""
 
     async def handle(self, request: web.Request) -> web.Response:
         *_, collection, name = request.path.removesuffix("/status").removesuffix("/scale").split("/")
@@ -46,6 +49,8 @@ class Server:
         self.writes.append(collection)
         self.sent.append((request.method, request.path, await request.json()))
         self.version += 1
+        if collection == "events" and self.hold:
+            await self.hold.wait()
         if collection in self.refuse:
             said = f"no, and this is answer {self.version}"
             return web.json_response({"message": said}, status=self.refuse[collection])
@@ -314,6 +319,24 @@ async def test_a_model_that_a_namespace_finds_again_is_known_from_then_on(world:
     await world.reconciler.look_around("ml")
     assert world.server.sent == []
     assert world.stores.models.get(KEY) is not None
+
+
+async def test_an_event_that_hangs_holds_up_no_write(world: World) -> None:
+    """What is told goes out first, and beside the rest."""
+    await created(world)
+    world.server.hold = asyncio.Event()
+    world.server.writes = []
+    assert world.server.model is not None
+    spec = world.server.model["spec"] | {"server": {"template": {"env": [{"name": "A", "value": "1"}]}}}
+    world.server.model = world.server.model | {"spec": spec}
+    metadata = world.server.model["metadata"] | {"resourceVersion": "1000", "generation": 2}
+    world.feed(world.server.model | {"metadata": metadata})
+    looking = asyncio.create_task(world.look())
+    await asyncio.wait({looking}, timeout=1)
+    assert world.server.writes == ["events", "modeldeployments", "modelrevisions"]
+    assert not looking.done(), "the look ends with its last Event"
+    world.server.hold.set()
+    await looking
 
 
 async def test_a_spec_that_means_nothing_is_said_and_nothing_is_made(world: World) -> None:
