@@ -80,7 +80,7 @@ def ready(facts: Facts) -> Finding:
         return Finding(Type.READY, Truth.FALSE, Reason.FOREIGN_OBJECT, _strangers(facts.strangers))
     if facts.workload.available:
         return Finding(Type.READY, Truth.TRUE, Reason.SERVING, "the model answers")
-    if facts.replicas == 0 and facts.complete:
+    if facts.replicas == 0 and not facts.failure:
         return Finding(Type.READY, Truth.TRUE, Reason.SCALED_TO_ZERO, "spec.scaling.replicas is 0: nothing serves")
     if facts.failure:
         return Finding(Type.READY, Truth.FALSE, facts.failure.reason, facts.failure.message)

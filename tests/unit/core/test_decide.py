@@ -349,6 +349,19 @@ def test_a_controller_that_lags_behind_is_not_believed() -> None:
     assert found.status.stable is None
 
 
+def test_a_new_version_of_a_model_with_zero_replicas_is_as_ready_as_the_old_one() -> None:
+    """Nothing is wanted to answer before, during and after the change, so nobody is told that nothing does."""
+    none = replace(FLIGHTS, replicas=0)
+    world = serving(none)
+    before = plan(world, desired=none).status
+    assert before is not None
+    found = plan(world, before, replace(asking(digest="sha256:" + "8" * 64), replicas=0), now=LATER)
+    assert found.status is not None
+    assert condition(found, "Ready") == ("True", "ScaledToZero")
+    assert next(c.since for c in found.status.conditions if c.type == "Ready") == NOW
+    assert [happening.reason for happening in found.happenings] == ["Rollout"]
+
+
 def test_zero_replicas_are_ready_by_their_owners_wish() -> None:
     none = replace(FLIGHTS, replicas=0)
     found = plan(serving(none), desired=none)
