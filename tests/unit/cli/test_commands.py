@@ -50,6 +50,19 @@ def test_pack_prints_the_digest_that_inspect_prints(model: Path, tmp_path: Path)
     assert "created" not in inspected["manifest"]["lineage"]
 
 
+def test_inspect_draws_every_column_of_the_profile(model: Path, tmp_path: Path) -> None:
+    assert _pack(model, tmp_path / "b").exit_code == 0
+    lines = _run("inspect", tmp_path / "b", env={"COLUMNS": "200"}).stdout.splitlines()
+    table = lines[lines.index(next(line for line in lines if line.startswith("profile of 200 rows"))) :]
+    rows = {cells[0]: cells[1:] for line in table if len(cells := re.split(r"\s*│\s*", line.strip("│ "))) == 5}
+    assert list(rows) == ["carrier", "delay", "hour", "weekend", "-> predict_proba[1]"]
+    assert re.fullmatch(r"(\w\w \d\d%, ){2}\w\w \d\d%", rows["carrier"][-1])
+    assert rows["delay"][0] == "6.0%"
+    assert re.search("[▁▂▃▄▅▆▇█]{5}", rows["delay"][-1])
+    inspected = json.loads(_run("inspect", tmp_path / "b", "--json").stdout)
+    assert inspected["profile"]["score_of"] == "predict_proba[1]"
+
+
 def test_a_time_is_taken_from_the_environment(model: Path, tmp_path: Path) -> None:
     assert _pack(model, tmp_path / "b", env={"SOURCE_DATE_EPOCH": "1362096000"}).exit_code == 0
     assert '"2013-03-01T00:00:00+00:00"' in _run("inspect", tmp_path / "b", "--json").stdout
