@@ -1,7 +1,8 @@
 """The one module that writes to the API server.
 
-Every write passes the same gate: it goes out only while the Lease is held, measured at
-the moment of the write. A leader that was stopped and wakes up finds the gate closed.
+Every write passes the same gate: it goes out only while the Lease is held, measured when it
+begins, and again when a connection had to be made for it. A leader that was stopped and wakes
+up finds the gate closed.
 """
 
 import contextlib
@@ -156,19 +157,31 @@ class Writer:
         type: type[T],
         parameters: dict[str, str] | None = None,
     ) -> T:
-        if not ALL.holds(Guard.LEASE, self._may_write()):
-            raise NotLeader(f"{method} {path} was not sent")
-        return await self._request(method, path, parameters or {}, body, content, type)
+        def expect_lease() -> None:
+            if not ALL.holds(Guard.LEASE, self._may_write()):
+                raise NotLeader(f"{method} {path} was not sent")
+
+        expect_lease()
+        return await self._request(method, path, parameters or {}, body, content, type, expect_lease)
 
     async def _request(
-        self, method: str, path: str, parameters: dict[str, str], body: Any, content: str, type: type[T]
+        self,
+        method: str,
+        path: str,
+        parameters: dict[str, str],
+        body: Any,
+        content: str,
+        type: type[T],
+        last_word: Callable[[], None] | None = None,
     ) -> T:
+        """`last_word` is asked when a connection had to be made, and may raise: then nothing is sent."""
         async with self._connection.session.request(
             method,
             f"{self._connection.server}{path}",
             params=parameters,
             data=msgspec.json.encode(body),
             headers={"Content-Type": content, "Accept": JSON},
+            trace_request_ctx=last_word,
         ) as response:
             self._count(method.lower(), response.status)
             answer = await response.read()
