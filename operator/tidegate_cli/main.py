@@ -7,6 +7,7 @@ scikit-learn.
 import click
 
 from tidegate_cli.act import pause, resume, rollback
+from tidegate_cli.check import check
 from tidegate_cli.history import history
 from tidegate_cli.inspect import inspect
 from tidegate_cli.pack import pack
@@ -21,6 +22,7 @@ def main() -> None:
     """Serve machine-learning models on Kubernetes.
 
     \b
+    tidegate check train.parquet --target late
     tidegate pack model.skops --data train.parquet --target late -o bundle/
     tidegate serve bundle/
     tidegate push bundle/ registry.example.com/models/flights:1
@@ -31,7 +33,7 @@ def main() -> None:
     """
 
 
-for command in (pack, inspect, serve, push, status, history, pause, resume, rollback):
+for command in (check, pack, inspect, serve, push, status, history, pause, resume, rollback):
     main.add_command(command)
 
 

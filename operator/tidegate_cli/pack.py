@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from tidegate_cli.check import sentence
 from tidegate_cli.errors import explained
 from tidegate_cli.progress import steps
 
@@ -61,6 +62,8 @@ def pack(
             force=force,
             progress=progress,
         )
+    for finding in packed.findings:
+        click.echo(sentence(finding), err=True)
     click.echo(f"{out}: {packed.manifest.name}, {packed.manifest.golden.rows} golden rows answered right")
     click.echo(packed.digest)
 

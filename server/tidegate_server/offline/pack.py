@@ -38,6 +38,8 @@ from tidegate_contract.bundle.manifest import (
 from tidegate_contract.profile import PROFILE_NAME, Profile, ProfileError
 from tidegate_contract.profile import encode as encode_profile
 from tidegate_server.loader import load_model
+from tidegate_server.offline.check import Finding
+from tidegate_server.offline.check import check as check_data
 from tidegate_server.offline.errors import PackError
 from tidegate_server.offline.estimator import (
     ask,
@@ -68,6 +70,8 @@ class Packed:
     digest: str
     manifest: Manifest
     load_seconds: float
+    findings: tuple[Finding, ...]
+    """What is odd about the data."""
 
 
 def pack(
@@ -113,6 +117,8 @@ def pack(
     rows = features(model, frame, target)
     if len(rows) < MIN_GOLDEN_ROWS:
         raise PackError(f"the data has {len(rows)} rows, and {MIN_GOLDEN_ROWS} are needed for golden rows")
+    progress("checking the data")
+    findings = check_data(rows if target is None else rows.assign(**{target: frame[target]}), target)
     inputs = column_specs(rows)  # of every row: the few that are asked for may hold no missing value
     profile = _profile(model, rows, inputs, progress)
     progress("asking the model for its golden rows")
@@ -141,7 +147,7 @@ def pack(
     )
     check(manifest)
     progress("writing the bundle and loading it as the server does")
-    return _write(manifest, contents, out, allow_pickle=allow_pickle)
+    return _write(manifest, contents, out, findings, allow_pickle=allow_pickle)
 
 
 def _profile(model: Any, rows: pd.DataFrame, inputs: Sequence[TensorSpec], progress: Callable[[str], None]) -> Profile:
@@ -194,7 +200,14 @@ def _check_destination(out: Path, *, force: bool) -> None:
         raise PackError(f"{out} holds a bundle already; add --force to replace it, or choose another -o")
 
 
-def _write(manifest: Manifest, contents: Mapping[str, bytes], out: Path, *, allow_pickle: bool) -> Packed:
+def _write(
+    manifest: Manifest,
+    contents: Mapping[str, bytes],
+    out: Path,
+    findings: tuple[Finding, ...],
+    *,
+    allow_pickle: bool,
+) -> Packed:
     """Beside `out` first, loaded there as a server would, and only then in its place."""
     manifest_bytes = encode(manifest)
     digest = digest_of(manifest_bytes)
@@ -210,4 +223,4 @@ def _write(manifest: Manifest, contents: Mapping[str, bytes], out: Path, *, allo
         if out.exists():
             out.rename(Path(scratch, "replaced"))
         staged.rename(out)
-    return Packed(out, digest, manifest, loaded.load_seconds)
+    return Packed(out, digest, manifest, loaded.load_seconds, findings)

@@ -12,10 +12,11 @@ import time
 from pathlib import Path
 
 import msgspec
+import pandas as pd
 import pytest
 from click.testing import CliRunner, Result
 
-from bundles import GOLDEN, SIGNATURE, manifest, write_bundle
+from bundles import GOLDEN, SIGNATURE, flights, manifest, write_bundle
 from tidegate_cli.example import curl, example_request
 from tidegate_cli.main import main
 from tidegate_contract.bundle.datatypes import Datatype
@@ -48,6 +49,34 @@ def test_pack_prints_the_digest_that_inspect_prints(model: Path, tmp_path: Path)
     assert inspected["manifest"]["name"] == "flights"
     assert inspected["manifest"]["metrics"] == {"roc_auc": 0.75}
     assert "created" not in inspected["manifest"]["lineage"]
+
+
+def test_check_says_each_problem_in_a_sentence_and_ends_with_1(tmp_path: Path) -> None:
+    frame = flights(400).assign(arrival=lambda rows: (rows["late"] == "late") * 1.0, minutes=2013)
+    frame.to_csv(tmp_path / "train.csv", index=False)
+    result = _run("check", tmp_path / "train.csv", "--target", "late")
+    assert result.exit_code == 1
+    assert "problem: column 'arrival' alone tells 100% of what there is to know about 'late'" in result.stdout
+    assert "note: column 'minutes' has the same value in every row" in result.stdout
+    assert re.search(r"train\.csv: 400 rows, \d problems, \d notes$", result.stdout.strip())
+    findings = json.loads(_run("check", tmp_path / "train.csv", "--target", "late", "--json").stdout)
+    assert {"leak", "constant"} <= {finding["what"] for finding in findings}
+
+
+def test_check_ends_with_0_where_there_is_no_problem(tmp_path: Path) -> None:
+    flights(400)[["carrier", "hour"]].to_parquet(tmp_path / "train.parquet")
+    result = _run("check", tmp_path / "train.parquet")
+    assert result.exit_code == 0
+    assert "0 problems" in result.stdout
+
+
+def test_pack_says_what_is_odd_about_its_data_beside_its_result(model: Path, tmp_path: Path) -> None:
+    data = tmp_path / "twice.parquet"
+    pd.concat([flights(), flights()]).to_parquet(data)
+    result = _run("pack", model, "--data", data, "--target", "late", "-o", tmp_path / "b")
+    assert result.exit_code == 0
+    assert re.search(r"note: \d+ of 400 rows repeat an earlier one", result.stderr)
+    assert "repeat" not in result.stdout
 
 
 def test_inspect_draws_every_column_of_the_profile(model: Path, tmp_path: Path) -> None:
