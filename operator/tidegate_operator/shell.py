@@ -219,7 +219,7 @@ class Operator:
             await asyncio.sleep(self.settings.resync_seconds)
             for namespace in self.settings.watch_namespaces or ("",):
                 try:
-                    await self._evict_absent(namespace)
+                    await self.evict_absent(namespace)
                 except TRANSIENT as error:
                     log.warning("the resync could not list: %s: %s", type(error).__name__, error)
             self._mark_models()
@@ -232,10 +232,14 @@ class Operator:
         for key in self.stores.models:
             self.queue.mark(key)
 
-    async def _evict_absent(self, namespace: str) -> None:
-        """Forget the objects that a list does not show, unless they were made after that list."""
+    async def evict_absent(self, namespace: str) -> None:
+        """Forget the objects that a list does not show, unless they were made after that list.
+
+        Raises RuntimeError if the list is older than what was known when it was asked for: etcd was restored.
+        """
+        known = self.stores.models.newest(namespace)  # a long list takes its time, in which we write on
         listed = await self.api.list(r.MODELS.path(namespace), r.Meta, accept=PARTIAL)
-        if int(listed.resource_version) < self.stores.models.newest(namespace):
+        if int(listed.resource_version) < known:
             raise RuntimeError("the cluster is in an older state than it was: starting anew, from what it holds now")
         uids = {item.metadata.uid for item in listed.items}
         for key in self.stores.models:
