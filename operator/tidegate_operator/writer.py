@@ -1,8 +1,8 @@
 """The one module that writes to the API server.
 
 Every write passes the same gate: it goes out only while the Lease is held, measured when it
-begins, and again when a connection had to be made for it. A leader that was stopped and wakes
-up finds the gate closed.
+begins, and again in the moment in which its bytes go to the connection. A leader that was
+stopped and wakes up finds the gate closed.
 """
 
 import contextlib
@@ -11,7 +11,9 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Any, TypeVar
 
+import aiohttp
 import msgspec
+from aiohttp.abc import AbstractStreamWriter
 
 from tidegate_contract import labels, names
 from tidegate_operator.cluster import convert
@@ -32,6 +34,23 @@ T = TypeVar("T")
 
 class NotLeader(Exception):  # noqa: N818 - a state, not a mistake
     """The Lease is not held, so nothing may be written."""
+
+
+class Body(aiohttp.BytesPayload):
+    """The bytes of a request, which ask before they are written; aiohttp keeps the headers back until then.
+
+    Between a request's begin and its bytes lie a connection that may have to be made, and at least one turn of the
+    event loop: a process that is stopped there would go on with it when it wakes up.
+    """
+
+    def __init__(self, content: bytes, last_word: Callable[[], None] | None) -> None:
+        super().__init__(content)
+        self._last_word = last_word
+
+    async def write_with_length(self, writer: AbstractStreamWriter, content_length: int | None) -> None:
+        if self._last_word is not None:
+            self._last_word()
+        await super().write_with_length(writer, content_length)
 
 
 class Writer:
@@ -174,23 +193,27 @@ class Writer:
         type: type[T],
         last_word: Callable[[], None] | None = None,
     ) -> T:
-        """`last_word` is asked when a connection had to be made, and may raise: then nothing is sent."""
-        async with self._connection.session.request(
-            method,
-            f"{self._connection.server}{path}",
-            params=parameters,
-            data=msgspec.json.encode(body),
-            headers={"Content-Type": content, "Accept": JSON},
-            trace_request_ctx=last_word,
-        ) as response:
-            self._count(method.lower(), response.status)
-            answer = await response.read()
-            if response.status >= 300:
-                error = error_of(response.status, answer)
-                if isinstance(error, Invalid) and "metadata.uid" in error.message:
-                    raise Conflict(409, error.message)  # another object has the name by now
-                raise error
-            return msgspec.json.decode(answer, type=type)
+        """`last_word` is asked before the first byte is sent, and may raise NotLeader: then none is."""
+        try:
+            async with self._connection.session.request(
+                method,
+                f"{self._connection.server}{path}",
+                params=parameters,
+                data=Body(msgspec.json.encode(body), last_word),
+                headers={"Content-Type": content, "Accept": JSON},
+            ) as response:
+                self._count(method.lower(), response.status)
+                status, answer = response.status, await response.read()
+        except aiohttp.ClientConnectionError as lost:
+            if isinstance(lost.__cause__, NotLeader):
+                raise lost.__cause__ from None
+            raise
+        if status >= 300:
+            error = error_of(status, answer)
+            if isinstance(error, Invalid) and "metadata.uid" in error.message:
+                raise Conflict(409, error.message)  # another object has the name by now
+            raise error
+        return msgspec.json.decode(answer, type=type)
 
 
 def _given(**fields: str | None) -> dict[str, str]:

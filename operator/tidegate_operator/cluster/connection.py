@@ -7,7 +7,6 @@ import ssl
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from types import SimpleNamespace
 
 import aiohttp
 
@@ -29,7 +28,7 @@ def connect(environment: Mapping[str, str], monotonic: Callable[[], float]) -> C
         port = environment.get("KUBERNETES_SERVICE_PORT", "443")
         server = f"https://[{host}]:{port}" if ":" in host else f"https://{host}:{port}"
         context = ssl.create_default_context(cafile=str(SERVICE_ACCOUNT / "ca.crt"))
-        return Connection(server, session(context, _token_from(SERVICE_ACCOUNT / "token", monotonic)))
+        return Connection(server, _session(context, _token_from(SERVICE_ACCOUNT / "token", monotonic)))
     return _from_kubeconfig()
 
 
@@ -45,7 +44,7 @@ def _from_kubeconfig() -> Connection:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
     authorization = found.get_api_key_with_prefix("authorization")
-    return Connection(found.host.rstrip("/"), session(context, lambda: authorization))
+    return Connection(found.host.rstrip("/"), _session(context, lambda: authorization))
 
 
 def _token_from(path: Path, monotonic: Callable[[], float]) -> Callable[[], str]:
@@ -60,7 +59,7 @@ def _token_from(path: Path, monotonic: Callable[[], float]) -> Callable[[], str]
     return authorization
 
 
-def session(context: ssl.SSLContext, authorization: Callable[[], str | None]) -> aiohttp.ClientSession:
+def _session(context: ssl.SSLContext, authorization: Callable[[], str | None]) -> aiohttp.ClientSession:
     async def authorize(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
         if header := authorization():
             request.headers["Authorization"] = header
@@ -70,22 +69,5 @@ def session(context: ssl.SSLContext, authorization: Callable[[], str | None]) ->
         connector=aiohttp.TCPConnector(limit=0, ssl=context),  # watches would use up a limited pool
         headers={"User-Agent": "tidegate-operator", "Accept-Encoding": "identity"},  # gzip costs more than it saves
         middlewares=(authorize,),
-        trace_configs=[_last_word()],
         timeout=aiohttp.ClientTimeout(total=30, sock_connect=5),
     )
-
-
-def _last_word() -> aiohttp.TraceConfig:
-    """Asks a request's `trace_request_ctx`, if it has one, when a connection was made for it and nothing is sent yet.
-
-    What it raises ends the request. A connection takes its time to be made, and the process may be stopped
-    meanwhile: what was true when the request began need not be true any more. One that is open is there at once.
-    """
-
-    async def ask(_session: aiohttp.ClientSession, context: SimpleNamespace, _parameters: object) -> None:
-        if (last_word := context.trace_request_ctx) is not None:
-            last_word()
-
-    found = aiohttp.TraceConfig()
-    found.on_connection_create_end.append(ask)
-    return found

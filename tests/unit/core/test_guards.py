@@ -86,7 +86,9 @@ STRICT: dict[str, dict[str, dict[str, str]]] = {
             "create": "how it is written, not whether: the Lease alone is taken without being held",
         },
         "_request": {
-            "response.status >= 300": "after the request",
+            "except aiohttp.ClientConnectionError": "after the request",
+            "isinstance(lost.__cause__, NotLeader)": "after the request",
+            "status >= 300": "after the request",
             "isinstance(error, Invalid) and 'metadata.uid' in error.message": "after the request",
         },
         "_given": {"value": "a precondition that `keep` has taken away is left out"},
