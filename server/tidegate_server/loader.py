@@ -32,8 +32,8 @@ def load_model(directory: Path, expected_digest: str | None, *, allow_pickle: bo
     """
     start = time.perf_counter()
     bundle = verify(directory, expected_digest)
-    profile = read_profile(bundle)
     engine = load_engine(bundle, allow_pickle=allow_pickle)
+    profile = read_profile(bundle)
     check_golden(engine, bundle.manifest)
     return LoadedModel(engine, bundle.manifest, bundle.digest, profile, time.perf_counter() - start)
 
