@@ -1,7 +1,8 @@
 """With `scaling.mode: External` the number of pods is somebody else's: a person's by `kubectl scale`, an autoscaler's.
 
 The load is sized in CPU, not in requests: a pod asks for so little of it that some hundred small requests a second are
-too many for one pod, and a machine of two cores hardly feels them.
+too many for one pod, and a machine of two cores hardly feels them. What a request costs depends on the machine, so the
+autoscaler's target is set by what the steady ones are seen to cost.
 """
 
 import json
@@ -22,11 +23,13 @@ from kube import Kube, Object, wait_for
 pytestmark = pytest.mark.skipif(not LOCAL, reason="needs pod metrics, and puts load on the cluster")
 
 STEADY = 50.0
-"""Requests a second that go on all the time. One pod spends some 130m of CPU on them."""
+"""Requests a second that go on all the time. One pod spends some 130m of CPU on them, or 210m on a slower machine."""
 LOAD = 250.0
-"""Requests a second on top of those while there is load, for which the pods spend some 500m more."""
-TARGET = 400
-"""Percent of the 50m that a pod requests: the pods' 130m are one pod's work, their 630m that of at least three."""
+"""Requests a second on top of those while there is load: together nearly five times the work."""
+REQUESTED = 50
+"""Thousandths of a core, of `SMALL`."""
+ROOM = 1.55
+"""The target, of what the steady requests cost: those are one pod's work, all of them that of at least three."""
 MOST = 3
 AT_ONCE = 16
 """Requests of one stream under way. Two streams stay below the 64 that a pod lets wait: a busy machine loses none."""
@@ -76,8 +79,8 @@ class Stream:
         self._thread.join()
 
 
-def autoscaler(namespace: str, target: dict[str, str]) -> Object:
-    utilization = {"type": "Utilization", "averageUtilization": TARGET}
+def autoscaler(namespace: str, target: dict[str, str], percent: int) -> Object:
+    utilization = {"type": "Utilization", "averageUtilization": percent}
     return {
         "apiVersion": "autoscaling/v2",
         "kind": "HorizontalPodAutoscaler",
@@ -100,6 +103,14 @@ def until_measured(kube: Kube, namespace: str) -> None:
         return any(metric.get("resource", {}).get("current") for metric in found.get("currentMetrics") or [])
 
     wait_for("the pods' CPU", measured, IN_TIME, 1.0)
+
+
+def spent(kube: Kube, namespace: str) -> int:
+    """Thousandths of a core that the model's one pod was seen to spend."""
+    (line,) = kube.run("top", "pods", "-n", namespace, "--no-headers").splitlines()
+    name, cpu, _ = line.split()
+    assert name.startswith("small-")
+    return int(cpu.removesuffix("m"))
 
 
 def seconds_until_serving(kube: Kube, namespace: str, replicas: int) -> float:
@@ -157,9 +168,11 @@ def test_an_autoscaler_follows_the_load_and_no_request_is_lost(
     first_answer(there, [1.5])
     with Stream(there, STEADY) as steady:
         target = {key: created[key] for key in ("apiVersion", "kind")} | {"name": "small"}
-        kube.apply(autoscaler(namespace, target))
+        kube.apply(autoscaler(namespace, target, percent=10_000))
         until_measured(kube, namespace)
-        assert kube.run("top", "pods", "-n", namespace, "--no-headers").startswith("small-")
+        time.sleep(25)  # the first measurement holds the start of the pod
+        steadily = spent(kube, namespace)
+        kube.apply(autoscaler(namespace, target, percent=round(ROOM * steadily / REQUESTED * 100)))
         assert kube.get("mdep", "small", namespace)["spec"]["scaling"]["replicas"] == 1
         with Stream(there, LOAD) as load:
             up = seconds_until_serving(kube, namespace, MOST)
@@ -168,6 +181,7 @@ def test_an_autoscaler_follows_the_load_and_no_request_is_lost(
     kube.delete("hpa", "small", namespace)
 
     lost = dict(steady.lost + load.lost)
+    figure(f"CPU of one pod for {STEADY:g} requests a second", f"{steadily}m", "")
     figure(f"from load to {MOST} pods that serve", f"{up:.0f} s", f"<= {IN_TIME:g} s")
     figure("from the end of the load to 1 pod", f"{down:.0f} s", f"<= {IN_TIME:g} s")
     figure("requests while an autoscaler moves the pods", steady.sent + load.sent, "")
