@@ -111,7 +111,7 @@ def additions(child: Child) -> tuple[tuple[str, str], ...]:
     found = {
         (manager, path): None
         for manager, fields in child.others
-        for path in beyond(_parsed(fields)["f:spec"], ours["f:spec"], "spec")
+        for path in beyond(_parsed(fields).get("f:spec", {}), ours["f:spec"], "spec")
     }
     return tuple(found)
 

@@ -112,6 +112,7 @@ def test_what_only_others_hold_is_an_addition(entry: dict[str, Any], paths: list
     [
         pytest.param({"f:spec": {"f:replicas": {}}}, id="an autoscaler"),
         pytest.param({"f:spec": {"f:template": {"f:metadata": RESTARTED}}}, id="kubectl rollout restart"),
+        pytest.param({"f:metadata": {"f:annotations": {"f:spec": {}}}}, id="an annotation that is called spec"),
     ],
 )
 def test_what_anybody_may_set_is_no_addition(entry: dict[str, Any]) -> None:
