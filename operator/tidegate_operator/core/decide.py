@@ -81,7 +81,8 @@ def decide(
     # The numbers of a Deployment mean something only if it is ours and says what we want.
     ours = claims.get(serving) == Claim.OURS
     settled = ours and recorded and not any(apply.kind == Kind.DEPLOYMENT for apply in applies)
-    after = next_status(case, wish, choice, replicas, claims, (ours and observed.workload) or Workload(), settled)
+    workload = (ours and observed.workload) or Workload()
+    after = next_status(case, wish, choice, replicas, wanted, claims, workload, settled)
     keeps = tuple(records.keeps(identity, desired, wish, choice, after, observed, card, now, guards))
     return Plan(
         happenings=happenings(status, after),
@@ -198,6 +199,7 @@ def next_status(
     wish: Asked,
     choice: Choice,
     replicas: int,
+    wanted: Mapping[Ref, Manifest],
     claims: Mapping[Ref, Claim],
     workload: Workload,
     settled: bool,
@@ -228,7 +230,7 @@ def next_status(
             addition
             for (kind, name), found in claims.items()
             if kind == Kind.DEPLOYMENT and found == Claim.OURS
-            for addition in drift.additions(observed.children[kind, name])
+            for addition in drift.additions(observed.children[kind, name], wanted.get((kind, name)))
         ),
     )
     return replace(

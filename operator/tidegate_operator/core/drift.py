@@ -100,39 +100,53 @@ def _item_held(item: Any, fields: dict[str, Any]) -> bool:
     return False
 
 
-def additions(child: Child) -> tuple[tuple[str, str], ...]:
+def additions(child: Child, sealed: Manifest | None) -> tuple[tuple[str, str], ...]:
     """What others have added to the spec of a child of ours: who, and the path of what.
 
+    A field that `sealed` names is no addition, whoever holds it at the moment: it is about to be put back.
     None of a child without a field of ours: it is applied anew first.
     """
     ours = _parsed(child.fields) if child.fields else {}
     if "f:spec" not in ours:
         return ()
+    intent = (sealed or {}).get("spec")
     found = {
         (manager, path): None
         for manager, fields in child.others
-        for path in beyond(_parsed(fields).get("f:spec", {}), ours["f:spec"], "spec")
+        for path in beyond(_parsed(fields).get("f:spec", {}), ours["f:spec"], intent, "spec")
     }
     return tuple(found)
 
 
-def beyond(theirs: dict[str, Any], ours: dict[str, Any], path: str) -> Iterator[str]:
-    """The highest paths of one fieldsV1 set that another one does not have, but for what anybody may set.
+def beyond(theirs: dict[str, Any], ours: dict[str, Any], intent: Any, path: str) -> Iterator[str]:
+    """The highest paths of one fieldsV1 set that neither another one nor an intent has, but for what anybody may set.
 
-    >>> list(beyond({"f:paused": {}, "f:replicas": {}, "f:selector": {}}, {"f:selector": {}}, "spec"))
+    >>> list(beyond({"f:paused": {}, "f:replicas": {}, "f:selector": {}}, {"f:selector": {}}, None, "spec"))
     ['spec.paused']
-    >>> list(beyond({'k:{"name":"debug"}': {".": {}, "f:image": {}}}, {'k:{"name":"server"}': {}}, "containers"))
+    >>> list(beyond({'k:{"name":"debug"}': {".": {}, "f:image": {}}}, {'k:{"name":"server"}': {}}, None, "containers"))
     ['containers[debug]']
+    >>> list(beyond({"f:image": {}, "f:tty": {}}, {}, {"image": "a"}, "server"))
+    ['server.tty']
     """
     for key, below in theirs.items():
         at = path + _as_text(key)
         if key == "." or key in _FILLED_IN or at in _EXPECTED:
             continue
-        if key not in ours:
-            if not below or any(beyond(below, {}, at)):
+        wanted = _part(intent, key)
+        if key not in ours and wanted is None:
+            if not below or any(beyond(below, {}, None, at)):
                 yield at
-        elif ours[key]:
-            yield from beyond(below, ours[key], at)
+        elif ours.get(key) or isinstance(wanted, dict | list):
+            yield from beyond(below, ours.get(key, {}), wanted, at)
+
+
+def _part(intent: Any, key: str) -> Any:
+    """What an intent says under a key of a fieldsV1 set; None if it says nothing there."""
+    if isinstance(intent, dict):
+        return intent.get(key.removeprefix("f:"))
+    if isinstance(intent, list) and key.startswith("k:"):
+        return next((item for item in intent if _item_held(item, {key: {}})), None)
+    return None
 
 
 def _as_text(key: str) -> str:

@@ -103,7 +103,7 @@ EVERYTHING = spec_with(
 )
 def test_what_only_others_hold_is_an_addition(entry: dict[str, Any], paths: list[str]) -> None:
     found = child(fields(), others=(("kubectl-edit", json.dumps(entry).encode()),))
-    assert drift.additions(found) == tuple(("kubectl-edit", f"spec.template.spec.{path}") for path in paths)
+    assert drift.additions(found, INTENT) == tuple(("kubectl-edit", f"spec.template.spec.{path}") for path in paths)
     assert drift.intact(found, INTENT, ME)
 
 
@@ -116,13 +116,29 @@ def test_what_only_others_hold_is_an_addition(entry: dict[str, Any], paths: list
     ],
 )
 def test_what_anybody_may_set_is_no_addition(entry: dict[str, Any]) -> None:
-    assert drift.additions(child(fields(), others=(("kubectl", json.dumps(entry).encode()),))) == ()
+    assert drift.additions(child(fields(), others=(("kubectl", json.dumps(entry).encode()),)), INTENT) == ()
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        pytest.param(spec_with(containers={SERVER: {"f:image": {}}}), id="kubectl set image"),
+        pytest.param(spec_with(containers={SERVER: {"f:args": {}}}), id="an atomic list of ours"),
+        pytest.param(
+            spec_with(containers={SERVER: {".": {}, "f:name": {}, "f:image": {}}}), id="the container replaced"
+        ),
+    ],
+)
+def test_a_field_of_ours_that_somebody_took_is_put_back_and_no_addition(entry: dict[str, Any]) -> None:
+    found = child(without(CONTAINER), others=(("kubectl", json.dumps(entry).encode()),))
+    assert drift.additions(found, INTENT) == ()
+    assert not drift.intact(found, INTENT, ME)
 
 
 def test_of_a_child_without_our_fields_nothing_is_said() -> None:
     """It is about to be applied again; until then everything in it is somebody else's."""
     others = (("before-first-apply", json.dumps(fields()).encode()),)
-    assert drift.additions(child(None, others=others)) == ()
+    assert drift.additions(child(None, others=others), INTENT) == ()
 
 
 CONTAINER = ["f:spec", "f:template", "f:spec", "f:containers", SERVER]
