@@ -14,7 +14,7 @@ from tidegate_contract.source import SourceError
 from tidegate_operator.api import v1alpha1
 from tidegate_operator.cluster import convert
 from tidegate_operator.cluster import resources as r
-from tidegate_operator.cluster.api import TRANSIENT, Api, Forbidden, Invalid, NotFound
+from tidegate_operator.cluster.api import TRANSIENT, Api, Denied, Forbidden, Invalid, NotFound
 from tidegate_operator.cluster.store import Key, Store
 from tidegate_operator.core import types as core
 from tidegate_operator.core.look import (
@@ -146,7 +146,7 @@ class Reconciler:
                     continue
                 try:
                     answer = await self._carry_out(step, key)
-                except (Forbidden, Invalid) as error:
+                except (Denied, Forbidden, Invalid) as error:
                     if not isinstance(step, core.Write):
                         raise
                     # The rest is done all the same, and the object says what was refused.

@@ -24,6 +24,7 @@ T = TypeVar("T")
 class ApiError(Exception):
     """An answer of the API server that is not a success.
 
+    ├── Denied         400: an admission webhook refuses and names no code of its own; or the request makes no sense
     ├── Gone           410: the place where a watch would go on is no longer known
     ├── Conflict       409: the object has changed since it was read
     ├── NotFound       404
@@ -35,6 +36,10 @@ class ApiError(Exception):
         super().__init__(f"{status}: {message}")
         self.status = status
         self.message = message
+
+
+class Denied(ApiError):  # noqa: N818 - named for what the server says
+    pass
 
 
 class Gone(ApiError):  # noqa: N818 - named for what the server says
@@ -60,7 +65,14 @@ class Invalid(ApiError):  # noqa: N818
 TRANSIENT = (ApiError, aiohttp.ClientError, TimeoutError, msgspec.DecodeError, OSError)
 """Everything that another try may mend."""
 
-_ERRORS: dict[int, type[ApiError]] = {403: Forbidden, 404: NotFound, 409: Conflict, 410: Gone, 422: Invalid}
+_ERRORS: dict[int, type[ApiError]] = {
+    400: Denied,
+    403: Forbidden,
+    404: NotFound,
+    409: Conflict,
+    410: Gone,
+    422: Invalid,
+}
 
 
 class _StatusBody(msgspec.Struct):

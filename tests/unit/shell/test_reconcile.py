@@ -149,8 +149,11 @@ async def test_what_is_refused_is_said_at_once_and_then_tried_now_and_then(world
     assert "modeldeployments" in written
 
 
-async def test_a_revision_that_is_refused_is_said_and_keeps_nothing_else_from_being_made(world: World) -> None:
-    world.server.refuse = {"modelrevisions": 403}
+@pytest.mark.parametrize("code", [400, 403, 422], ids=["a webhook without a code", "a quota", "the kind itself"])
+async def test_a_revision_that_is_refused_is_said_and_keeps_nothing_else_from_being_made(
+    world: World, code: int
+) -> None:
+    world.server.refuse = {"modelrevisions": code}
     again, written = await world.look()
     assert (again, sorted(written)) == (0.0, FIRST)
     assert (await world.look())[0] == 10.0
