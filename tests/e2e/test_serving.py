@@ -149,7 +149,8 @@ def test_what_others_change_is_put_back(kube: Kube, namespace: str, good: Pushed
     )
     edited = kube.get("deployment", "small", namespace)
     edited["spec"]["template"]["spec"]["containers"][0]["readinessProbe"]["periodSeconds"] = 9
-    kube.run("replace", "-f", "-", stdin=json.dumps(edited))  # what `kubectl edit` does at its end
+    del edited["metadata"]["resourceVersion"]  # the controller still writes the status of what was put back before
+    kube.run("replace", "-f", "-", stdin=json.dumps(edited))
 
     def period() -> int:
         containers = kube.get("deployment", "small", namespace)["spec"]["template"]["spec"]["containers"]
