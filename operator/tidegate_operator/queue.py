@@ -1,6 +1,7 @@
 """Keys that want a look, each at most once, each worked on by at most one worker at a time."""
 
 import asyncio
+import random
 from collections.abc import Callable
 
 from tidegate_operator.cluster.store import Key
@@ -18,8 +19,12 @@ class Queue:
     lost. Keys come in the order of their marks, so none can starve another.
     """
 
-    def __init__(self, monotonic: Callable[[], float]) -> None:
+    def __init__(
+        self, monotonic: Callable[[], float], jitter: Callable[[], float] = lambda: random.uniform(0.75, 1.0)
+    ) -> None:
         self._monotonic = monotonic
+        self._jitter = jitter
+        """What a pause is multiplied by, so that what has failed together does not come back together."""
         self._waiting: dict[Key, float] = {}
         """Ordered; the value is when the key was marked."""
         self._working: set[Key] = set()
@@ -73,13 +78,15 @@ class Queue:
         if look_again is not None and key not in self._waiting:
             self.mark_later(key, look_again)
 
-    def failed(self, key: Key, longest: float = BACKOFF_LAST) -> float:
+    def failed(self, key: Key, longest: float = BACKOFF_LAST, *, asked: float = 0.0) -> float:
         """The look failed; the key comes again after a while that doubles each time. Returns that while in seconds.
 
-        Events do not shorten it: a broken object that changes all the time must not cost the others theirs.
+        `asked`: what the API server wants it to be at least. Events do not shorten it: a broken object that changes
+        all the time must not cost the others theirs.
         """
         count = self._failures[key] = self._failures.get(key, 0) + 1
-        wait: float = min(longest, BACKOFF_FIRST * 2.0 ** min(count - 1, 16))
+        doubled: float = min(longest, BACKOFF_FIRST * 2.0 ** min(count - 1, 16)) * self._jitter()
+        wait = max(doubled, min(asked, BACKOFF_LAST))
         self._working.discard(key)
         self._again.discard(key)
         self.mark_later(key, wait)

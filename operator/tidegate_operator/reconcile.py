@@ -14,7 +14,7 @@ from tidegate_contract.source import SourceError
 from tidegate_operator.api import v1alpha1
 from tidegate_operator.cluster import convert
 from tidegate_operator.cluster import resources as r
-from tidegate_operator.cluster.api import TRANSIENT, Api, Denied, Forbidden, Invalid, NotFound
+from tidegate_operator.cluster.api import TRANSIENT, Api, ApiError, Conflict, NotFound
 from tidegate_operator.cluster.store import Key, Store
 from tidegate_operator.core import types as core
 from tidegate_operator.core.look import (
@@ -32,9 +32,13 @@ from tidegate_operator.core.look import (
     look,
     look_around,
 )
+from tidegate_operator.refusals import Refusals
 from tidegate_operator.writer import NotLeader, Writer
 
 log = logging.getLogger(__name__)
+
+EVENT_SECONDS = 2.0
+"""How long a look waits for its Events at its end. Nothing depends on them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,15 +51,6 @@ class Stores:
     children: Mapping[core.Kind, Store[Any]]
 
 
-@dataclass(frozen=True, slots=True)
-class RefusedBefore:
-    """The objects of one generation of one object that the API server did not take, and its words."""
-
-    uid: str
-    generation: int
-    words: core.Refusals
-
-
 class Reconciler:
     def __init__(
         self, stores: Stores, api: Api, writer: Writer, release: core.Release, now: Callable[[], datetime]
@@ -65,8 +60,7 @@ class Reconciler:
         self._writer = writer
         self._release = release
         self._now = now
-        self._refused: dict[Key, RefusedBefore] = {}
-        """What the API server did not take at the last look."""
+        self.refusals = Refusals()
 
     async def look(self, key: Key) -> float | None:
         """One look at a ModelDeployment.
@@ -76,19 +70,17 @@ class Reconciler:
         """
         model = self._stores.models.get(key)
         if model is None or model.metadata.deletionTimestamp is not None:
-            self._refused.pop(key, None)
+            self.refusals.forget(key)
             return None  # the garbage collector takes the children along
         identity, status = convert.identity(model), convert.status(model.status)
-        known = self._known_refusals(key, identity)
+        known = self.refusals.known(key, identity, status)
         observed = self._observe(key, model, known)
         version = model.metadata.resourceVersion
         looked = await self._drive(
             look(Known(identity, version, _desired(model), status, observed, self._release, self._now())), key
         )
-        self._refused[key] = RefusedBefore(identity.uid, identity.generation, looked.refused)
-        # What is refused anew the object must say at once, and what is taken again it must stop saying. Other words
-        # for the same refusal can wait: some hold figures that differ each time.
-        return looked.look_again if looked.refused.keys() == known.keys() else 0.0
+        again = self.refusals.ended(key, identity, known, looked.refused, self._now())
+        return min((seconds for seconds in (looked.look_again, again) if seconds is not None), default=None)
 
     async def look_around(self, namespace: str) -> float | None:
         """One look at a namespace: at the revisions whose ModelDeployment the caches do not show. As `look`."""
@@ -99,11 +91,6 @@ class Reconciler:
             for revision in self._revisions(key)
         ]
         return (await self._drive(look_around(revisions, self._now()), (namespace, ""))).look_again
-
-    def _known_refusals(self, key: Key, identity: core.Identity) -> core.Refusals:
-        """What was refused of this very spec; what was refused of another one says nothing about it."""
-        found = self._refused.get(key)
-        return found.words if found and (found.uid, found.generation) == (identity.uid, identity.generation) else {}
 
     def _observe(self, key: Key, model: r.ModelDeployment, refused: core.Refusals) -> core.Observed:
         """What the caches know about one model."""
@@ -144,19 +131,21 @@ class Reconciler:
                     telling.append(asyncio.create_task(self._tell(key, step.happening)))
                     await asyncio.sleep(0)  # it is sent before what it tells of
                     continue
-                try:
+                if not isinstance(step, core.Write):
                     answer = await self._carry_out(step, key)
-                except (Denied, Forbidden, Invalid) as error:
-                    if not isinstance(step, core.Write):
-                        raise
+                    continue
+                try:
+                    await self._carry_out(step, key)
+                    self.refusals.taken(key, step)
+                except ApiError as error:
                     # The rest is done all the same, and the object says what was refused.
-                    log.warning("refused: %s", error.message, extra={"model": "/".join(key)})
-                    answer = error.message
+                    answer = self.refusals.words(key, step, error)
+                    log.warning("refused: %s", answer, extra={"model": "/".join(key)})
         except StopIteration as end:
             looked: Looked = end.value
             return looked
         finally:
-            await asyncio.gather(*telling)
+            await _finish(telling)
 
     async def _carry_out(self, step: Step, key: Key) -> Any:
         """One step; returns its answer. Raises what the API server answers."""
@@ -169,7 +158,7 @@ class Reconciler:
             case ReadRevision():
                 return await self._read_revision(step, namespace)
             case WriteStatus():
-                self._stores.models.put(await self._writer.status(key, step.status, step.version))
+                await self._write_status(step, key)
             case core.Keep():
                 self._stores.revisions.put(await self._writer.revision(step.revision, namespace))
             case core.Forget():
@@ -189,6 +178,13 @@ class Reconciler:
                 self._stores.children[step.kind].lose(child)
         return None
 
+    async def _write_status(self, step: WriteStatus, key: Key) -> None:
+        try:
+            self._stores.models.put(await self._writer.status(key, step.status, step.version))
+        except (Conflict, NotFound):
+            await self._read_model(key)  # the feed may be blind: the next try would decide on the same old version
+            raise
+
     async def _read_model(self, key: Key) -> Fresh | None:
         known = self._stores.models.get(key)
         try:
@@ -196,10 +192,8 @@ class Reconciler:
         except NotFound:
             self._stores.models.lose(known)
             return None
-        deleting = fresh.metadata.deletionTimestamp is not None
-        if known is None or known.metadata.uid != fresh.metadata.uid or deleting:
-            self._stores.models.put(fresh)
-        return Fresh(fresh.metadata.uid, deleting)
+        self._stores.models.put(fresh)
+        return Fresh(fresh.metadata.uid, fresh.metadata.deletionTimestamp is not None)
 
     async def _read_child(self, step: ReadChild, namespace: str) -> Found | None:
         resource = r.CHILDREN[step.kind]
@@ -235,6 +229,17 @@ class Reconciler:
                 item.metadata, resourceVersion=version, generation=item.metadata.generation + 1
             )
             store.put(msgspec.structs.replace(item, metadata=metadata, spec=r.DeploymentSpec(scale.replicas)))
+
+
+async def _finish(telling: list[asyncio.Task[None]]) -> None:
+    """Wait for Events, but not for long: whoever works on one object works on no other meanwhile."""
+    try:
+        done, _ = await asyncio.wait(telling, timeout=EVENT_SECONDS) if telling else ((), ())
+        for task in done:
+            task.result()
+    finally:
+        for task in telling:
+            task.cancel()
 
 
 def _desired(model: r.ModelDeployment) -> core.Desired | core.Unusable:

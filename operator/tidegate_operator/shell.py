@@ -169,6 +169,7 @@ class Operator:
         """
         self.metrics.leader.set(1)
         self.queue.clear()
+        self.reconciler.refusals.clear()
         self.leading = True
         self._mark_models()
         async with asyncio.TaskGroup() as group:
@@ -197,14 +198,15 @@ class Operator:
                 again = await self.reconciler.look_around(namespace)
             self.queue.done(key, again)
         except Conflict:
-            # Somebody was faster; the newer version is on its way to us.
+            # Somebody was faster; the newer version is on its way to us, or was read.
             self.queue.failed(key, BACKOFF_AWAY)
             return "conflict"
         except NotLeader:
             self.queue.failed(key)
             return "not_leader"
         except TRANSIENT as error:
-            wait = self.queue.failed(key, BACKOFF_AWAY if is_away(error) else BACKOFF_LAST)
+            asked = error.retry_after if isinstance(error, ApiError) else 0.0
+            wait = self.queue.failed(key, BACKOFF_AWAY if is_away(error) else BACKOFF_LAST, asked=asked)
             log.warning("%s: %s, again in %.1f s", type(error).__name__, error, wait, extra={"model": "/".join(key)})
             return "error"
         except Exception:  # one object's bug must not stop the others'

@@ -203,13 +203,13 @@ class Writer:
                 headers={"Content-Type": content, "Accept": JSON},
             ) as response:
                 self._count(method.lower(), response.status)
-                status, answer = response.status, await response.read()
+                status, headers, answer = response.status, response.headers, await response.read()
         except aiohttp.ClientConnectionError as lost:
             if isinstance(lost.__cause__, NotLeader):
                 raise lost.__cause__ from None
             raise
         if status >= 300:
-            error = error_of(status, answer)
+            error = error_of(status, answer, headers)
             if isinstance(error, Invalid) and "metadata.uid" in error.message:
                 raise Conflict(409, error.message)  # another object has the name by now
             raise error

@@ -1,13 +1,14 @@
 """Bad input on the real cluster: the object says what is wrong within 10 s, and heals when the cause goes."""
 
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import models
-from deployed import Address, Figure, Pushed, first_answer, model, until_answer, until_ready, until_reason
+from deployed import SYSTEM, Address, Figure, Pushed, first_answer, model, until_answer, until_ready, until_reason
 from facts import Told, in_time
 from kube import Kube, conditions, message, wait_for
 
@@ -145,6 +146,66 @@ def test_a_child_that_the_api_server_refuses_is_named_and_the_rest_is_made(
     kube.apply(model(namespace, good))
     kube.patch("mdep", "small", {"spec": {"server": {"template": {"nodeSelector": None}}}}, namespace)
     until_ready(kube, namespace)
+
+
+@pytest.fixture
+def broken_webhook(kube: Kube, namespace: str) -> Iterator[str]:
+    """A webhook for NetworkPolicies of the namespace that nobody answers: the API server's answer is 500."""
+    name = f"nobody-{namespace}"
+    kube.apply(
+        {
+            "apiVersion": "admissionregistration.k8s.io/v1",
+            "kind": "ValidatingWebhookConfiguration",
+            "metadata": {"name": name},
+            "webhooks": [
+                {
+                    "name": "nobody.example.com",
+                    "clientConfig": {"service": {"namespace": namespace, "name": "nobody"}},
+                    "rules": [
+                        {
+                            "apiGroups": ["networking.k8s.io"],
+                            "apiVersions": ["v1"],
+                            "operations": ["*"],
+                            "resources": ["networkpolicies"],
+                        }
+                    ],
+                    "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": namespace}},
+                    "failurePolicy": "Fail",
+                    "sideEffects": "None",
+                    "admissionReviewVersions": ["v1"],
+                }
+            ],
+        }
+    )
+    yield name
+    kube.delete("validatingwebhookconfiguration", name)
+
+
+def test_a_webhook_that_nobody_answers_is_told_holds_up_nothing_else_and_is_not_told_again_by_a_new_process(
+    kube: Kube, namespace: str, good: Pushed, broken_webhook: str, address: Callable[..., Address]
+) -> None:
+    kube.apply(model(namespace, good))
+    found = until_reason(kube, namespace, "ChildRefused", 30)
+    assert "refuses the NetworkPolicy" in message(found, "Degraded")
+    assert "nobody.example.com" in message(found, "Degraded")
+    assert first_answer(address(namespace), [-1.5, 1.5]) == [0, 1]
+    wait_for("it is ready", lambda: conditions(kube.get("mdep", "small", namespace))["Ready"][0] == "True", 30)
+
+    def told() -> tuple[str, int]:
+        model = kube.get("mdep", "small", namespace)
+        events = [e for e in kube.items("events", namespace) if e["reason"] == "ChildRefused"]
+        return model["metadata"]["resourceVersion"], sum(event.get("count", 1) for event in events)
+
+    before = told()
+    kube.run("rollout", "restart", "deployment/tidegate-operator", "-n", SYSTEM)
+    kube.run("rollout", "status", "deployment/tidegate-operator", "-n", SYSTEM, "--timeout=90s")
+    time.sleep(15)  # the new leader has looked, and tried six times
+    assert told() == before
+    kube.delete("validatingwebhookconfiguration", broken_webhook)
+    kube.patch("mdep", "small", {"spec": {"scaling": {"replicas": 1}}}, namespace)
+    until_ready(kube, namespace)
+    assert kube.find("networkpolicy", "small", namespace)
+    assert conditions(kube.get("mdep", "small", namespace))["Degraded"] == ("False", "AsExpected")
 
 
 def test_a_bundle_that_is_mended_under_its_tag_serves_when_it_is_asked_for_again(

@@ -59,8 +59,9 @@ def _on(looks: Looks, proc: Proc, which: str, answer: Any) -> Proc:
 
 def over(proc: Proc, which: str, node: Node, answer: Any) -> Proc:
     refusals = None
-    if isinstance(node, Writing) and node.uid is not None and (words := refused_by(node, answer)):
-        refusals = Refusals(node.uid, node.generation, words)
+    if isinstance(node, Writing) and node.uid is not None:
+        words = refused_by(node, answer)
+        refusals = Refusals(node.uid, words) if words or node.complained else None
     return proc.but(**{which: None}, **({"refused": refusals} if which == "look" else {}))
 
 

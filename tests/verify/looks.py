@@ -6,7 +6,7 @@ any two of its steps. Looks that have only writes before them, and the same ones
 the same look, whatever they have read to get there.
 """
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, field
 from functools import cache, lru_cache
 from typing import Any
@@ -15,6 +15,7 @@ from tidegate_contract import names
 from tidegate_operator.core import children as children_module
 from tidegate_operator.core import decide as decide_module
 from tidegate_operator.core import drift, revision, writes
+from tidegate_operator.core.failures import refused_before
 from tidegate_operator.core.guards import ALL, Guards
 from tidegate_operator.core.look import (
     Found,
@@ -38,6 +39,7 @@ from tidegate_operator.core.types import (
     Keep,
     Kind,
     Manifest,
+    Named,
     Observed,
     Remove,
     Revision,
@@ -84,7 +86,6 @@ class Writing(Value):
     steps: tuple[Shared[Step], ...]
     uid: int | None
     """Of its ModelDeployment; None in a look around."""
-    generation: int
     model: Model | None
     """The ModelDeployment that it was decided on, as long as its status is to be written."""
     spec: Spec | None
@@ -93,6 +94,8 @@ class Writing(Value):
     """The names of children that are still to be made, and were read in this look."""
     absent: bool
     """In a look around: it has read that there is no ModelDeployment."""
+    complained: bool
+    """It began with something that was refused before."""
     refused: tuple[tuple[Any, str], ...] = ()
 
     @property
@@ -156,11 +159,11 @@ class Looks:
                 began.name,
                 tuple(map(shared, steps)),
                 began.model.uid if began.model else None,
-                began.model.generation if began.model else 0,
                 began.model,
                 began.model.spec if began.model else None,
                 reads,
                 absent,
+                bool(refusals(began)),
             )
         )
 
@@ -207,7 +210,7 @@ class Looks:
             pods=specs.pods(began.pods),
             revisions=tuple(revisions),
             action=began.model.action,
-            refused=dict(began.refused.words) if began.refused else {},
+            refused=refusals(began),
         )
         known = Known(
             specs.identity(began.name, began.model),
@@ -219,6 +222,13 @@ class Looks:
             now,
         )
         return look(known, self.guards)
+
+
+def refusals(began: Began) -> Mapping[Named, str]:
+    """What a look takes for refused when it begins."""
+    if began.refused is None:
+        return refused_before(began.model.status.value) if began.model else {}
+    return dict(began.refused.words)
 
 
 def advanced(node: Writing, answer: Any) -> Writing | None:

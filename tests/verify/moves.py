@@ -9,8 +9,8 @@ from tidegate_contract.actions import Action
 from tidegate_operator.core.types import Kind, Ref
 from verify import cluster, drive, invariants, specs
 from verify.drive import Deed
-from verify.looks import Began, Looks, Node, Reading
-from verify.operators import FEEDS, Feed, Flight, Lost, Proc, State, cached, newly, shown, tell, up_to_date
+from verify.looks import Began, Looks, Node, Reading, refusals
+from verify.operators import FEEDS, Feed, Flight, Lost, Proc, Refusals, State, cached, newly, shown, tell, up_to_date
 from verify.values import EMPTY, Budget, Kid, Model, Numbers, Truth, with_item
 
 
@@ -105,7 +105,7 @@ def began(state: State, proc: Proc) -> Began | None:
     if model is None or model.deleting:
         return None
     refused = proc.refused
-    if refused and (refused.uid, refused.generation) != (model.uid, model.generation):
+    if refused and refused.uid != model.uid:
         refused = None
     pods = cached(proc.pods)
     truth = state.truth
@@ -118,7 +118,9 @@ def look_at(looks: Looks, state: State, place: int, proc: Proc) -> State | None:
         return None
     node = looks.begin(known)
     if node is None:
-        return with_proc(state, place, proc.but(refused=None)) if proc.refused else None
+        assert known.model is not None
+        after = Refusals(known.model.uid, ()) if refusals(known) else None
+        return with_proc(state, place, proc.but(refused=after)) if proc.refused != after else None
     model = state.truth.model
     assert known.model is not None
     alive = model is not None and model.uid == known.model.uid

@@ -89,10 +89,9 @@ class Feed(Value):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Refusals(Value):
-    """What the API server did not take at the last look at this generation."""
+    """What the API server did not take at the last look; kept only where that or the status speaks of any."""
 
     uid: int
-    generation: int
     words: tuple[tuple[Any, str], ...]
 
 

@@ -1,7 +1,7 @@
 """Reading from the API server: GET, LIST in pages, WATCH. Writing is `writer.py`'s alone."""
 
 import logging
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -24,7 +24,6 @@ T = TypeVar("T")
 class ApiError(Exception):
     """An answer of the API server that is not a success.
 
-    ├── Denied         400: an admission webhook refuses and names no code of its own; or the request makes no sense
     ├── Gone           410: the place where a watch would go on is no longer known
     ├── Conflict       409: the object has changed since it was read
     ├── NotFound       404
@@ -32,14 +31,12 @@ class ApiError(Exception):
     └── Invalid        422: the object's own kind refuses what it says
     """
 
-    def __init__(self, status: int, message: str) -> None:
+    def __init__(self, status: int, message: str, retry_after: float = 0.0) -> None:
         super().__init__(f"{status}: {message}")
         self.status = status
         self.message = message
-
-
-class Denied(ApiError):  # noqa: N818 - named for what the server says
-    pass
+        self.retry_after = retry_after
+        """Seconds that the API server asks to be left alone for."""
 
 
 class Gone(ApiError):  # noqa: N818 - named for what the server says
@@ -66,7 +63,6 @@ TRANSIENT = (ApiError, aiohttp.ClientError, TimeoutError, msgspec.DecodeError, O
 """Everything that another try may mend."""
 
 _ERRORS: dict[int, type[ApiError]] = {
-    400: Denied,
     403: Forbidden,
     404: NotFound,
     409: Conflict,
@@ -80,13 +76,14 @@ class _StatusBody(msgspec.Struct):
     code: int = 0
 
 
-def error_of(status: int, body: bytes) -> ApiError:
+def error_of(status: int, body: bytes, headers: Mapping[str, str]) -> ApiError:
     """The exception for an unsuccessful answer."""
     try:
         message = msgspec.json.decode(body, type=_StatusBody).message
     except msgspec.DecodeError:
         message = body[:500].decode(errors="replace")
-    return _ERRORS.get(status, ApiError)(status, message)
+    asked = headers.get("Retry-After", "")  # a date, as HTTP allows, the API server never sends
+    return _ERRORS.get(status, ApiError)(status, message, float(asked) if asked.isdecimal() else 0.0)
 
 
 class _Continue(msgspec.Struct):
@@ -189,12 +186,12 @@ class Api:
         ) as response:
             self._count("watch", response.status)
             if response.status != 200:
-                raise error_of(response.status, await response.read())
+                raise error_of(response.status, await response.read(), response.headers)
             async for line in _lines(response.content):
                 event = msgspec.json.decode(line, type=_Event)
                 if event.type == "ERROR":
                     body = bytes(event.object)
-                    raise error_of(msgspec.json.decode(body, type=_StatusBody).code, body)
+                    raise error_of(msgspec.json.decode(body, type=_StatusBody).code, body, {})
                 version = msgspec.json.decode(event.object, type=_Bookmark).metadata.resourceVersion
                 item = None if event.type == "BOOKMARK" else _readable(event.object, decoder)
                 yield Seen(event.type, item, version)
@@ -206,7 +203,7 @@ class Api:
             self._count(verb, response.status)
             body = await response.read()
             if response.status != 200:
-                raise error_of(response.status, body)
+                raise error_of(response.status, body, response.headers)
             return body
 
 

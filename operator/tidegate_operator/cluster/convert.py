@@ -25,6 +25,7 @@ def child(kind: core.Kind, item: r.AnyChild) -> core.Child:
         others=tuple((entry.manager, bytes(entry.fieldsV1)) for entry in metadata.managedFields if not entry.is_ours),
         deleting=metadata.deletionTimestamp is not None,
         ended=any(c.type in ("Complete", "Failed") and c.status == "True" for c in job.conditions),
+        succeeded_at=_time(job.completionTime) if job.completionTime else None,
         podless_since=_time(job.startTime)
         if job.startTime and not (job.active or job.failed or job.succeeded)
         else None,

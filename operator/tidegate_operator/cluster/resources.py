@@ -132,6 +132,7 @@ class Deployment(msgspec.Struct):
 class JobStatus(msgspec.Struct):
     conditions: list[ConditionBody] = []
     startTime: str | None = None
+    completionTime: str | None = None
     active: int = 0
     failed: int = 0
     succeeded: int = 0

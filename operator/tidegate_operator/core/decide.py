@@ -36,9 +36,11 @@ from tidegate_operator.core.types import (
 )
 
 STRANGER_SECONDS = 10.0
-"""How soon to look again for an object that stands in the way, is refused, or gets no pod."""
+"""How soon to look again for an object that stands in the way, or gets no pod."""
 PATIENCE = timedelta(seconds=15)
 """How long a Job may take to make its pod before something must be in the way. Nothing in its status says what."""
+REST = timedelta(minutes=1)
+"""How long a Job whose answer nobody can read stays before it is made anew."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,13 +173,16 @@ def resolves(case: Case, wish: Asked, choice: Choice) -> bool:
     if wish.content.digest:
         return job is not None
     reading = any(pod.request == wish.request and not pod.ended for pod in case.observed.pods)
-    return not choice.paused and not (job is not None and job.ended and not reading)
+    since = unreadable_since(case, wish)
+    rests = since is not None and case.now - since < REST
+    return not choice.paused and (rests or not (job is not None and job.ended and not reading))
 
 
 def look_again(case: Case, wish: Asked, claims: Mapping[Ref, Claim]) -> float | None:
     """The seconds after which to look although nothing happened: where no event tells that it has ended, or lasts."""
     in_the_way = set(claims.values()) - {Claim.OURS}
-    return STRANGER_SECONDS if in_the_way or case.observed.refused or podless_since(case, wish) else None
+    waits = podless_since(case, wish) or unreadable_since(case, wish)
+    return STRANGER_SECONDS if in_the_way or waits else None
 
 
 def podless_since(case: Case, wish: Asked) -> datetime | None:
@@ -186,6 +191,20 @@ def podless_since(case: Case, wish: Asked) -> datetime | None:
     if job is None or wish.name or job.ended or claim(case.identity, job) != Claim.OURS:
         return None
     return None if any(pod.request == wish.request for pod in case.observed.pods) else job.podless_since
+
+
+def unreadable_since(case: Case, wish: Asked) -> datetime | None:
+    """Since when the Job that should read the digest has ended well, with an answer in its pod that says nothing."""
+    job = case.observed.children.get((Kind.JOB, resolver_name(case.identity, wish.request)))
+    if job is None or wish.content.digest or claim(case.identity, job) != Claim.OURS:
+        return None
+    answered = any(
+        container.name == RESOLVE_CONTAINER and container.exit_code == 0
+        for pod in case.observed.pods
+        if pod.request == wish.request
+        for container in pod.containers
+    )
+    return job.succeeded_at if answered else None
 
 
 def holds_midway(choice: Choice) -> bool:

@@ -9,11 +9,11 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from tidegate_contract import failure as contract
-from tidegate_contract import names
+from tidegate_contract import names, resolution
 from tidegate_contract.source import OciSource, PvcSource
-from tidegate_operator.core.reasons import Reason
+from tidegate_operator.core.reasons import Reason, Type
 from tidegate_operator.core.sources import TOOLS_MEMORY, describe
-from tidegate_operator.core.types import Container, Content, Identity, Pod, Refusals, Workload
+from tidegate_operator.core.types import Container, Content, Identity, Pod, Refusals, Status, Workload
 
 PULL_REASONS = frozenset(
     {"ErrImagePull", "ImagePullBackOff", "ErrImageNeverPull", "InvalidImageName", "ImageInspectError"}
@@ -43,14 +43,27 @@ class Failure:
     message: str
 
 
+_REFUSAL = "the API server refuses the {kind}: {words}; correct spec, or whatever forbids it; it is tried again"
+_REFUSED = re.compile(re.escape(_REFUSAL).replace(r"\{kind\}", r"(\w+)").replace(r"\{words\}", "(.*)"), re.DOTALL)
+
+
 def refusal(refused: Refusals) -> Failure | None:
     """What the API server does not take; the first speaks for all."""
     for (kind, _), words in refused.items():
-        return Failure(
-            Reason.CHILD_REFUSED,
-            f"the API server refuses the {kind}: {words}; correct spec, or whatever forbids it; it is tried again",
-        )
+        return Failure(Reason.CHILD_REFUSED, _REFUSAL.format(kind=kind, words=words))
     return None
+
+
+def refused_before(status: Status) -> Refusals:
+    """What a status says of refusals: a process that has not tried yet takes that for true.
+
+    The status names one object for all, and only its kind.
+    """
+    for condition in status.conditions:
+        if condition.type == Type.DEGRADED and condition.reason == Reason.CHILD_REFUSED:
+            found = _REFUSED.match(condition.message)
+            return {(found[1], ""): found[2]} if found else {("object", ""): condition.message}
+    return {}
 
 
 def podless(identity: Identity, job: str) -> Failure:
@@ -170,5 +183,18 @@ def crashed(_content: Content, container: Container) -> Failure | None:
     return Failure(Reason.CRASHED, f"container {container.name} ended with exit code {container.exit_code}: {last[0]}")
 
 
-CHECKS: tuple[Check, ...] = (pull_failed, config_error, gave_up, out_of_memory, crashed)
+def unreadable(_content: Content, container: Container) -> Failure | None:
+    """The resolver has ended well, and the digest that it has read did not come through."""
+    if container.name != names.RESOLVE_CONTAINER or container.exit_code != 0:
+        return None
+    if resolution.decode(container.exit_message) is not None:
+        return None
+    return Failure(
+        Reason.CRASHED,
+        f"container {container.name} read the bundle, and its answer cannot be read: something in the cluster changes "
+        "or cuts its termination message, a policy or many injected containers; it is made anew after a minute",
+    )
+
+
+CHECKS: tuple[Check, ...] = (pull_failed, config_error, gave_up, out_of_memory, crashed, unreadable)
 """Asked in this order of each container that is not ready; the first answer counts."""

@@ -23,6 +23,7 @@ from tidegate_operator.core.types import (
     Identity,
     Keep,
     Kind,
+    Named,
     Observed,
     Plan,
     Refusals,
@@ -134,10 +135,10 @@ def look(known: Known, guards: Guards = ALL) -> Steps:
         yield Tell(happening)
     if plan.status is not None:
         yield WriteStatus(plan.status, guards.keep(Guard.STATUS_VERSION, known.version))
-    refused: dict[tuple[str, str], str] = {}
+    refused: dict[Named, str] = {}
     for write in plan.writes:
         words = yield sent(write, guards)
-        refused |= {_about(write): words} if words else {}
+        refused |= {about(write): words} if words else {}
     return Looked(refused, plan.look_again)
 
 
@@ -160,8 +161,8 @@ def creations(plan: Plan) -> set[ReadChild | ReadRevision]:
     }
 
 
-def _about(write: Write) -> tuple[str, str]:
-    """Kind and name of what is written."""
+def about(write: Write) -> Named:
+    """What is written."""
     match write:
         case Apply(kind=kind, manifest=manifest):
             return kind, manifest["metadata"]["name"]
@@ -213,8 +214,11 @@ def look_around(revisions: Iterable[Revision], now: datetime, guards: Guards = A
     for revision in revisions:
         by_model.setdefault(revision.model, []).append(revision)
     for model, found in by_model.items():
+        writes = tuple(records.orphaned(found, now, guards))
+        if not writes:
+            continue  # they are marked, and their day is not over
         fresh = yield ReadModel(model)
         if guards.holds(Guard.MODEL_GONE, fresh is None):
-            for write in records.orphaned(found, now, guards):
+            for write in writes:
                 yield sent(write, guards)
     return Looked({})

@@ -189,8 +189,10 @@ class Kind(StrEnum):
 Ref = tuple[Kind, str]
 """A child's kind and name."""
 
-Refusals = Mapping[tuple[str, str], str]
-"""Objects, by kind and name, that the API server did not take when they were written last, and its words."""
+Named = tuple[str, str]
+"""Kind and name of any object that is written."""
+Refusals = Mapping[Named, str]
+"""What the API server did not take when it was written last, and its words."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,6 +211,8 @@ class Child:
     deleting: bool = False
     ended: bool = False
     """A Job that has succeeded or given up."""
+    succeeded_at: datetime | None = None
+    """When a Job did."""
     podless_since: datetime | None = None
     """When the controller took up a Job that has never had a pod since."""
     others: tuple[tuple[str, bytes], ...] = ()

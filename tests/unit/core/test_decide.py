@@ -235,14 +235,13 @@ def test_a_strangers_service_leads_nobody_to_us() -> None:
     assert condition(found, "Ready") == ("False", "ForeignObject")
 
 
-def test_a_child_that_the_api_server_refuses_is_a_condition_and_is_tried_again() -> None:
+def test_a_child_that_the_api_server_refuses_is_a_condition_and_stays_in_the_plan() -> None:
     world = serving()
     left = dict(world.children)
     del left[SERVICE]
     found = plan(replace(world, children=left, refused={SERVICE: "exceeded quota"}, workload=Workload()))
     assert [apply.kind for apply in of(Apply, found)] == [Kind.SERVICE]
     assert condition(found, "Degraded") == ("True", "ChildRefused")
-    assert found.look_again == STRANGER_SECONDS
 
 
 def test_a_version_that_never_ran_is_not_stable() -> None:
@@ -449,5 +448,4 @@ def test_a_revision_that_the_api_server_refuses_is_a_condition_and_is_tried_agai
     found = plan(Observed(refused={("ModelRevision", f"flights-{REVISION}"): "exceeded quota"}))
     assert condition(found, "Degraded") == ("True", "ChildRefused")
     assert "the API server refuses the ModelRevision: exceeded quota" in message(found, "Degraded")
-    assert found.look_again == STRANGER_SECONDS
     assert len(of(Keep, found)) == 1

@@ -5,9 +5,9 @@ from dataclasses import replace
 import pytest
 
 from tidegate_contract.source import HttpsSource, OciSource, PvcSource
-from tidegate_operator.core.failures import failure, refusal
-from tidegate_operator.core.types import Container, Content, Kind, Pod, Workload
-from worlds import DIGEST, FLIGHTS
+from tidegate_operator.core.failures import Failure, failure, refusal, refused_before
+from tidegate_operator.core.types import Condition, Container, Content, Kind, Pod, Status, Truth, Workload
+from worlds import DIGEST, FLIGHTS, NOW
 
 OCI = FLIGHTS.content
 
@@ -154,3 +154,24 @@ def test_the_first_pod_by_name_speaks_for_all() -> None:
     """Whatever order the cache has, the sentence is the same, and the status is not written anew."""
     one, two = replace(ended(1, "a"), name="a"), replace(ended(2, "b"), name="b")
     assert failure(OCI, Workload(), [one, two]) == failure(OCI, Workload(), [two, one])
+
+
+def says(failure: Failure, *, owner: str = "") -> Status:
+    return Status(conditions=(Condition("Degraded", Truth.TRUE, failure.reason, failure.message + owner, 1, NOW),))
+
+
+@pytest.mark.parametrize("owner", ["", ". Owner: flights team@example.com. Runbook: https://example.com/x"])
+@pytest.mark.parametrize("words", ["exceeded quota: x, used: 1", "two\nlines; it is tried again", ""])
+def test_what_a_status_says_of_a_refusal_says_the_same_again(words: str, owner: str) -> None:
+    found = refusal({("Service", "flights"): words})
+    assert found
+    assert refusal(refused_before(says(found, owner=owner))) == found
+
+
+def test_a_refusal_in_words_of_another_release_is_a_refusal_too() -> None:
+    assert refusal(refused_before(says(Failure("ChildRefused", "the server said no")))) is not None
+
+
+def test_a_status_that_complains_of_something_else_says_nothing_of_refusals() -> None:
+    assert refused_before(says(Failure("LoadFailed", "no such file"))) == {}
+    assert refused_before(Status()) == {}

@@ -77,7 +77,7 @@ STRICT: dict[str, dict[str, dict[str, str]]] = {
             "plan.status is not None": "the answer of STATUS_CHANGED, which `decide` has asked",
             "words": "after the write: what the API server said",
         },
-        "look_around": {},
+        "look_around": {"not writes": "there is nothing to write: nobody need be asked for it"},
         "sent": {"match write": "each write with its own preconditions, and each of these behind `keep`"},
     },
     "writer.py": {

@@ -247,6 +247,25 @@ def test_the_revision_of_an_answer_keeps_the_request_so_that_a_restore_need_not_
 
 
 @pytest.mark.parametrize(
+    ("seconds", "removed"), [pytest.param(59, False, id="it rests"), pytest.param(60, True, id="it was long enough")]
+)
+def test_a_job_whose_answer_cannot_be_read_is_told_and_made_anew_after_a_rest(seconds: int, removed: bool) -> None:
+    since = LATER - timedelta(seconds=seconds)
+    found = look(with_job(Observed(), resolver("what?"), ended=True, succeeded_at=since), status=Status())
+    assert said(found, "Degraded")[:2] == ("True", "Crashed")
+    assert "answer cannot be read" in said(found, "Degraded")[2]
+    assert [write for write in found.writes if isinstance(write, Remove)] == (
+        [Remove(*JOB, "Job-uid")] if removed else []
+    )
+    assert found.look_again == 10.0
+
+
+def test_a_job_whose_pod_is_gone_is_made_anew_at_once() -> None:
+    found = look(with_job(Observed(), ended=True, succeeded_at=LATER), status=Status())
+    assert Remove(*JOB, "Job-uid") in found.writes
+
+
+@pytest.mark.parametrize(
     ("since", "pods", "reason"),
     [
         pytest.param(LATER - timedelta(seconds=15), (), "PodsRefused", id="no pod for too long"),

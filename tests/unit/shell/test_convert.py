@@ -278,6 +278,12 @@ def test_a_job_has_ended_when_it_says_so(conditions: list[dict[str, str]], ended
     assert convert.child(core.Kind.JOB, msgspec.convert(body, r.Job)).ended is ended
 
 
+def test_a_job_says_when_it_succeeded() -> None:
+    body = {"metadata": {"name": "j", "uid": "u"}, "status": {"completionTime": "2026-01-02T03:04:05Z"}}
+    found = convert.child(core.Kind.JOB, msgspec.convert(body, r.Job))
+    assert found.succeeded_at == datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+
+
 def test_a_pod_says_by_its_labels_what_it_serves_or_what_it_resolves() -> None:
     def labelled(**found: str) -> core.Pod:
         return convert.pod(msgspec.convert({"metadata": {"name": "p", "uid": "u", "labels": found}}, r.Pod))

@@ -11,7 +11,7 @@ A, B = ("ml", "a"), ("ml", "b")
 
 @pytest.fixture
 def queue() -> Queue:
-    return Queue(lambda: 0.0)
+    return Queue(lambda: 0.0, lambda: 1.0)
 
 
 async def taken(queue: Queue) -> tuple[str, str] | None:
@@ -139,3 +139,15 @@ async def test_a_pause_of_one_key_is_none_of_another(queue: Queue) -> None:
     queue.failed(A)
     queue.mark(B)
     assert await taken(queue) == B
+
+
+async def test_what_fails_together_does_not_come_back_together() -> None:
+    waits = {Queue(lambda: 0.0).failed(A) for _ in range(20)}
+    assert len(waits) > 1
+    assert all(0.15 <= wait <= 0.2 for wait in waits)
+
+
+async def test_a_pause_that_the_api_server_asks_for_is_kept_within_reason(queue: Queue) -> None:
+    assert queue.failed(A, asked=5.0) == 5.0
+    assert queue.failed(A, asked=0.1) == 0.4, "its own is longer"
+    assert queue.failed(A, asked=3600.0) == 30.0

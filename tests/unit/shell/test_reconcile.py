@@ -11,9 +11,10 @@ import pytest
 from aiohttp import web
 
 from tidegate_contract import labels
+from tidegate_operator import reconcile
 from tidegate_operator.cluster import convert
 from tidegate_operator.cluster import resources as r
-from tidegate_operator.cluster.api import Api
+from tidegate_operator.cluster.api import Api, ApiError, Conflict
 from tidegate_operator.cluster.connection import Connection
 from tidegate_operator.cluster.store import Store, key_of
 from tidegate_operator.core.types import Kind
@@ -34,6 +35,7 @@ class Server:
     def __init__(self) -> None:
         self.model: dict[str, Any] | None = MODEL
         self.refuse: dict[str, int] = {}
+        self.reads = 0
         self.writes: list[str] = []
         self.sent: list[tuple[str, str, Any]] = []
         """Method, path and body of every write."""
@@ -44,6 +46,7 @@ class Server:
     async def handle(self, request: web.Request) -> web.Response:
         *_, collection, name = request.path.removesuffix("/status").removesuffix("/scale").split("/")
         if request.method == "GET":
+            self.reads += 1
             found = self.model if collection == "modeldeployments" else None
             return web.json_response(found or {"message": "not found"}, status=200 if found else 404)
         self.writes.append(collection)
@@ -83,13 +86,26 @@ class World:
             revisions=Store(lambda key: None),
             children={kind: Store(lambda key: None) for kind in Kind},
         )
-        writer = Writer(connection, lambda: self.leads, lambda verb, code: None)
-        api = Api(connection, lambda verb, code: None)
-        self.reconciler = Reconciler(self.stores, api, writer, RELEASE, lambda: NOW)
+        self.writer = Writer(connection, lambda: self.leads, lambda verb, code: None)
+        self.api = Api(connection, lambda verb, code: None)
+        self.now = NOW
+        self.anew()
         self.feed(MODEL)
 
     def feed(self, model: dict[str, Any]) -> None:
         self.stores.models.put(r.model(model))
+
+    def feed_newer(self, **changes: Any) -> None:
+        """The next version of the object, by the feed."""
+        assert self.server.model is not None
+        self.server.version += 1
+        metadata = self.server.model["metadata"] | {"resourceVersion": str(self.server.version)} | changes
+        self.server.model = self.server.model | {"metadata": metadata}
+        self.feed(self.server.model)
+
+    def anew(self) -> None:
+        """Another process takes over: it knows what the API server knows."""
+        self.reconciler = Reconciler(self.stores, self.api, self.writer, RELEASE, lambda: self.now)
 
     async def look(self) -> tuple[float | None, list[str]]:
         """One look: when to look again, and what was written."""
@@ -97,11 +113,15 @@ class World:
         return await self.reconciler.look(KEY), self.server.writes
 
     def degraded(self) -> str:
+        return str(self.condition()["reason"])
+
+    def condition(self) -> dict[str, Any]:
+        """Degraded, as the status has it."""
         model = self.stores.models.get(KEY)
         assert model is not None
-        return next(
-            str(c["reason"]) for c in msgspec.json.decode(model.status)["conditions"] if c["type"] == "Degraded"
-        )
+        conditions = msgspec.json.decode(model.status)["conditions"]
+        found: dict[str, Any] = next(condition for condition in conditions if condition["type"] == "Degraded")
+        return found
 
 
 @pytest.fixture
@@ -149,7 +169,11 @@ async def test_what_is_refused_is_said_at_once_and_then_tried_now_and_then(world
     assert "modeldeployments" in written
 
 
-@pytest.mark.parametrize("code", [400, 403, 422], ids=["a webhook without a code", "a quota", "the kind itself"])
+@pytest.mark.parametrize(
+    "code",
+    [400, 403, 413, 422],
+    ids=["a webhook without a code", "a quota", "something in between that finds it too large", "the kind itself"],
+)
 async def test_a_revision_that_is_refused_is_said_and_keeps_nothing_else_from_being_made(
     world: World, code: int
 ) -> None:
@@ -174,18 +198,137 @@ async def test_other_words_for_the_same_refusal_are_neither_a_write_nor_a_hurry(
     assert "modeldeployments" not in written
 
 
-async def test_what_was_refused_of_another_spec_says_nothing_about_this_one(world: World) -> None:
+async def refused(world: World, code: int = 422) -> None:
+    """The Deployment is refused, and the status says so."""
     await world.look()
-    world.server.refuse = {"deployments": 422}
+    world.server.refuse = {"deployments": code}
     for _ in range(2):
         await world.look()
-    assert world.server.model is not None
-    world.server.version += 1
-    metadata = world.server.model["metadata"] | {"generation": 2, "resourceVersion": str(world.server.version)}
-    world.feed(world.server.model | {"metadata": metadata})
+    assert world.degraded() == "ChildRefused"
+
+
+async def test_a_new_spec_is_no_reason_to_take_back_that_something_is_refused(world: World) -> None:
+    await refused(world)
+    since = world.condition()["lastTransitionTime"]
+    world.now += timedelta(minutes=5)
+    world.feed_newer(generation=2)
+    again, written = await world.look()
+    assert (again, written) == (10.0, ["modeldeployments", "deployments"]), "one status for the new generation"
+    assert (world.degraded(), world.condition()["lastTransitionTime"]) == ("ChildRefused", since)
+
+
+async def test_a_new_spec_that_is_taken_is_no_longer_complained_of(world: World) -> None:
+    await refused(world)
+    world.feed_newer(generation=2)
     world.server.refuse = {}
+    assert (await world.look())[0] == 0.0
+    again, written = await world.look()
+    assert (again, written[-1]) == (None, "modeldeployments")
+    assert world.degraded() == "AsExpected"
+
+
+async def test_a_new_process_takes_the_status_at_its_word(world: World) -> None:
+    """Else every restart would take back what is refused, and say it again."""
+    await refused(world)
+    world.anew()
+    assert await world.look() == (10.0, ["deployments"])
+    assert world.degraded() == "ChildRefused"
+
+
+async def test_a_new_process_finds_out_that_nothing_is_refused_any_more(world: World) -> None:
+    await refused(world)
+    world.server.refuse = {}
+    world.anew()
+    assert (await world.look())[0] == 0.0
+    again, written = await world.look()
+    assert (again, written[-1]) == (None, "modeldeployments")
+    assert world.degraded() == "AsExpected"
+
+
+async def test_a_new_process_and_a_new_spec_leave_the_time_of_the_transition(world: World) -> None:
+    await refused(world)
+    before = world.condition()
+    world.now += timedelta(minutes=5)
+    world.feed_newer(generation=2)
+    world.anew()
+    await world.look()
+    after = world.condition()
+    assert (after["lastTransitionTime"], after["message"]) == (before["lastTransitionTime"], before["message"])
+    assert after["observedGeneration"] == 2
+
+
+async def test_what_stays_refused_is_tried_ever_less_often(world: World) -> None:
+    await refused(world)
+    pauses = []
+    for _ in range(7):
+        again, written = await world.look()
+        assert written == ["deployments"]
+        assert again is not None
+        pauses.append(again)
+        world.now += timedelta(seconds=again)
+    assert pauses == [10, 10, 20, 40, 80, 160, 300]
+    world.feed_newer(generation=2)
+    assert (await world.look())[0] == 10, "whoever changes spec is not made to wait"
+
+
+async def test_a_webhook_that_is_broken_is_a_refusal_when_it_stays_broken_and_holds_up_nothing_else(
+    world: World,
+) -> None:
+    """Its answer is 500; a broken API server's too, but then the Lease is lost before the last try."""
+    world.server.refuse = {"networkpolicies": 500}
+    for _ in range(5):
+        with pytest.raises(ApiError):
+            await world.look()
+    again, written = await world.look()
+    assert (again, written) == (0.0, ["networkpolicies", "services", "deployments"]), (
+        "and what comes after it in the plan"
+    )
+    again, written = await world.look()
+    assert (again, world.degraded()) == (10.0, "ChildRefused")
+    world.server.refuse = {}
+    assert (await world.look())[0] == 0.0
     await world.look()
     assert world.degraded() == "AsExpected"
+
+
+async def test_a_write_that_is_taken_in_between_begins_the_count_of_broken_answers_anew(world: World) -> None:
+    await created(world)
+    for _ in range(3):
+        lose_replicas(world)
+        world.server.refuse = {"deployments": 500}
+        for _ in range(4):
+            with pytest.raises(ApiError):
+                await world.look()
+        world.server.refuse = {}
+        await world.look()
+    assert world.degraded() == "AsExpected"
+
+
+@pytest.mark.parametrize("code", [401, 404, 408, 409, 410, 429])
+async def test_an_answer_that_says_nothing_against_the_object_is_no_refusal(world: World, code: int) -> None:
+    await world.look()
+    world.server.refuse = {"deployments": code}
+    for _ in range(8):
+        with pytest.raises(ApiError):
+            await world.look()
+    assert world.degraded() == "AsExpected"
+
+
+async def test_a_status_that_was_decided_on_an_old_version_is_decided_on_the_new_one_next(world: World) -> None:
+    """The feed may be blind for a while."""
+    await world.look()
+    assert world.server.model is not None
+    world.server.version += 1
+    metadata = {"generation": 2, "resourceVersion": str(world.server.version)}
+    world.server.model = world.server.model | {"metadata": world.server.model["metadata"] | metadata}
+    world.stores.revisions.lose(world.stores.revisions.of(KEY)[0])
+    world.server.refuse = {"modeldeployments": 409}
+    lose_status(world)
+    with pytest.raises(Conflict):
+        await world.look()
+    known = world.stores.models.get(KEY)
+    assert known is not None
+    assert known.metadata.generation == 2
 
 
 async def test_what_is_taken_again_is_no_longer_complained_of(world: World) -> None:
@@ -231,9 +374,9 @@ async def test_an_update_names_the_object_and_a_status_its_version(world: World)
     service = world.stores.children[Kind.SERVICE].get(KEY)
     assert service is not None
     service.metadata.annotations = {}
+    lose_status(world)
     model = world.stores.models.get(KEY)
     assert model is not None
-    model.status = msgspec.Raw(msgspec.json.encode(msgspec.json.decode(model.status) | {"revision": ""}))
     version = model.metadata.resourceVersion
     await world.look()
     found = {path.rsplit("/namespaces/ml/")[1]: body["metadata"] for _, path, body in world.server.sent}
@@ -244,13 +387,25 @@ async def test_an_update_names_the_object_and_a_status_its_version(world: World)
 
 async def test_replicas_move_by_scale_with_the_uid_of_what_is_meant(world: World) -> None:
     await created(world)
-    deployment = world.stores.children[Kind.DEPLOYMENT].get(KEY)
-    assert deployment is not None
-    deployment.spec.replicas = 7
+    lose_replicas(world)
     await world.look()
     (sent,) = (sent for sent in world.server.sent if sent[1].endswith("/scale"))
     assert sent[2] == {"metadata": {"uid": "deployments-uid"}, "spec": {"replicas": 1}}
     assert await world.look() == (None, []), "our own scaling is not repeated before the watch tells of it"
+
+
+def lose_replicas(world: World) -> None:
+    """Somebody has scaled the Deployment."""
+    deployment = world.stores.children[Kind.DEPLOYMENT].get(KEY)
+    assert deployment is not None
+    deployment.spec.replicas = 7
+
+
+def lose_status(world: World) -> None:
+    """Somebody has written into the status."""
+    model = world.stores.models.get(KEY)
+    assert model is not None
+    model.status = msgspec.Raw(msgspec.json.encode(msgspec.json.decode(model.status) | {"revision": ""}))
 
 
 def orphan(world: World, **spec: Any) -> None:
@@ -281,6 +436,9 @@ async def test_a_namespace_marks_the_revisions_of_a_model_that_is_gone_and_no_ot
     assert world.server.writes == [], "the model is there"
     without_model(world)
     await world.reconciler.look_around("ml")
+    asked = world.server.reads
+    await world.reconciler.look_around("ml")
+    assert world.server.reads == asked, "nothing is left to write until the day is over, so nobody is asked for"
     (sent,) = world.server.sent
     assert sent[2]["record"]["orphaned"] == "2026-01-02T03:04:05Z"
     assert sent[2]["metadata"]["uid"].endswith("-uid")
@@ -324,7 +482,7 @@ async def test_a_model_that_a_namespace_finds_again_is_known_from_then_on(world:
     assert world.stores.models.get(KEY) is not None
 
 
-async def test_an_event_that_hangs_holds_up_no_write(world: World) -> None:
+async def test_an_event_that_hangs_holds_up_no_write(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """What is told goes out first, and beside the rest."""
     await created(world)
     world.server.hold = asyncio.Event()
@@ -334,12 +492,13 @@ async def test_an_event_that_hangs_holds_up_no_write(world: World) -> None:
     world.server.model = world.server.model | {"spec": spec}
     metadata = world.server.model["metadata"] | {"resourceVersion": "1000", "generation": 2}
     world.feed(world.server.model | {"metadata": metadata})
+    monkeypatch.setattr(reconcile, "EVENT_SECONDS", 0.5)
     looking = asyncio.create_task(world.look())
-    await asyncio.wait({looking}, timeout=1)
+    await asyncio.wait({looking}, timeout=0.3)
     assert world.server.writes == ["events", "modeldeployments", "modelrevisions"]
-    assert not looking.done(), "the look ends with its last Event"
+    assert not looking.done(), "a look that has nothing else to do gives its Events a while"
+    await asyncio.wait_for(looking, timeout=1)
     world.server.hold.set()
-    await looking
 
 
 async def test_a_spec_that_means_nothing_is_said_and_nothing_is_made(world: World) -> None:

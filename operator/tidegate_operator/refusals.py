@@ -1,0 +1,91 @@
+"""What the API server refuses: which answers say so, what was refused of whom, and when it is tried again."""
+
+from collections import Counter
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from tidegate_operator.cluster.api import ApiError
+from tidegate_operator.cluster.store import Key
+from tidegate_operator.core import types as core
+from tidegate_operator.core.failures import refused_before
+from tidegate_operator.core.look import about
+
+SOON_SECONDS = 10.0
+SELDOM_SECONDS = 300.0
+"""As a resync."""
+TRIES = 6
+"""So often in a row a write is answered that something is broken before that counts as a refusal: a webhook that cannot
+be reached, say. Six tries take longer than the Lease lasts where the API server itself is broken."""
+ANOTHER_TRY = frozenset({401, 404, 408, 409, 410, 429})
+"""Answers that say nothing against what is written."""
+
+
+@dataclass(slots=True)
+class _Refused:
+    """What became of the writes of one object."""
+
+    uid: str
+    generation: int
+    words: core.Refusals = field(default_factory=dict)
+    since: datetime | None = None
+    """When something of this generation was refused first."""
+
+
+class Refusals:
+    """The memory of one process. Where it has none, the status of the object says what was refused."""
+
+    def __init__(self) -> None:
+        self._refused: dict[Key, _Refused] = {}
+        self._broken: dict[Key, Counter[core.Named]] = {}
+
+    def known(self, key: Key, identity: core.Identity, status: core.Status) -> core.Refusals:
+        """What was refused of this object last. A new spec is no reason to think that it is taken now: that shows."""
+        found = self._refused.get(key)
+        return found.words if found and found.uid == identity.uid else refused_before(status)
+
+    def taken(self, key: Key, write: core.Write) -> None:
+        if broken := self._broken.get(key):
+            broken.pop(about(write), None)
+
+    def words(self, key: Key, write: core.Write, error: ApiError) -> str:
+        """Why the API server does not take a write.
+
+        Raises the error if it says nothing about that write, or not for long enough.
+        """
+        if error.status in ANOTHER_TRY:
+            raise error
+        if error.status >= 500:
+            broken = self._broken.setdefault(key, Counter())
+            broken[about(write)] += 1
+            if broken[about(write)] < TRIES:
+                raise error
+        return error.message
+
+    def ended(
+        self, key: Key, identity: core.Identity, known: core.Refusals, refused: core.Refusals, now: datetime
+    ) -> float | None:
+        """A look has ended; returns the seconds after which to look again because of what was refused, or None.
+
+        What is refused anew the object must say at once, and what is taken again it must stop saying. Other words for
+        the same refusal can wait: some hold figures that differ each time. Then as long again as it has been refused.
+        """
+        before = self._refused.get(key)
+        if not known and not refused:
+            self.forget(key)
+            return None
+        same = before is not None and (before.uid, before.generation) == (identity.uid, identity.generation)
+        since = (before.since if before and same else None) or now
+        self._refused[key] = _Refused(identity.uid, identity.generation, refused, since if refused else None)
+        if {kind for kind, _ in known} != {kind for kind, _ in refused}:
+            return 0.0
+        return min(SELDOM_SECONDS, max(SOON_SECONDS, (now - since).total_seconds()))
+
+    def forget(self, key: Key) -> None:
+        """The object is gone, or nothing of it is refused."""
+        self._refused.pop(key, None)
+        self._broken.pop(key, None)
+
+    def clear(self) -> None:
+        """Forget everything: another process may have written since."""
+        self._refused.clear()
+        self._broken.clear()
