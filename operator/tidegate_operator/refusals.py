@@ -1,7 +1,7 @@
 """What the API server refuses: which answers say so, what was refused of whom, and when it is tried again."""
 
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 
 from tidegate_operator.cluster.api import ApiError
@@ -26,8 +26,8 @@ class _Refused:
 
     uid: str
     generation: int
-    words: core.Refusals = field(default_factory=dict)
-    since: datetime | None = None
+    words: core.Refusals
+    since: datetime
     """When something of this generation was refused first."""
 
 
@@ -44,6 +44,7 @@ class Refusals:
         return found.words if found and found.uid == identity.uid else refused_before(status)
 
     def taken(self, key: Key, write: core.Write) -> None:
+        """The API server has taken a write: what was broken is not."""
         if broken := self._broken.get(key):
             broken.pop(about(write), None)
 
@@ -73,9 +74,9 @@ class Refusals:
         if not known and not refused:
             self.forget(key)
             return None
-        same = before is not None and (before.uid, before.generation) == (identity.uid, identity.generation)
-        since = (before.since if before and same else None) or now
-        self._refused[key] = _Refused(identity.uid, identity.generation, refused, since if refused else None)
+        same = before and (before.uid, before.generation) == (identity.uid, identity.generation)
+        since = before.since if before and same else now
+        self._refused[key] = _Refused(identity.uid, identity.generation, refused, since)
         if {kind for kind, _ in known} != {kind for kind, _ in refused}:
             return 0.0
         return min(SELDOM_SECONDS, max(SOON_SECONDS, (now - since).total_seconds()))

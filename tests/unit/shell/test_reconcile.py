@@ -17,7 +17,7 @@ from tidegate_operator.cluster import resources as r
 from tidegate_operator.cluster.api import Api, ApiError, Conflict
 from tidegate_operator.cluster.connection import Connection
 from tidegate_operator.cluster.store import Store, key_of
-from tidegate_operator.core.types import Kind
+from tidegate_operator.core.types import Kind, Status
 from tidegate_operator.reconcile import Reconciler, Stores
 from tidegate_operator.writer import NotLeader, Writer
 from worlds import DIGEST, NOW, RELEASE, fields_of, kept
@@ -257,6 +257,16 @@ async def test_a_new_process_and_a_new_spec_leave_the_time_of_the_transition(wor
     assert after["observedGeneration"] == 2
 
 
+async def test_what_was_refused_of_an_object_says_nothing_about_the_next_one_of_its_name(world: World) -> None:
+    await refused(world)
+    world.server.refuse = {}
+    world.server.model = MODEL | {"metadata": MODEL["metadata"] | {"uid": "uid-2"}}
+    world.stores.models.lose(world.stores.models.get(KEY))
+    world.feed_newer()
+    await world.look()
+    assert world.degraded() == "AsExpected"
+
+
 async def test_what_stays_refused_is_tried_ever_less_often(world: World) -> None:
     await refused(world)
     pauses = []
@@ -293,15 +303,19 @@ async def test_a_webhook_that_is_broken_is_a_refusal_when_it_stays_broken_and_ho
 
 async def test_a_write_that_is_taken_in_between_begins_the_count_of_broken_answers_anew(world: World) -> None:
     await created(world)
+    for kind in (Kind.SERVICE, Kind.NETWORK_POLICY):
+        world.stores.children[kind].lose(world.stores.children[kind].of(KEY)[0])
+    always = {"networkpolicies": 422}
     for _ in range(3):
-        lose_replicas(world)
-        world.server.refuse = {"deployments": 500}
+        world.server.refuse = always | {"services": 500}
         for _ in range(4):
             with pytest.raises(ApiError):
                 await world.look()
-        world.server.refuse = {}
+        world.server.refuse = always
         await world.look()
-    assert world.degraded() == "AsExpected"
+        world.stores.children[Kind.SERVICE].lose(world.stores.children[Kind.SERVICE].of(KEY)[0])
+    assert "NetworkPolicy" in world.condition()["message"]
+    assert len(world.reconciler.refusals.known(KEY, convert.identity(r.model(MODEL)), Status())) == 1
 
 
 @pytest.mark.parametrize("code", [401, 404, 408, 409, 410, 429])
@@ -321,7 +335,6 @@ async def test_a_status_that_was_decided_on_an_old_version_is_decided_on_the_new
     world.server.version += 1
     metadata = {"generation": 2, "resourceVersion": str(world.server.version)}
     world.server.model = world.server.model | {"metadata": world.server.model["metadata"] | metadata}
-    world.stores.revisions.lose(world.stores.revisions.of(KEY)[0])
     world.server.refuse = {"modeldeployments": 409}
     lose_status(world)
     with pytest.raises(Conflict):

@@ -1,0 +1,73 @@
+"""What becomes of a look that fails, and of what was remembered when the Lease was lost."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import aiohttp
+import pytest
+from aiohttp import web
+
+from tidegate_operator.cluster.connection import Connection
+from tidegate_operator.core.types import Identity, Status
+from tidegate_operator.settings import read
+from tidegate_operator.shell import Operator
+from worlds import NOW
+
+ENVIRONMENT = {
+    "TIDEGATE_SERVER_IMAGE": "server:1",
+    "TIDEGATE_TOOLS_IMAGE": "tools:1",
+    "TIDEGATE_NAMESPACE": "tidegate",
+    "TIDEGATE_POD_NAME": "operator-1",
+}
+KEY = ("ml", "flights")
+MODEL = {
+    "metadata": {"name": "flights", "namespace": "ml", "uid": "u", "resourceVersion": "1", "generation": 1},
+    "spec": {"model": {"uri": "oci://registry.example/flights:1"}},
+}
+
+
+@asynccontextmanager
+async def operator_before(answer: web.Response) -> AsyncIterator[Operator]:
+    """An operator in front of an API server that always answers so."""
+
+    async def handle(request: web.Request) -> web.Response:
+        return web.Response(status=answer.status, headers=answer.headers)
+
+    app = web.Application()
+    app.router.add_route("*", "/{tail:.*}", handle)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    async with aiohttp.ClientSession() as session:
+        yield Operator(read(ENVIRONMENT), Connection(f"http://127.0.0.1:{runner.addresses[0][1]}", session))
+    await runner.cleanup()
+
+
+async def test_a_pause_that_the_api_server_asks_for_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with operator_before(web.Response(status=429, headers={"Retry-After": "7"})) as operator, asyncio.timeout(5):
+        pauses: asyncio.Queue[float] = asyncio.Queue()
+        monkeypatch.setattr(operator.queue, "mark_later", lambda _, seconds: pauses.put_nowait(seconds))
+        operator.leading = True
+        operator.seen("ADDED", MODEL)
+        working = asyncio.create_task(operator.work())
+        assert await pauses.get() == 7.0
+        working.cancel()
+
+
+async def test_a_process_that_leads_anew_asks_the_status_what_was_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    me, refused = Identity(*KEY, "u", 1), {("Service", "flights"): "no"}
+    async with operator_before(web.Response(status=503)) as operator, asyncio.timeout(5):
+        refusals = operator.reconciler.refusals
+        refusals.ended(KEY, me, {}, refused, NOW)
+        assert refusals.known(KEY, me, Status()) == refused
+        monkeypatch.setattr(operator.leader, "held", lambda: True)
+        led = asyncio.Event()
+        monkeypatch.setattr(operator.metrics.leader, "set", lambda _: led.set())
+        for reflector in operator.reflectors:
+            reflector.synced.set()
+        leading = asyncio.create_task(operator.lead())
+        await led.wait()
+        await asyncio.sleep(0)
+        leading.cancel()
+        assert refusals.known(KEY, me, Status()) == {}
