@@ -330,7 +330,7 @@ async def test_an_answer_that_says_nothing_against_the_object_is_no_refusal(worl
 
 async def test_a_status_that_was_decided_on_an_old_version_is_decided_on_the_new_one_next(world: World) -> None:
     """The feed may be blind for a while."""
-    await world.look()
+    await created(world)
     assert world.server.model is not None
     world.server.version += 1
     metadata = {"generation": 2, "resourceVersion": str(world.server.version)}
