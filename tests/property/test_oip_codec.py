@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 
 from bundles import SIGNATURE
 from tidegate_contract.bundle.datatypes import Datatype
+from tidegate_server.http.binary import pack, unpack
 from tidegate_server.http.codec import decode_request, decode_tensor, encode_response
 from tidegate_server.http.errors import OipError
-from tidegate_server.tensors import conform, from_values, to_values
+from tidegate_server.tensors import TensorError, conform, from_values, to_values
 
 # A busy machine is no finding.
 patient = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -54,6 +55,26 @@ def test_values_come_back_as_they_were_sent(tensor: tuple[Datatype, list[int], l
     array = decode_tensor("x", datatype, shape, data)
     assert (array.shape, array.dtype) == (tuple(shape), datatype.dtype)
     assert to_values(array.reshape(-1)) == values
+
+
+@patient
+@given(_tensors())
+def test_values_come_back_as_raw_bytes_too(tensor: tuple[Datatype, list[int], list[Any]]) -> None:
+    datatype, _, values = tensor
+    values = [value for value in values if value is not None]  # a text has no way to be missing there
+    array = from_values(datatype, values)
+    found = unpack(datatype, len(values), memoryview(pack(array)))
+    assert (found.dtype, found.tolist()) == (array.dtype, array.tolist())
+
+
+@patient
+@given(st.sampled_from([*Datatype, "FP16", "BF16"]), st.integers(0, 4), st.binary(max_size=40))
+def test_any_bytes_are_a_tensor_or_an_error(datatype: str, count: int, data: bytes) -> None:
+    try:
+        found = unpack(datatype, count, memoryview(data))
+    except TensorError:
+        return
+    assert found.shape == (count,)
 
 
 @patient
@@ -144,7 +165,7 @@ def test_an_answer_holds_what_the_engine_gave(rows: int, data: st.DataObject) ->
     }
     request = decode_request(json.dumps(body).encode(), SIGNATURE)
     answers = {"predict": np.array(labels), "predict_proba": np.array(chances).reshape(rows, 2)}
-    answer = json.loads(encode_response("m", "r", request, answers, SIGNATURE))
+    answer = json.loads(encode_response("m", "r", request, answers, SIGNATURE).body)
     assert answer == {
         "model_name": "m",
         "model_version": "r",

@@ -5,6 +5,7 @@ import logging
 import time
 from collections.abc import Coroutine, Mapping
 from importlib.metadata import version
+from typing import TypeVar
 
 import msgspec
 from fastapi import FastAPI, Request, Response
@@ -13,18 +14,21 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from tidegate_server.batch import Place, QueueFullError
-from tidegate_server.http.codec import decode_request, encode_metadata, encode_response
+from tidegate_server.http.codec import Answer, decode_request, encode_metadata, encode_response
 from tidegate_server.http.errors import OipError, encode_error
 from tidegate_server.metrics import Metrics
 from tidegate_server.state import ServerState, Serving
 
 MAX_BODY_BYTES = 16 << 20
 RETRY_AFTER_SECONDS = 1
+JSON_LENGTH_HEADER = "inference-header-content-length"
+EXTENSIONS = ("binary_tensor_data",)
 REVISION_HEADER = "tidegate-revision"
 
 _MODEL = "/v2/models/{model}"
 _VERSION = "/v2/models/{model}/versions/{version}"
 _logger = logging.getLogger(__name__)
+T = TypeVar("T")
 
 
 def make_app(state: ServerState, metrics: Metrics, timeout_seconds: float) -> ASGIApp:
@@ -43,7 +47,9 @@ def make_app(state: ServerState, metrics: Metrics, timeout_seconds: float) -> AS
 
     @app.get("/v2")
     async def server() -> Response:
-        return _json(msgspec.json.encode({"name": "tidegate", "version": version("tidegate"), "extensions": []}))
+        return _json(
+            msgspec.json.encode({"name": "tidegate", "version": version("tidegate"), "extensions": EXTENSIONS})
+        )
 
     @app.get(_MODEL)
     @app.get(_VERSION)
@@ -64,10 +70,12 @@ def make_app(state: ServerState, metrics: Metrics, timeout_seconds: float) -> AS
     async def infer(request: Request) -> Response:
         serving = _serving(state, request.path_params)
         deadline = asyncio.get_running_loop().time() + timeout_seconds
+        json_length = _json_length(request)
         try:
             with serving.predictor.place() as place:
                 body = await _read_body(request, place, deadline)
-                return _json(await _unless_gone(request, place.run(lambda: _answer(serving, body)), deadline))
+                work = place.run(lambda: _answer(serving, body, json_length))
+                return _response(await _unless_gone(request, work, deadline))
         except QueueFullError as error:
             raise OipError(503, "the queue is full", RETRY_AFTER_SECONDS) from error
 
@@ -113,7 +121,17 @@ async def _read_body(request: Request, place: Place, deadline: float) -> bytes:
     return b"".join(chunks)
 
 
-async def _unless_gone(request: Request, answer: Coroutine[None, None, bytes], deadline: float) -> bytes:
+def _json_length(request: Request) -> int | None:
+    """How much of the body is JSON; None where all of it is. Raises OipError 400."""
+    said = request.headers.get(JSON_LENGTH_HEADER)
+    if said is None:
+        return None
+    if not said.isdecimal() or int(said) > MAX_BODY_BYTES:
+        raise OipError(400, "Inference-Header-Content-Length is a number of bytes")
+    return int(said)
+
+
+async def _unless_gone(request: Request, answer: Coroutine[None, None, T], deadline: float) -> T:
     """The answer, if somebody still waits for it. Raises OipError 504, ClientDisconnect, and what the answer raises."""
     answering, gone = asyncio.ensure_future(answer), asyncio.ensure_future(_disconnect(request))
     try:
@@ -134,16 +152,23 @@ async def _disconnect(request: Request) -> None:
         pass
 
 
-def _answer(serving: Serving, body: bytes) -> bytes:
+def _answer(serving: Serving, body: bytes, json_length: int | None) -> Answer:
     """Decode, predict, encode; in the thread of the model. Raises OipError."""
     signature = serving.manifest.signature
-    request = decode_request(body, signature)
+    request = decode_request(body, signature, json_length)
     try:
         answers = serving.predictor.predict(request.columns, request.outputs)
     except Exception as error:
         _logger.warning("the model raised", exc_info=error)
         raise OipError(500, f"the model raised {type(error).__name__}") from error
     return encode_response(serving.model, serving.revision, request, answers, signature)
+
+
+def _response(answer: Answer) -> Response:
+    if answer.json_length is None:
+        return _json(answer.body)
+    headers = {JSON_LENGTH_HEADER: str(answer.json_length)}
+    return Response(answer.body, 200, headers, media_type="application/octet-stream")
 
 
 def _json(body: bytes, status: int = 200, headers: dict[str, str] | None = None) -> Response:

@@ -1,7 +1,7 @@
-"""Open Inference Protocol v2, JSON form: bytes to arrays and arrays to bytes.
+"""Open Inference Protocol v2 over HTTP: bytes to arrays and arrays to bytes, as JSON or raw beside it.
 
 Pure, and apart from the transport: gRPC will bring another codec to the same columns.
-Source: Open Inference Protocol v2, "Inference REST API"; extensions are named where they are refused.
+Source: Open Inference Protocol v2, "Inference REST API", and its binary tensor data extension.
 """
 
 import functools
@@ -9,13 +9,14 @@ import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 import numpy as np
 
 from tidegate_contract.bundle.datatypes import Datatype
 from tidegate_contract.bundle.manifest import Manifest, Signature, TensorSpec
+from tidegate_server.http import binary
 from tidegate_server.http.errors import OipError
 from tidegate_server.tensors import Array, Columns, TensorError, conform, from_values, to_values
 
@@ -24,7 +25,11 @@ MAX_ROWS = 65_536
 """Of one request: more would keep the others waiting."""
 _NESTED = re.compile(rb"^\s*\[\s*\[")
 _ELEMENT: dict[str, Any] = {"b": bool, "i": int, "u": int, "f": float | None, "O": str | None}
-_NO_JSON = {"FP16": "FP16 has no JSON form; send FP32", "BF16": "BF16 has no JSON form; send FP32"}
+_NO_JSON = {name: f"{name} has no JSON form; send it as binary data, or FP32" for name in ("FP16", "BF16")}
+BINARY_SIZE = "binary_data_size"
+
+
+T = TypeVar("T")
 
 
 class _Input(msgspec.Struct):
@@ -60,15 +65,49 @@ class InferRequest:
     outputs: tuple[str, ...]
     """The wanted outputs, in the order asked for; all of them if none was named."""
     rows: int
+    raw: frozenset[str] = frozenset()
+    """The outputs that are wanted as binary data."""
 
 
-def decode_request(body: bytes, signature: Signature) -> InferRequest:
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """The body of an answer; where binary data follow its JSON, the length of that."""
+
+    body: bytes
+    json_length: int | None = None
+
+
+class _Tail:
+    """The binary data after the JSON of a request, in the order of the inputs that have any."""
+
+    def __init__(self, data: memoryview) -> None:
+        self._rest = data
+
+    def take(self, where: str, size: int) -> memoryview:
+        """The next bytes. Raises OipError 400 if there are not so many."""
+        if not 0 <= size <= len(self._rest):
+            raise OipError(400, f"{where}: {BINARY_SIZE} says more bytes than follow the JSON of the request")
+        found, self._rest = self._rest[:size], self._rest[size:]
+        return found
+
+    def expect_end(self) -> None:
+        if self._rest:
+            raise OipError(
+                400, f"{len(self._rest)} bytes follow the JSON of the request that no {BINARY_SIZE} speaks of"
+            )
+
+
+def decode_request(body: bytes, signature: Signature, json_length: int | None = None) -> InferRequest:
     """Take a request apart and hold it against the signature.
 
+    `json_length`: bytes of its JSON where binary data follow it, as the header says.
     Raises OipError 400, or 413 for too many rows, with a sentence that names the tensor and not its values.
     """
+    if json_length is not None and json_length > len(body):
+        raise OipError(400, "Inference-Header-Content-Length says more bytes than the body has")
+    tail = _Tail(memoryview(body)[len(body) if json_length is None else json_length :])
     try:
-        request = _decode_request(body)
+        request = _decode_request(memoryview(body)[:json_length])
     except msgspec.ValidationError as error:
         raise OipError(400, f"the request is not of the protocol's form: {error}") from error
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
@@ -81,7 +120,7 @@ def decode_request(body: bytes, signature: Signature) -> InferRequest:
             raise OipError(400, f"the model has no input {_short(tensor.name)}; it takes {_names(signature.inputs)}")
         if tensor.name in columns:
             raise OipError(400, f"input {tensor.name!r} is given twice")
-        column = _column(tensor, spec)
+        column = _column(tensor, spec, tail)
         if rows not in (-1, len(column)):
             raise OipError(400, f"input {tensor.name!r} has {len(column)} rows and an input before it has {rows}")
         rows = len(column)
@@ -91,7 +130,27 @@ def decode_request(body: bytes, signature: Signature) -> InferRequest:
         raise OipError(400, f"inputs are missing: {', '.join(missing)}")
     if rows < 1:
         raise OipError(400, "a request needs at least one row")
-    return InferRequest(request.id, columns, _wanted(request.outputs, signature), rows)
+    tail.expect_end()
+    wanted = _wanted(request.outputs, signature)
+    return InferRequest(request.id, columns, wanted, rows, _raw(request, wanted))
+
+
+def _raw(request: _Request, wanted: Sequence[str]) -> frozenset[str]:
+    """The outputs to send as binary data: as each says itself, else as the request says for all."""
+    for_all = _flag(request.parameters, "binary_data_output", otherwise=False)
+    said = {output.name: _flag(output.parameters, "binary_data", otherwise=for_all) for output in request.outputs or ()}
+    return frozenset(name for name in wanted if said.get(name, for_all))
+
+
+def _flag(parameters: dict[str, msgspec.Raw] | None, name: str, *, otherwise: bool) -> bool:
+    return _parameter(parameters, name, bool) if parameters and name in parameters else otherwise
+
+
+def _parameter(parameters: dict[str, msgspec.Raw], name: str, type: type[T]) -> T:
+    try:
+        return msgspec.json.decode(parameters[name], type=type)
+    except msgspec.DecodeError as error:
+        raise OipError(400, f"parameter {name}: {error}") from error
 
 
 def _wanted(outputs: list[_Output] | None, signature: Signature) -> tuple[str, ...]:
@@ -106,11 +165,14 @@ def _wanted(outputs: list[_Output] | None, signature: Signature) -> tuple[str, .
     return tuple(names)
 
 
-def _column(tensor: _Input, spec: TensorSpec) -> Array:
+def _column(tensor: _Input, spec: TensorSpec, tail: _Tail) -> Array:
     """The tensor as the signature's column: shape [n], of its type; [n] and [n, 1] are taken."""
     if tensor.shape and tensor.shape[0] > MAX_ROWS:
         raise OipError(413, f"a request may have {MAX_ROWS} rows; send fewer at a time")
-    array = decode_tensor(tensor.name, tensor.datatype, tensor.shape, bytes(tensor.data))
+    if tensor.parameters and BINARY_SIZE in tensor.parameters:
+        array = _raw_tensor(tensor, _parameter(tensor.parameters, BINARY_SIZE, int), tail)
+    else:
+        array = decode_tensor(tensor.name, tensor.datatype, tensor.shape, bytes(tensor.data))
     if array.ndim == 2 and array.shape[1] == 1:
         array = array[:, 0]
     if array.ndim != 1:
@@ -130,15 +192,13 @@ def decode_tensor(name: str, datatype: str, shape: Sequence[int], data: bytes) -
     """
     where = f"input {_short(name)}"
     if not data:
-        raise OipError(400, f"{where} has no data; the binary tensor extension is not supported, send JSON")
+        raise OipError(400, f"{where} has neither data nor a parameter {BINARY_SIZE}")
     try:
         known = Datatype(datatype)
     except ValueError as error:
         reason = _NO_JSON.get(datatype, f"{_short(datatype)} is no datatype of the protocol")
         raise OipError(400, f"{where}: {reason}") from error
-    if not 1 <= len(shape) <= MAX_RANK or any(size < 0 for size in shape):
-        raise OipError(400, f"{where}: a shape is 1 to {MAX_RANK} sizes, none of them negative")
-    size = math.prod(shape)
+    size = _size(where, shape)
     if known is not Datatype.BYTES and data.count(b",") >= max(size, 1):
         raise _miscounted(where, shape, data.count(b",") + 1)  # seen without making millions of numbers
     nested = len(shape) > 1 and _NESTED.match(data) is not None
@@ -153,6 +213,28 @@ def decode_tensor(name: str, datatype: str, shape: Sequence[int], data: bytes) -
         raise OipError(400, f"{where}: {error}") from error
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
         raise OipError(400, f"{where}: the data is not {datatype} of {len(shape)} dimensions: {error}") from error
+    return _shaped(where, array, shape)
+
+
+def _raw_tensor(tensor: _Input, size: int, tail: _Tail) -> Array:
+    where = f"input {_short(tensor.name)}"
+    if tensor.data:
+        raise OipError(400, f"{where} has data and a parameter {BINARY_SIZE}; send one of them")
+    data = tail.take(where, size)
+    try:
+        return _shaped(where, binary.unpack(tensor.datatype, _size(where, tensor.shape), data), tensor.shape)
+    except TensorError as error:
+        raise OipError(400, f"{where}: {error}") from error
+
+
+def _size(where: str, shape: Sequence[int]) -> int:
+    """How many elements a shape says."""
+    if not 1 <= len(shape) <= MAX_RANK or any(size < 0 for size in shape):
+        raise OipError(400, f"{where}: a shape is 1 to {MAX_RANK} sizes, none of them negative")
+    return math.prod(shape)
+
+
+def _shaped(where: str, array: Array, shape: Sequence[int]) -> Array:
     try:
         return array.reshape(tuple(shape))
     except (ValueError, OverflowError) as error:  # no values at all, and [0, 2**63]
@@ -181,13 +263,14 @@ def _flatten(values: list[Any], shape: Sequence[int]) -> list[Any]:
     return level
 
 
-def encode_response(model: str, version: str, request: InferRequest, answers: Columns, signature: Signature) -> bytes:
+def encode_response(model: str, version: str, request: InferRequest, answers: Columns, signature: Signature) -> Answer:
     """The answer to a request; data flat in row-major order.
 
     Raises OipError 500 for an answer that the signature does not promise: another shape, or a number that is not
     finite (JSON has none).
     """
-    outputs = []
+    outputs: list[dict[str, object]] = []
+    tail: list[bytes] = []
     for name in request.outputs:
         spec = signature.output(name)
         array = answers[name]
@@ -195,12 +278,17 @@ def encode_response(model: str, version: str, request: InferRequest, answers: Co
             raise OipError(500, f"the model's answer {name!r} does not have the shape and type of its signature")
         if array.dtype.kind == "f" and not bool(np.isfinite(array).all()):
             raise OipError(500, f"the model's answer {name!r} holds a number that is not finite")
-        data = to_values(array.reshape(-1))
-        outputs.append({"name": name, "shape": list(array.shape), "datatype": str(spec.datatype), "data": data})
+        output: dict[str, object] = {"name": name, "shape": list(array.shape), "datatype": str(spec.datatype)}
+        if name in request.raw:
+            tail.append(binary.pack(array))
+            outputs.append(output | {"parameters": {BINARY_SIZE: len(tail[-1])}})
+        else:
+            outputs.append(output | {"data": to_values(array.reshape(-1))})
     answer: dict[str, object] = {"model_name": model, "model_version": version}
     if request.id is not None:
         answer["id"] = request.id
-    return msgspec.json.encode({**answer, "outputs": outputs}, enc_hook=str)
+    document = msgspec.json.encode({**answer, "outputs": outputs}, enc_hook=str)
+    return Answer(b"".join((document, *tail)), len(document)) if request.raw else Answer(document)
 
 
 def encode_metadata(model: str, version: str, manifest: Manifest) -> bytes:

@@ -1,6 +1,8 @@
 """The protocol over HTTP: which path answers what, and with which status."""
 
 import asyncio
+import json
+import struct
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
@@ -74,7 +76,7 @@ async def test_a_draining_server_is_not_ready_and_still_answers(ready: Server) -
 
 async def test_server_metadata(ready: Server) -> None:
     status, body = await ready.get("/v2")
-    assert (status, body["name"], body["extensions"]) == (200, "tidegate", [])
+    assert (status, body["name"], body["extensions"]) == (200, "tidegate", ["binary_tensor_data"])
 
 
 @pytest.mark.parametrize("path", ["/v2/models/flights", "/v2/models/flights/versions/abc123"])
@@ -96,6 +98,31 @@ async def test_infer(path: str, ready: Server) -> None:
         ],
     }
     assert answer.headers["tidegate-revision"] == "abc123"
+
+
+async def test_binary_data_go_in_and_come_out(ready: Server) -> None:
+    head = json.dumps(
+        {
+            "inputs": [
+                BODY["inputs"][0],
+                {"name": "delay", "shape": [1], "datatype": "FP64", "parameters": {"binary_data_size": 8}},
+            ],
+            "parameters": {"binary_data_output": True},
+        }
+    ).encode()
+    answer = await ready.client.post(
+        INFER, content=head + struct.pack("<d", 2.5), headers={"Inference-Header-Content-Length": str(len(head))}
+    )
+    length = int(answer.headers["inference-header-content-length"])
+    assert (answer.status_code, answer.headers["content-type"]) == (200, "application/octet-stream")
+    sizes = [output["parameters"]["binary_data_size"] for output in json.loads(answer.content[:length])["outputs"]]
+    assert len(answer.content) == length + sum(sizes)
+
+
+@pytest.mark.parametrize("length", ["", "x", "-1", "1e3", "99999999999999999999"])
+async def test_a_length_of_the_json_that_is_none_is_refused(ready: Server, length: str) -> None:
+    answer = await ready.client.post(INFER, json=BODY, headers={"Inference-Header-Content-Length": length})
+    assert (answer.status_code, "Inference-Header-Content-Length" in answer.json()["error"]) == (400, True)
 
 
 async def test_only_the_wanted_outputs_are_computed(make_serving: Any, fake_engine: Any) -> None:

@@ -108,11 +108,31 @@ REFUSED: dict[str, tuple[bytes, str]] = {
     ),
     "text for a number": (_request(CARRIER, {**DELAY, "data": ["1", "2"]}), "the data is not FP64"),
     "a number for text": (_request({**CARRIER, "data": [1, 2]}), "the data is not BYTES"),
-    "half floats": (_request(CARRIER, {**DELAY, "datatype": "FP16"}), "FP16 has no JSON form; send FP32"),
+    "half floats": (
+        _request(CARRIER, {**DELAY, "datatype": "FP16"}),
+        "FP16 has no JSON form; send it as binary data, or FP32",
+    ),
     "a datatype that does not exist": (_request(CARRIER, {**DELAY, "datatype": "FLOAT"}), "is no datatype"),
-    "binary data": (
+    "no data": (_request(CARRIER, {"name": "delay", "shape": [2], "datatype": "FP64"}), "neither data nor a parameter"),
+    "binary data that do not come": (
         _request(CARRIER, {"name": "delay", "shape": [2], "datatype": "FP64", "parameters": {"binary_data_size": 16}}),
-        "binary tensor extension is not supported",
+        "more bytes than follow the JSON",
+    ),
+    "a size of binary data that is no number": (
+        _request(CARRIER, {**DELAY, "parameters": {"binary_data_size": "16"}}),
+        "parameter binary_data_size: Expected `int`",
+    ),
+    "a negative size of binary data": (
+        _request(CARRIER, {"name": "delay", "shape": [2], "datatype": "FP64", "parameters": {"binary_data_size": -16}}),
+        "more bytes than follow the JSON",
+    ),
+    "data and binary data": (
+        _request(CARRIER, {**DELAY, "parameters": {"binary_data_size": 0}}),
+        "send one of them",
+    ),
+    "a wish for binary data that is no truth": (
+        _request(CARRIER, DELAY, parameters={"binary_data_output": 1}),
+        "parameter binary_data_output: Expected `bool`",
     ),
     "an output that the model has not": (
         _request(CARRIER, DELAY, outputs=[{"name": "x"}]),
@@ -157,12 +177,84 @@ REQUEST = InferRequest("7", {}, ("predict_proba",), 2)
 
 def test_an_answer_has_the_wanted_outputs_flat_and_the_id() -> None:
     answers = {"predict_proba": np.array([[0.25, 0.75], [1.0, 0.0]])}
-    assert json.loads(encode_response("flights", "abc", REQUEST, answers, SIGNATURE)) == {
+    found = encode_response("flights", "abc", REQUEST, answers, SIGNATURE)
+    assert found.json_length is None
+    assert json.loads(found.body) == {
         "model_name": "flights",
         "model_version": "abc",
         "id": "7",
         "outputs": [{"name": "predict_proba", "shape": [2, 2], "datatype": "FP64", "data": [0.25, 0.75, 1.0, 0.0]}],
     }
+
+
+RAW_CARRIER = {"name": "carrier", "shape": [2], "datatype": "BYTES", "parameters": {"binary_data_size": 11}}
+RAW_DELAY = {"name": "delay", "shape": [2, 1], "datatype": "FP64", "parameters": {"binary_data_size": 16}}
+TEXTS = b"\x02\x00\x00\x00UA\x01\x00\x00\x00A"
+NUMBERS = np.array([1.5, np.nan]).tobytes()
+
+
+@pytest.mark.parametrize(
+    ("inputs", "tail"),
+    [
+        pytest.param((RAW_CARRIER, RAW_DELAY), TEXTS + NUMBERS, id="both"),
+        pytest.param((RAW_DELAY, RAW_CARRIER), NUMBERS + TEXTS, id="in the order of the inputs"),
+        pytest.param(({**CARRIER, "data": ["UA", "A"]}, RAW_DELAY), NUMBERS, id="beside JSON"),
+    ],
+)
+def test_binary_data_follow_the_json(inputs: tuple[dict[str, Any], ...], tail: bytes) -> None:
+    head = _request(*inputs)
+    assert _plain(decode_request(head + tail, SIGNATURE, len(head))) == {"carrier": ["UA", "A"], "delay": [1.5, None]}
+
+
+@pytest.mark.parametrize(
+    ("tail", "length", "message"),
+    [
+        pytest.param(NUMBERS + b"\x00", 0, "1 bytes follow the JSON", id="more than anybody speaks of"),
+        pytest.param(NUMBERS[:-1], 0, "more bytes than follow", id="fewer"),
+        pytest.param(NUMBERS, 17, "more bytes than the body has", id="a JSON longer than the body"),
+        pytest.param(NUMBERS, -1, "not JSON", id="a JSON that is cut"),
+        pytest.param(np.array([np.inf, 1.0]).tobytes(), 0, "out of range", id="an infinity"),
+    ],
+)
+def test_binary_data_that_do_not_fit_are_refused(tail: bytes, length: int, message: str) -> None:
+    head = _request(CARRIER, RAW_DELAY)
+    with pytest.raises(OipError, match=message) as caught:
+        decode_request(head + tail, SIGNATURE, len(head) + length)
+    assert caught.value.status == 400
+
+
+@pytest.mark.parametrize(
+    ("fields", "raw"),
+    [
+        ({}, set()),
+        ({"parameters": {"binary_data_output": True}}, {"predict", "predict_proba"}),
+        (
+            {"parameters": {"binary_data_output": True, "later": {"a": 1}}, "outputs": [{"name": "predict"}]},
+            {"predict"},
+        ),
+        (
+            {
+                "parameters": {"binary_data_output": True},
+                "outputs": [{"name": "predict", "parameters": {"binary_data": False}}, {"name": "predict_proba"}],
+            },
+            {"predict_proba"},
+        ),
+        ({"outputs": [{"name": "predict", "parameters": {"binary_data": True}}]}, {"predict"}),
+    ],
+)
+def test_each_output_comes_as_it_was_asked_for(fields: dict[str, Any], raw: set[str]) -> None:
+    assert decode_request(_request(CARRIER, DELAY, **fields), SIGNATURE).raw == raw
+
+
+def test_binary_data_of_an_answer_follow_its_json() -> None:
+    request = InferRequest(None, {}, ("predict", "predict_proba"), 1, frozenset({"predict_proba"}))
+    answers = {"predict": np.array([1]), "predict_proba": np.array([[0.25, 0.75]])}
+    found = encode_response("flights", "abc", request, answers, SIGNATURE)
+    assert json.loads(found.body[: found.json_length])["outputs"] == [
+        {"name": "predict", "shape": [1], "datatype": "INT64", "data": [1]},
+        {"name": "predict_proba", "shape": [1, 2], "datatype": "FP64", "parameters": {"binary_data_size": 16}},
+    ]
+    assert found.body[found.json_length :] == np.array([0.25, 0.75]).tobytes()
 
 
 BROKEN: dict[str, tuple[Any, str]] = {

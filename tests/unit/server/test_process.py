@@ -13,8 +13,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import tritonclient.http as triton
+from tritonclient import utils as triton_utils
 
+from tidegate_contract.bundle.datatypes import Datatype
 from tidegate_contract.failure import decode
 
 INFER = "/v2/models/flights/infer"
@@ -273,6 +277,37 @@ def test_a_real_bundle_is_served_and_measured(start: Any, bundle: Path, tmp_path
     assert "tidegate_load_seconds" in metrics
     server.process.send_signal(signal.SIGTERM)
     assert server.end()[0] == 0
+
+
+@pytest.mark.parametrize("raw", [True, False], ids=["binary data", "JSON"])
+def test_tritons_client_works_unchanged(start: Any, bundle: Path, tmp_path: Path, raw: bool) -> None:
+    server = start("-c", REAL, "{port}", "{metrics}", str(bundle), "", str(tmp_path / "log"))
+    server.wait_for("/v2/health/ready")
+    golden = json.loads((bundle / "manifest.json").read_text())["golden"]
+    whole = [row for row, cells in enumerate(zip(*golden["inputs"].values(), strict=True)) if None not in cells]
+    inputs = []
+    types = {"carrier": Datatype.BYTES, "delay": Datatype.FP64, "hour": Datatype.INT64, "weekend": Datatype.BOOL}
+    for name, datatype in types.items():
+        column = np.array([golden["inputs"][name][row] for row in whole], datatype.dtype)
+        inputs.append(triton.InferInput(name, [len(whole)], str(datatype)))
+        inputs[-1].set_data_from_numpy(column, binary_data=raw)
+    outputs = [triton.InferRequestedOutput(name, binary_data=raw) for name in ("predict_proba", "predict")]
+    with triton.InferenceServerClient(f"127.0.0.1:{server.port}") as client:
+        assert client.is_server_live()
+        assert client.is_server_ready()
+        assert client.is_model_ready("flights")
+        assert client.get_server_metadata()["name"] == "tidegate"
+        assert [spec["name"] for spec in client.get_model_metadata("flights")["inputs"]] == list(types)
+        found = client.infer("flights", inputs, request_id="7", outputs=outputs)
+        all_raw = client.infer("flights", inputs)  # without a wish for outputs it asks for all as binary data
+        with pytest.raises(triton_utils.InferenceServerException, match="the model has no input"):
+            client.infer("flights", [*inputs, triton.InferInput("x", [1], "FP64")])
+    assert found.get_response()["id"] == "7"
+    labels = [golden["outputs"]["predict"][row] for row in whole]
+    assert found.as_numpy("predict").tolist() == [label.encode() if raw else label for label in labels]
+    expected = [golden["outputs"]["predict_proba"][row] for row in whole]
+    assert np.allclose(found.as_numpy("predict_proba"), expected, rtol=0, atol=1e-12)
+    assert np.array_equal(all_raw.as_numpy("predict_proba"), found.as_numpy("predict_proba"))
 
 
 def test_a_refused_bundle_is_3_with_the_reason_for_the_kubelet(start: Any, bundle: Path, tmp_path: Path) -> None:
