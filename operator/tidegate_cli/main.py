@@ -8,6 +8,7 @@ import click
 
 from tidegate_cli.act import pause, resume, rollback
 from tidegate_cli.check import check
+from tidegate_cli.compare import compare
 from tidegate_cli.history import history
 from tidegate_cli.inspect import inspect
 from tidegate_cli.pack import pack
@@ -24,6 +25,7 @@ def main() -> None:
     \b
     tidegate check train.parquet --target late
     tidegate pack model.skops --data train.parquet --target late -o bundle/
+    tidegate compare old-bundle/ bundle/ --data held-out.parquet --target late
     tidegate serve bundle/
     tidegate push bundle/ registry.example.com/models/flights:1
     tidegate status flights
@@ -33,7 +35,7 @@ def main() -> None:
     """
 
 
-for command in (check, pack, inspect, serve, push, status, history, pause, resume, rollback):
+for command in (check, pack, inspect, compare, serve, push, status, history, pause, resume, rollback):
     main.add_command(command)
 
 

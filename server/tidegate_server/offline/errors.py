@@ -6,6 +6,7 @@ class OfflineError(Exception):
 
     PackError       a bundle that cannot be written where it should be
     EstimatorError  a model that cannot be packed
+    CompareError    two models that cannot be compared on this data
     TableError      data that no signature can be made of
     RegistryError   a registry that did not take the image
     """
@@ -17,6 +18,10 @@ class PackError(OfflineError):
 
 class EstimatorError(OfflineError):
     """A model that cannot be packed."""
+
+
+class CompareError(OfflineError):
+    """Two models that cannot be compared on this data."""
 
 
 class TableError(OfflineError):

@@ -16,7 +16,7 @@ import pandas as pd
 import pytest
 from click.testing import CliRunner, Result
 
-from bundles import GOLDEN, SIGNATURE, flights, manifest, write_bundle
+from bundles import GOLDEN, SIGNATURE, classifier, flights, manifest, write_bundle
 from tidegate_cli.example import curl, example_request
 from tidegate_cli.main import main
 from tidegate_contract.bundle.datatypes import Datatype
@@ -68,6 +68,36 @@ def test_check_ends_with_0_where_there_is_no_problem(tmp_path: Path) -> None:
     result = _run("check", tmp_path / "train.parquet")
     assert result.exit_code == 0
     assert "0 problems" in result.stdout
+
+
+def test_compare_draws_what_it_says_of_two_bundles(model: Path, tmp_path: Path) -> None:
+    import skops.io
+
+    frame = pd.read_parquet(model.with_name("flights.parquet"))
+    turned = frame.assign(late=frame["late"].map({"late": "in time", "in time": "late"}))
+    skops.io.dump(classifier(turned), tmp_path / "turned.skops")
+    data = tmp_path / "held-out.parquet"
+    pd.concat([frame] * 2).to_parquet(data)
+    for name, file in (("good", model), ("bad", tmp_path / "turned.skops")):
+        packed = _run("pack", file, "--data", data, "--target", "late", "-o", tmp_path / name)
+        assert packed.exit_code == 0, packed.output
+    bundles, options = (tmp_path / "bad", tmp_path / "good"), ("--data", data, "--target", "late")
+    result = _run("compare", *bundles, *options, env={"COLUMNS": "120"})
+    assert result.exit_code == 0, result.output
+    assert "the new model is better: wrong answers" in result.stdout
+    assert re.search(r"wrong answers .*●[─┤]* +│ +│ better", result.stdout), "an interval left of 0"
+    assert "slices looked at" in result.stdout
+    found = json.loads(_run("compare", *reversed(bundles), *options, "--json").stdout)
+    assert found["figures"][0]["difference"]["low"] > 0
+    assert [each["new_rank"] for each in found["importance"]] == [1, 2, 3, 4]
+
+
+def test_compare_says_what_it_cannot_compare(model: Path, tmp_path: Path) -> None:
+    assert _pack(model, tmp_path / "b").exit_code == 0
+    data = model.with_name("flights.parquet")
+    result = _run("compare", tmp_path / "b", tmp_path / "b", "--data", data, "--target", "x")
+    assert result.exit_code == 1
+    assert "the data has no column 'x'" in result.stderr
 
 
 def test_pack_says_what_is_odd_about_its_data_beside_its_result(model: Path, tmp_path: Path) -> None:
