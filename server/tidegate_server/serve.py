@@ -100,6 +100,7 @@ class TidegateServer(uvicorn.Server):
             revision=self._settings.revision or model.digest.removeprefix("sha256:")[:10],
             digest=model.digest,
             manifest=model.manifest,
+            profile=model.profile,
             predictor=Predictor(model.engine, self._metrics.predict_seconds.observe),
         )
         self._metrics.load_seconds.set(model.load_seconds)

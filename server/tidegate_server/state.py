@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from tidegate_contract.bundle.manifest import Manifest
+from tidegate_contract.profile import Profile
 from tidegate_server.batch import Predictor
 
 
@@ -14,6 +15,7 @@ class Serving:
     revision: str
     digest: str
     manifest: Manifest
+    profile: Profile | None
     predictor: Predictor
 
 

@@ -14,6 +14,7 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from tidegate_server.batch import Place, QueueFullError
+from tidegate_server.explain import ExplanationError, explain
 from tidegate_server.http.codec import Answer, decode_request, encode_metadata, encode_response
 from tidegate_server.http.errors import OipError, encode_error
 from tidegate_server.metrics import Metrics
@@ -22,7 +23,7 @@ from tidegate_server.state import ServerState, Serving
 MAX_BODY_BYTES = 16 << 20
 RETRY_AFTER_SECONDS = 1
 JSON_LENGTH_HEADER = "inference-header-content-length"
-EXTENSIONS = ("binary_tensor_data",)
+EXTENSIONS = ("binary_tensor_data", "tidegate_explain")
 REVISION_HEADER = "tidegate-revision"
 
 _MODEL = "/v2/models/{model}"
@@ -156,12 +157,17 @@ def _answer(serving: Serving, body: bytes, json_length: int | None) -> Answer:
     """Decode, predict, encode; in the thread of the model. Raises OipError."""
     signature = serving.manifest.signature
     request = decode_request(body, signature, json_length)
+    predict, explained = serving.predictor.predict, None
     try:
-        answers = serving.predictor.predict(request.columns, request.outputs)
+        if request.explain:
+            explained = explain(predict, request.columns, request.outputs, signature, serving.profile)
+        answers = explained.answers if explained else predict(request.columns, request.outputs)
+    except ExplanationError as error:
+        raise OipError(400, str(error)) from error
     except Exception as error:
         _logger.warning("the model raised", exc_info=error)
         raise OipError(500, f"the model raised {type(error).__name__}") from error
-    return encode_response(serving.model, serving.revision, request, answers, signature)
+    return encode_response(serving.model, serving.revision, request, answers, signature, explained)
 
 
 def _response(answer: Answer) -> Response:

@@ -16,6 +16,7 @@ import numpy as np
 
 from tidegate_contract.bundle.datatypes import Datatype
 from tidegate_contract.bundle.manifest import Manifest, Signature, TensorSpec
+from tidegate_server.explain import Explained
 from tidegate_server.http import binary
 from tidegate_server.http.errors import OipError
 from tidegate_server.tensors import Array, Columns, TensorError, conform, from_values, to_values
@@ -27,6 +28,7 @@ _NESTED = re.compile(rb"^\s*\[\s*\[")
 _ELEMENT: dict[str, Any] = {"b": bool, "i": int, "u": int, "f": float | None, "O": str | None}
 _NO_JSON = {name: f"{name} has no JSON form; send it as binary data, or FP32" for name in ("FP16", "BF16")}
 BINARY_SIZE = "binary_data_size"
+EXPLANATION = "attributions"
 
 
 T = TypeVar("T")
@@ -67,6 +69,8 @@ class InferRequest:
     rows: int
     raw: frozenset[str] = frozenset()
     """The outputs that are wanted as binary data."""
+    explain: bool = False
+    """Whether it is to be said what each column has to do with the answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +136,8 @@ def decode_request(body: bytes, signature: Signature, json_length: int | None = 
         raise OipError(400, "a request needs at least one row")
     tail.expect_end()
     wanted = _wanted(request.outputs, signature)
-    return InferRequest(request.id, columns, wanted, rows, _raw(request, wanted))
+    explain = _flag(request.parameters, "explain", otherwise=False)
+    return InferRequest(request.id, columns, wanted, rows, _raw(request, wanted), explain)
 
 
 def _raw(request: _Request, wanted: Sequence[str]) -> frozenset[str]:
@@ -263,8 +268,15 @@ def _flatten(values: list[Any], shape: Sequence[int]) -> list[Any]:
     return level
 
 
-def encode_response(model: str, version: str, request: InferRequest, answers: Columns, signature: Signature) -> Answer:
-    """The answer to a request; data flat in row-major order.
+def encode_response(
+    model: str,
+    version: str,
+    request: InferRequest,
+    answers: Columns,
+    signature: Signature,
+    explained: Explained | None = None,
+) -> Answer:
+    """The answer to a request; data flat in row-major order. An explanation is one output more, always as JSON.
 
     Raises OipError 500 for an answer that the signature does not promise: another shape, or a number that is not
     finite (JSON has none).
@@ -284,11 +296,26 @@ def encode_response(model: str, version: str, request: InferRequest, answers: Co
             outputs.append(output | {"parameters": {BINARY_SIZE: len(tail[-1])}})
         else:
             outputs.append(output | {"data": to_values(array.reshape(-1))})
+    if explained is not None:
+        outputs.append(_explanation(explained))
     answer: dict[str, object] = {"model_name": model, "model_version": version}
     if request.id is not None:
         answer["id"] = request.id
     document = msgspec.json.encode({**answer, "outputs": outputs}, enc_hook=str)
     return Answer(b"".join((document, *tail)), len(document)) if request.raw else Answer(document)
+
+
+def _explanation(explained: Explained) -> dict[str, object]:
+    found = explained.attributions
+    if not bool(np.isfinite(found).all()):
+        raise OipError(500, "the model's answer without one of its columns is not finite")
+    return {
+        "name": EXPLANATION,
+        "shape": list(found.shape),
+        "datatype": str(Datatype.FP64),
+        "parameters": {"of": explained.of, "columns": list(explained.columns)},
+        "data": found.reshape(-1).tolist(),
+    }
 
 
 def encode_metadata(model: str, version: str, manifest: Manifest) -> bytes:

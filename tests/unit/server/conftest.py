@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 
 from bundles import SIGNATURE, classifier, flights, manifest, regressor
+from tidegate_contract.profile import Profile
 from tidegate_server.batch import Predictor
 from tidegate_server.state import Serving
 from tidegate_server.tensors import Columns
@@ -88,10 +89,12 @@ class Gate:
         assert self.opened.wait(20)
 
 
-def serving(engine: FakeEngine, max_waiting: int = 8, max_bytes: int = 64 << 20) -> Serving:
+def serving(
+    engine: FakeEngine, max_waiting: int = 8, max_bytes: int = 64 << 20, profile: Profile | None = None
+) -> Serving:
     """A loaded model of the signature of `bundles.SIGNATURE`."""
     predictor = Predictor(engine, lambda seconds: None, max_waiting, max_bytes)
-    return Serving("flights", "abc123", "sha256:" + "0" * 64, manifest(signature=SIGNATURE), predictor)
+    return Serving("flights", "abc123", "sha256:" + "0" * 64, manifest(signature=SIGNATURE), profile, predictor)
 
 
 @pytest.fixture

@@ -7,11 +7,13 @@ from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import httpx2
+import numpy as np
 import pytest
 from prometheus_client import generate_latest
 
 from tidegate_server.http.app import MAX_BODY_BYTES, make_app
 from tidegate_server.metrics import Metrics
+from tidegate_server.offline.profile import build
 from tidegate_server.state import ServerState, Serving
 
 INFER = "/v2/models/flights/infer"
@@ -76,7 +78,7 @@ async def test_a_draining_server_is_not_ready_and_still_answers(ready: Server) -
 
 async def test_server_metadata(ready: Server) -> None:
     status, body = await ready.get("/v2")
-    assert (status, body["name"], body["extensions"]) == (200, "tidegate", ["binary_tensor_data"])
+    assert (status, body["name"], body["extensions"]) == (200, "tidegate", ["binary_tensor_data", "tidegate_explain"])
 
 
 @pytest.mark.parametrize("path", ["/v2/models/flights", "/v2/models/flights/versions/abc123"])
@@ -117,6 +119,28 @@ async def test_binary_data_go_in_and_come_out(ready: Server) -> None:
     assert (answer.status_code, answer.headers["content-type"]) == (200, "application/octet-stream")
     sizes = [output["parameters"]["binary_data_size"] for output in json.loads(answer.content[:length])["outputs"]]
     assert len(answer.content) == length + sum(sizes)
+
+
+async def test_an_answer_is_explained_where_that_is_asked_for(make_serving: Any, fake_engine: Any) -> None:
+    engine = fake_engine()
+    profile = build({"carrier": np.array(["AA"], dtype=object), "delay": np.array([1.0])})
+    server = Server(make_serving(engine, profile=profile))
+    status, body = await server.infer({**BODY, "parameters": {"explain": True}, "outputs": [{"name": "predict"}]})
+    assert status == 200
+    assert [output["name"] for output in body["outputs"]] == ["predict", "attributions"]
+    assert body["outputs"][1] == {
+        "name": "attributions",
+        "shape": [1, 2],
+        "datatype": "FP64",
+        "parameters": {"of": "predict_proba", "columns": ["carrier", "delay"]},
+        "data": [0.0, 0.0],
+    }
+    assert engine.calls == [("predict", "predict_proba")]
+
+
+async def test_what_cannot_be_explained_is_400_and_says_why(ready: Server) -> None:
+    status, body = await ready.infer({**BODY, "parameters": {"explain": True}})
+    assert (status, "has no profile" in body["error"]) == (400, True)
 
 
 @pytest.mark.parametrize("length", ["", "x", "-1", "1e3", "99999999999999999999"])
