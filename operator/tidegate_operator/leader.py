@@ -85,7 +85,7 @@ class Leader:
         self._renewed = float("-inf")
         try:
             body = await self._read(api)
-            if body is not None and body["spec"].get("holderIdentity") == self._settings.identity:
+            if body is not None and _spec(body).get("holderIdentity") == self._settings.identity:
                 body["spec"] |= {"holderIdentity": "", "leaseDurationSeconds": 1, "renewTime": self._stamp()}
                 await writer.lease(self._settings.namespace, body, create=False)
         except TRANSIENT as error:
@@ -102,7 +102,7 @@ class Leader:
         started = self._monotonic()
         async with asyncio.timeout(self._times.deadline / 4):
             body = await self._read(api)
-            if body is not None and not self._free(body["spec"]):
+            if body is not None and not self._free(_spec(body)):
                 return False
             try:
                 await writer.lease(self._settings.namespace, self._ours(body), create=body is None)
@@ -135,10 +135,15 @@ class Leader:
                 "metadata": metadata,
                 "spec": spec | {"acquireTime": stamp, "leaseTransitions": 0},
             }
-        old = body["spec"]
+        old = _spec(body)
         if old.get("holderIdentity") != self._settings.identity:
             spec |= {"acquireTime": stamp, "leaseTransitions": old.get("leaseTransitions", 0) + 1}
         return body | {"spec": old | spec}
 
     def _stamp(self) -> str:
         return self._now().astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+def _spec(lease: dict[str, Any]) -> dict[str, Any]:
+    """What a Lease says; one that somebody made by hand may say nothing, and is free."""
+    return lease.get("spec") or {}

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from copy import deepcopy
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -37,7 +38,7 @@ class Server:
             raise ApiError(503, "away")
         if self.body is None:
             raise NotFound(404, "no lease")
-        return dict(self.body, spec=dict(self.body["spec"]))
+        return deepcopy(self.body)
 
     async def lease(self, _namespace: str, body: dict[str, Any], *, create: bool) -> dict[str, Any]:
         self.before_write()
@@ -145,6 +146,22 @@ async def test_a_released_lease_is_free_at_once_and_the_gate_is_closed(server: S
     await leader.release(server, server)  # type: ignore[arg-type]
     assert not leader.held()
     assert await attempt(server, server.leader("other"))
+
+
+@pytest.mark.parametrize("said", [{}, {"spec": None}, {"spec": {}}], ids=["no spec", "null", "an empty one"])
+async def test_a_lease_that_says_nothing_is_free(server: Server, said: dict[str, Any]) -> None:
+    """Somebody made it by hand; the API takes such a one."""
+    server.body = {"metadata": {"resourceVersion": "0"}} | said
+    await acquired(server)
+    assert server.body["spec"]["holderIdentity"] == "me"
+
+
+@pytest.mark.parametrize("said", [{}, {"spec": None}], ids=["no spec", "null"])
+async def test_a_lease_that_was_emptied_meanwhile_is_not_given_back(server: Server, said: dict[str, Any]) -> None:
+    leader = await acquired(server)
+    server.body = {"metadata": {"resourceVersion": "1"}} | said
+    await leader.release(server, server)  # type: ignore[arg-type]
+    assert server.version == 1
 
 
 def taken_by(server: Server, holder: str) -> None:
