@@ -1,0 +1,60 @@
+"""How the operator reaches the API server."""
+
+import socket
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import aiohttp
+import pytest
+from aiohttp import web
+
+from plane import certs
+from tidegate_operator import clock
+from tidegate_operator.cluster.connection import Connection, connect
+
+
+@pytest.fixture
+async def connection(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Connection]:
+    """To an API server that answers everything."""
+
+    async def handle(request: web.Request) -> web.Response:
+        return web.json_response({})
+
+    app = web.Application()
+    app.router.add_get("/{tail:.*}", handle)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    (tmp_path / "config").write_text(certs.plain_kubeconfig(f"http://127.0.0.1:{runner.addresses[0][1]}"))
+    monkeypatch.setattr("kubernetes.config.kube_config.KUBE_CONFIG_DEFAULT_LOCATION", str(tmp_path / "config"))
+    made = connect({}, clock.monotonic)
+    yield made
+    await made.session.close()
+    await runner.cleanup()
+
+
+def sockets(session: aiohttp.ClientSession) -> list[socket.socket]:
+    """Of the connections that wait to be used again."""
+    assert isinstance(session.connector, aiohttp.TCPConnector)
+    protocols = [protocol for pool in session.connector._conns.values() for protocol, _ in pool]
+    return [protocol.transport.get_extra_info("socket") for protocol in protocols if protocol.transport]
+
+
+async def test_a_peer_that_dies_without_a_word_is_noticed_within_half_a_minute(connection: Connection) -> None:
+    """A watch sends nothing by itself, so nothing would tell it for as long as it may be silent."""
+    async with connection.session.get(f"{connection.server}/api"):
+        pass
+    (found,) = sockets(connection.session)
+    assert found.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+    names = ("TCP_KEEPIDLE", "TCP_KEEPINTVL", "TCP_KEEPCNT", "TCP_USER_TIMEOUT")
+    options = {name: found.getsockopt(socket.IPPROTO_TCP, getattr(socket, name)) for name in names}
+    assert options == {"TCP_KEEPIDLE": 10, "TCP_KEEPINTVL": 5, "TCP_KEEPCNT": 3, "TCP_USER_TIMEOUT": 25_000}
+
+
+@pytest.mark.parametrize("missing", ["TCP_KEEPIDLE", "TCP_USER_TIMEOUT"])
+async def test_a_platform_that_lacks_an_option_connects_all_the_same(
+    connection: Connection, monkeypatch: pytest.MonkeyPatch, missing: str
+) -> None:
+    monkeypatch.delattr(socket, missing)
+    async with connection.session.get(f"{connection.server}/api") as response:
+        assert response.status == 200
