@@ -3,7 +3,7 @@
 import logging
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Annotated, Generic, TypeVar
 
 import aiohttp
 import msgspec
@@ -59,7 +59,9 @@ class Invalid(ApiError):  # noqa: N818
     pass
 
 
-TRANSIENT = (ApiError, aiohttp.ClientError, TimeoutError, msgspec.DecodeError, OSError)
+UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError)
+"""An answer that is not what the API server says: what msgspec raises for text that is no JSON, or no text."""
+TRANSIENT = (ApiError, aiohttp.ClientError, TimeoutError, OSError, *UNREADABLE)
 """Everything that another try may mend."""
 
 _ERRORS: dict[int, type[ApiError]] = {
@@ -80,14 +82,15 @@ def error_of(status: int, body: bytes, headers: Mapping[str, str]) -> ApiError:
     """The exception for an unsuccessful answer."""
     try:
         message = msgspec.json.decode(body, type=_StatusBody).message
-    except msgspec.DecodeError:
+    except UNREADABLE:
         message = body[:500].decode(errors="replace")
     asked = headers.get("Retry-After", "")  # a date, as HTTP allows, the API server never sends
     return _ERRORS.get(status, ApiError)(status, message, float(asked) if asked.isdecimal() else 0.0)
 
 
 class _Continue(msgspec.Struct):
-    resourceVersion: str = ""  # noqa: N815 - the API's own spelling
+    resourceVersion: Annotated[str, msgspec.Meta(pattern="^[0-9]+$")]  # noqa: N815 - the API's own spelling
+    """Where a watch would go on. One that went on from nowhere would be told of no deletion before it."""
     continue_: str = msgspec.field(default="", name="continue")
 
 
@@ -103,9 +106,9 @@ def _readable(raw: msgspec.Raw, decoder: msgspec.json.Decoder[T]) -> T | None:
     """The object, or None if it says what this release does not know: one such object must not hide all the others."""
     try:
         return decoder.decode(raw)
-    except msgspec.DecodeError as error:
+    except UNREADABLE as error:
         log.warning(
-            "an object is left out, it cannot be read: %s: %s", error, bytes(raw[:200]).decode(errors="replace")
+            "an object is left out, it cannot be read: %s: %s", error, bytes(raw)[:200].decode(errors="replace")
         )
         return None
 

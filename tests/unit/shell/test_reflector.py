@@ -39,8 +39,8 @@ class Server:
     """Answers lists and watches from a script; when a script is at its end, watches stay open and silent."""
 
     def __init__(self) -> None:
-        self.lists: list[dict[str, Any] | int] = []
-        self.watches: list[list[dict[str, Any]] | int] = []
+        self.lists: list[dict[str, Any] | bytes | int] = []
+        self.watches: list[list[dict[str, Any]] | bytes | int] = []
         self.asked: list[dict[str, str]] = []
         self.hang_up = False
         """Watches end at once, with nothing said."""
@@ -55,6 +55,8 @@ class Server:
             return web.json_response({"message": "no", "code": answer}, status=answer)
         if isinstance(answer, dict):
             return web.json_response(answer)
+        if isinstance(answer, bytes):
+            return web.Response(body=answer, content_type="application/json")
         response = web.StreamResponse()
         await response.prepare(request)
         for event in answer:
@@ -68,6 +70,7 @@ class World:
     def __init__(self, server: Server, session: aiohttp.ClientSession, url: str) -> None:
         self.server = server
         self.store: Store[r.Pod] = Store(lambda key: None)
+        self.task: asyncio.Task[None]
         self.restarts: list[str] = []
         api = Api(Connection(url, session), lambda verb, code: None)
         self.reflector = Reflector(
@@ -96,10 +99,10 @@ async def world() -> AsyncIterator[World]:
     assert runner.addresses
     async with aiohttp.ClientSession() as session:
         made = World(server, session, f"http://127.0.0.1:{runner.addresses[0][1]}")
-        task = asyncio.create_task(made.reflector.run())
+        made.task = asyncio.create_task(made.reflector.run())
         yield made
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
+        made.task.cancel()
+        await asyncio.gather(made.task, return_exceptions=True)
     await runner.cleanup()
 
 
@@ -133,6 +136,9 @@ async def test_a_bookmark_moves_the_place_to_go_on_from(world: World) -> None:
         pytest.param(429, id="429"),
         pytest.param(403, id="403"),
         pytest.param([{"type": "ADDED", "object": {"metadata": 7}}], id="nonsense"),
+        pytest.param([{"type": "BOOKMARK", "object": {"metadata": {}}}], id="a bookmark of no place"),
+        pytest.param(b'{"type": "ADDED\xff"}\n', id="no text"),
+        pytest.param(b"<html>sorry</html>\n", id="HTML"),
     ],
 )
 async def test_after_a_gap_it_lists_again_and_what_is_gone_is_deleted(world: World, broken: Any) -> None:
@@ -145,6 +151,35 @@ async def test_after_a_gap_it_lists_again_and_what_is_gone_is_deleted(world: Wor
 async def test_a_list_that_fails_is_tried_again(world: World) -> None:
     world.server.lists = [500, 503, listing(5, pod("a", 1))]
     await world.settles("a")
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        pytest.param({"items": [], "metadata": {}}, id="without a version"),
+        pytest.param({"items": [], "metadata": {"resourceVersion": ""}}, id="with an empty version"),
+        pytest.param({"items": [], "metadata": {"resourceVersion": "new"}}, id="with a version that is no number"),
+        pytest.param(b"<html>sorry</html>", id="HTML"),
+        pytest.param(b'{"items": [], "metadata": {"resourceVersion": "5\xff"}}', id="no text"),
+    ],
+)
+async def test_a_list_that_cannot_be_read_is_tried_again(world: World, broken: dict[str, Any] | bytes) -> None:
+    world.server.lists = [broken, listing(5, pod("a", 1))]
+    await world.settles("a")
+    assert not world.task.done()
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [pytest.param(b'"b\xff"', id="no text"), pytest.param(b"7", id="another type")],
+)
+async def test_an_object_that_cannot_be_read_hides_none_of_the_others(world: World, broken: bytes) -> None:
+    shown = json.dumps(listing(5, pod("a", 1), pod("b", 2)))
+    world.server.lists = [shown.encode().replace(b'"b"', broken)]
+    event = json.dumps({"type": "ADDED", "object": pod("b", 6)})
+    world.server.watches = [event.encode().replace(b'"b"', broken) + b"\n", [{"type": "ADDED", "object": pod("c", 7)}]]
+    await world.settles("a", "c")
+    assert world.restarts == []
 
 
 async def test_an_event_of_any_size_is_read(world: World) -> None:
