@@ -23,10 +23,10 @@ from tidegate_contract.actions import ACTION
 from tidegate_operator import clock
 from tidegate_operator.cluster import convert
 from tidegate_operator.cluster import resources as r
-from tidegate_operator.cluster.api import INACTIVITY_SECONDS, TRANSIENT, Api, ApiError, Conflict, NotFound
+from tidegate_operator.cluster.api import INACTIVITY_SECONDS, TRANSIENT, UNREADABLE, Api, ApiError, Conflict, NotFound
 from tidegate_operator.cluster.connection import Connection, connect
 from tidegate_operator.cluster.reflector import Reflector
-from tidegate_operator.cluster.store import Key, Store, key_of
+from tidegate_operator.cluster.store import Key, Store, key_of, version
 from tidegate_operator.core.types import Kind
 from tidegate_operator.leader import Leader, LeaseExpired
 from tidegate_operator.metrics import Metrics
@@ -122,7 +122,11 @@ class Operator:
         if event == "DELETED":
             self.stores.models.remove(model)
             self._changed(namespace_key(key[0]))  # its revisions are orphans now
-            return
+        else:
+            self._know(model)
+
+    def _know(self, model: r.ModelDeployment) -> None:
+        key = key_of(model)
         known = self.stores.models.get(key)
         self.stores.models.put(model)
         if known is None or _wish(known) != _wish(model):
@@ -174,7 +178,6 @@ class Operator:
         self._mark_models()
         async with asyncio.TaskGroup() as group:
             group.create_task(self.leader.keep(self.api, self.writer))
-            group.create_task(self.resync())
             for _ in range(self.settings.workers):
                 group.create_task(self.work())
 
@@ -216,14 +219,16 @@ class Operator:
         return "done"
 
     async def resync(self) -> None:
-        """Look at everything now and then, and forget what is gone: the feed never tells of deletions it missed."""
+        """Make the cache true now and then, of a standby too, and look at everything if this process leads."""
         while True:
             await asyncio.sleep(self.settings.resync_seconds)
             for namespace in self.settings.watch_namespaces or ("",):
                 try:
-                    await self.evict_absent(namespace)
+                    await self.catch_up(namespace)
                 except TRANSIENT as error:
                     log.warning("the resync could not list: %s: %s", type(error).__name__, error)
+            if not self.leading:
+                continue
             self._mark_models()
             # Not at the start: until the feed has told of every model, all revisions would seem to be orphans.
             models, owners = self.stores.models, self.stores.revisions.owners()
@@ -234,23 +239,36 @@ class Operator:
         for key in self.stores.models:
             self.queue.mark(key)
 
-    async def evict_absent(self, namespace: str) -> None:
-        """Forget the objects that a list does not show, unless they were made after that list.
+    async def catch_up(self, namespace: str) -> None:
+        """See the objects that a list shows and the feed has not told of, and forget those that it does not show.
 
-        Raises RuntimeError if the list is older than what was known when it was asked for: etcd was restored.
+        The feed never tells of deletions that it missed. What was made after the list stays. Raises RuntimeError
+        if the list is older than what was known when it was asked for: etcd was restored.
         """
-        known = self.stores.models.newest(namespace)  # a long list takes its time, in which we write on
+        models = self.stores.models
+        before = models.newest(namespace)  # a long list takes its time, in which we write on
         listed = await self.api.list(r.MODELS.path(namespace), r.Meta, accept=PARTIAL)
-        if int(listed.resource_version) < known:
+        if int(listed.resource_version) < before:
             raise RuntimeError("the cluster is in an older state than it was: starting anew, from what it holds now")
+        for item in listed.items:
+            known = models.get(key_of(item))
+            if known is None or version(known) < version(item):
+                await self._see(key_of(item))
         uids = {item.metadata.uid for item in listed.items}
-        for key in self.stores.models:
-            model = self.stores.models.get(key)
-            if model and namespace in ("", key[0]) and model.metadata.uid not in uids:
-                try:
-                    await self.api.get(r.MODELS.path(*key_of(model)), r.Meta)
-                except NotFound:
-                    self.stores.models.remove(model)
+        for key in models:
+            known = models.get(key)
+            if known and namespace in ("", key[0]) and known.metadata.uid not in uids:
+                await self._see(key)
+
+    async def _see(self, key: Key) -> None:
+        """Ask for one model, where feed and list differ."""
+        known = self.stores.models.get(key)
+        try:
+            self._know(await self.api.get(r.MODELS.path(*key), r.ModelDeployment))
+        except NotFound:
+            self.stores.models.lose(known)
+        except UNREADABLE as error:
+            log.warning("a model is left out, it cannot be read: %s", error, extra={"model": "/".join(key)})
 
     async def serve_metrics(self) -> None:
         async def metrics(_: web.Request) -> web.Response:
@@ -284,7 +302,11 @@ class Operator:
                 log.exception("%s failed", name)
             stop.set()
 
-        works: list[tuple[str, Awaitable[None]]] = [("lead", self.lead()), ("metrics", self.serve_metrics())]
+        works: list[tuple[str, Awaitable[None]]] = [
+            ("lead", self.lead()),
+            ("resync", self.resync()),
+            ("metrics", self.serve_metrics()),
+        ]
         works += [("reflector", reflector.run()) for reflector in self.reflectors]
         self.tasks = [asyncio.create_task(supervised(name, work), name=name) for name, work in works]
 
