@@ -45,7 +45,10 @@ class Metrics:
             "tidegate_queue_wait_seconds", "Seconds between a change and the look at it.", registry=self.registry
         )
         self.api_requests = Counter(
-            "tidegate_api_requests", "Answers of the API server.", ["verb", "code"], registry=self.registry
+            "tidegate_api_requests",
+            "Requests to the API server, by the answer.",
+            ["verb", "code"],
+            registry=self.registry,
         )
         self.watch_restarts = Counter(
             "tidegate_watch_restarts", "Watches that had to list again.", ["resource"], registry=self.registry
@@ -57,5 +60,6 @@ class Metrics:
 
         self.registry.register(Conditions(states))
 
-    def count_request(self, verb: str, code: int) -> None:
-        self.api_requests.labels(verb=verb, code=str(code)).inc()
+    def count_request(self, verb: str, code: int | None) -> None:
+        """`code` is None where no answer came."""
+        self.api_requests.labels(verb=verb, code=str(code or "none")).inc()

@@ -18,7 +18,7 @@ from aiohttp.abc import AbstractStreamWriter
 from tidegate_contract import labels, names
 from tidegate_operator.cluster import convert
 from tidegate_operator.cluster import resources as r
-from tidegate_operator.cluster.api import Conflict, Invalid, NotFound, error_of
+from tidegate_operator.cluster.api import RETRY_AFTER, Conflict, Count, Invalid, NotFound, error_of
 from tidegate_operator.cluster.connection import Connection
 from tidegate_operator.cluster.store import Key
 from tidegate_operator.core import types as core
@@ -54,11 +54,9 @@ class Body(aiohttp.BytesPayload):
 
 
 class Writer:
-    """Writes through one session; `may_write` is asked before each, `count` is told verb and code of every answer."""
+    """Writes through one session; `may_write` is asked before each."""
 
-    def __init__(
-        self, connection: Connection, may_write: Callable[[], bool], count: Callable[[str, int], None]
-    ) -> None:
+    def __init__(self, connection: Connection, may_write: Callable[[], bool], count: Count) -> None:
         self._connection = connection
         self._may_write = may_write
         self._count = count
@@ -202,14 +200,15 @@ class Writer:
                 data=Body(msgspec.json.encode(body), last_word),
                 headers={"Content-Type": content, "Accept": JSON},
             ) as response:
-                self._count(method.lower(), response.status)
                 status, headers, answer = response.status, response.headers, await response.read()
-        except aiohttp.ClientConnectionError as lost:
+        except (aiohttp.ClientError, TimeoutError) as lost:
             if isinstance(lost.__cause__, NotLeader):
                 raise lost.__cause__ from None
+            self._count(method.lower(), None)
             raise
+        self._count(method.lower(), status)
         if status >= 300:
-            error = error_of(status, answer, headers)
+            error = error_of(status, answer, headers.get(RETRY_AFTER, ""))
             if isinstance(error, Invalid) and "metadata.uid" in error.message:
                 raise Conflict(409, error.message)  # another object has the name by now
             raise error

@@ -1,7 +1,7 @@
 """Reading from the API server: GET, LIST in pages, WATCH. Writing is `writer.py`'s alone."""
 
 import logging
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from typing import Annotated, Generic, TypeVar
 
@@ -59,6 +59,7 @@ class Invalid(ApiError):  # noqa: N818
     pass
 
 
+RETRY_AFTER = "Retry-After"
 UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError)
 """An answer that is not what the API server says: what msgspec raises for text that is no JSON, or no text."""
 TRANSIENT = (ApiError, aiohttp.ClientError, TimeoutError, OSError, *UNREADABLE)
@@ -78,14 +79,14 @@ class _StatusBody(msgspec.Struct):
     code: int = 0
 
 
-def error_of(status: int, body: bytes, headers: Mapping[str, str]) -> ApiError:
-    """The exception for an unsuccessful answer."""
+def error_of(status: int, body: bytes, retry_after: str = "") -> ApiError:
+    """The exception for an unsuccessful answer; `retry_after` is its header of that name."""
     try:
         message = msgspec.json.decode(body, type=_StatusBody).message
     except UNREADABLE:
         message = body[:500].decode(errors="replace")
-    asked = headers.get("Retry-After", "")  # a date, as HTTP allows, the API server never sends
-    return _ERRORS.get(status, ApiError)(status, message, float(asked) if asked.isdecimal() else 0.0)
+    # A date, as HTTP allows, the API server never sends.
+    return _ERRORS.get(status, ApiError)(status, message, float(retry_after) if retry_after.isdecimal() else 0.0)
 
 
 class _Continue(msgspec.Struct):
@@ -100,6 +101,8 @@ class _Page(msgspec.Struct):
 
 
 _PAGE = msgspec.json.Decoder(_Page)
+Count = Callable[[str, int | None], None]
+"""Is told the verb of a request and the code of its answer; None if none came, or not whole."""
 
 
 def _readable(raw: msgspec.Raw, decoder: msgspec.json.Decoder[T]) -> T | None:
@@ -122,6 +125,34 @@ class _Bookmark(msgspec.Struct):
     metadata: _Continue
 
 
+def page_of(body: bytes) -> _Page:
+    """One page of a list.
+
+    Raises UNREADABLE.
+    """
+    return _PAGE.decode(body)
+
+
+def event_of(line: bytes) -> tuple[str, msgspec.Raw, str]:
+    """One event of a watch: its type, its object, and the version from which a watch goes on after it.
+
+    Raises ApiError if that is what it says, and UNREADABLE.
+    """
+    event = msgspec.json.decode(line, type=_Event)
+    if event.type == "ERROR":
+        body = bytes(event.object)
+        raise error_of(msgspec.json.decode(body, type=_StatusBody).code, body)
+    return event.type, event.object, version_of(event.object)
+
+
+def version_of(raw: msgspec.Raw) -> str:
+    """The resourceVersion of an object.
+
+    Raises UNREADABLE.
+    """
+    return msgspec.json.decode(raw, type=_Bookmark).metadata.resourceVersion
+
+
 @dataclass(frozen=True, slots=True)
 class Listed(Generic[T]):
     items: tuple[T, ...]
@@ -138,9 +169,9 @@ class Seen(Generic[T]):
 
 
 class Api:
-    """Reads through one session; `count` is told verb and code of every answer."""
+    """Reads through one session."""
 
-    def __init__(self, connection: Connection, count: Callable[[str, int], None]) -> None:
+    def __init__(self, connection: Connection, count: Count) -> None:
         self._connection = connection
         self._count = count
 
@@ -162,7 +193,7 @@ class Api:
         parameters = {"limit": str(PAGE)} | ({"labelSelector": selector} if selector else {})
         items: list[T] = []
         while True:
-            page = _PAGE.decode(await self._read("list", path, parameters, accept))
+            page = page_of(await self._read("list", path, parameters, accept))
             items += [item for raw in page.items if (item := _readable(raw, decoder)) is not None]
             if not page.metadata.continue_:
                 return Listed(tuple(items), page.metadata.resourceVersion)
@@ -184,37 +215,41 @@ class Api:
             "timeoutSeconds": "600",
         } | ({"labelSelector": selector} if selector else {})
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=5, sock_read=INACTIVITY_SECONDS)
-        async with self._connection.session.get(
-            f"{self._connection.server}{path}", params=parameters, timeout=timeout
-        ) as response:
-            self._count("watch", response.status)
+        try:
+            response = await self._connection.session.get(
+                f"{self._connection.server}{path}", params=parameters, timeout=timeout
+            )
+        except (aiohttp.ClientError, TimeoutError):
+            self._count("watch", None)
+            raise
+        self._count("watch", response.status)
+        async with response:
             if response.status != 200:
-                raise error_of(response.status, await response.read(), response.headers)
-            async for line in _lines(response.content):
-                event = msgspec.json.decode(line, type=_Event)
-                if event.type == "ERROR":
-                    body = bytes(event.object)
-                    raise error_of(msgspec.json.decode(body, type=_StatusBody).code, body, {})
-                version = msgspec.json.decode(event.object, type=_Bookmark).metadata.resourceVersion
-                item = None if event.type == "BOOKMARK" else _readable(event.object, decoder)
-                yield Seen(event.type, item, version)
+                raise error_of(response.status, await response.read(), response.headers.get(RETRY_AFTER, ""))
+            async for line in lines(response.content):
+                kind, raw, version = event_of(line)
+                yield Seen(kind, None if kind == "BOOKMARK" else _readable(raw, decoder), version)
 
     async def _read(self, verb: str, path: str, parameters: dict[str, str], accept: str) -> bytes:
-        async with self._connection.session.get(
-            f"{self._connection.server}{path}", params=parameters, headers={"Accept": accept}
-        ) as response:
-            self._count(verb, response.status)
-            body = await response.read()
-            if response.status != 200:
-                raise error_of(response.status, body, response.headers)
-            return body
+        try:
+            async with self._connection.session.get(
+                f"{self._connection.server}{path}", params=parameters, headers={"Accept": accept}
+            ) as response:
+                status, headers, body = response.status, response.headers, await response.read()
+        except (aiohttp.ClientError, TimeoutError):
+            self._count(verb, None)
+            raise
+        self._count(verb, status)
+        if status != 200:
+            raise error_of(status, body, headers.get(RETRY_AFTER, ""))
+        return body
 
 
-async def _lines(stream: aiohttp.StreamReader) -> AsyncIterator[bytes]:
+async def lines(stream: aiohttp.StreamReader) -> AsyncIterator[bytes]:
     """Lines of any length; the stream's own iterator gives up at 64 KiB, and an object can be larger."""
     rest = b""
     async for chunk in stream.iter_any():
-        *lines, rest = (rest + chunk).split(b"\n")
-        for line in lines:
+        *whole, rest = (rest + chunk).split(b"\n")
+        for line in whole:
             if line:
                 yield line

@@ -5,19 +5,23 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import aiohttp
+import msgspec
 import pytest
 from aiohttp import web
 
 from plane import certs
 from tidegate_operator import clock
+from tidegate_operator.cluster.api import Api
 from tidegate_operator.cluster.connection import Connection, connect
 
 
 @pytest.fixture
 async def connection(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Connection]:
-    """To an API server that answers everything."""
+    """To an API server that answers everything but what is asked of /away."""
 
     async def handle(request: web.Request) -> web.Response:
+        if request.path == "/away" and request.transport:
+            request.transport.abort()
         return web.json_response({})
 
     app = web.Application()
@@ -58,3 +62,14 @@ async def test_a_platform_that_lacks_an_option_connects_all_the_same(
     monkeypatch.delattr(socket, missing)
     async with connection.session.get(f"{connection.server}/api") as response:
         assert response.status == 200
+
+
+async def test_a_read_is_counted_by_its_answer_also_if_none_comes(connection: Connection) -> None:
+    counted: list[tuple[str, int | None]] = []
+    api = Api(connection, lambda verb, code: counted.append((verb, code)))
+    await api.get("/api", msgspec.Raw)
+    with pytest.raises(aiohttp.ClientError):
+        await api.list("/away", msgspec.Raw)
+    with pytest.raises(aiohttp.ClientError):
+        await anext(api.watch("/away", msgspec.Raw, "5"))
+    assert counted == [("get", 200), ("list", None), ("watch", None)]

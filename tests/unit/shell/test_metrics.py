@@ -43,6 +43,12 @@ def test_every_answer_of_the_api_server_is_counted_by_verb_and_code() -> None:
     assert read(found)['tidegate_api_requests_total{code="409",verb="patch"}'] == 1.0
 
 
+def test_a_request_without_an_answer_is_counted_too() -> None:
+    found = metrics()
+    found.count_request("watch", None)
+    assert read(found)['tidegate_api_requests_total{code="none",verb="watch"}'] == 1.0
+
+
 def test_two_operators_in_one_process_do_not_share_counters() -> None:
     one, other = metrics(), metrics()
     one.count_request("patch", 200)

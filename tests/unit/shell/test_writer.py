@@ -17,9 +17,12 @@ class Server:
     def __init__(self) -> None:
         self.connections: set[object] = set()
         self.requests = 0
+        self.hangs_up = False
 
     async def handle(self, request: web.Request) -> web.Response:
         self.requests += 1
+        if self.hangs_up and request.transport:
+            request.transport.abort()
         self.connections.add(request.transport)
         return web.json_response({})
 
@@ -43,8 +46,10 @@ def answers(*held: bool) -> Callable[[], bool]:
     return lambda: next(rest)
 
 
-def writer(connection: Connection, *held: bool) -> Writer:
-    return Writer(connection, answers(*held), lambda verb, code: None)
+def writer(connection: Connection, *held: bool, counted: list[tuple[str, int | None]] | None = None) -> Writer:
+    return Writer(
+        connection, answers(*held), lambda verb, code: None if counted is None else counted.append((verb, code))
+    )
 
 
 async def test_a_write_that_holds_the_lease_throughout_is_sent(server: tuple[Server, Connection]) -> None:
@@ -73,3 +78,17 @@ async def test_without_the_lease_no_connection_is_asked_for(server: tuple[Server
     with pytest.raises(NotLeader):
         await writer(connection, False).forget(FORGET, "ml")
     assert found.requests == 0
+
+
+async def test_a_write_is_counted_by_its_answer_also_if_none_comes_but_not_if_it_was_not_sent(
+    server: tuple[Server, Connection],
+) -> None:
+    found, connection = server
+    counted: list[tuple[str, int | None]] = []
+    await writer(connection, True, True, counted=counted).forget(FORGET, "ml")
+    found.hangs_up = True
+    with pytest.raises(aiohttp.ClientError):
+        await writer(connection, True, True, counted=counted).forget(FORGET, "ml")
+    with pytest.raises(NotLeader):
+        await writer(connection, True, False, counted=counted).forget(FORGET, "ml")
+    assert counted == [("delete", 200), ("delete", None)]
