@@ -25,6 +25,7 @@ from tidegate_operator.cluster import convert
 from tidegate_operator.cluster import resources as r
 from tidegate_operator.cluster.api import INACTIVITY_SECONDS, TRANSIENT, UNREADABLE, Api, ApiError, Conflict, NotFound
 from tidegate_operator.cluster.connection import Connection, connect
+from tidegate_operator.cluster.feed import Feed
 from tidegate_operator.cluster.reflector import Reflector
 from tidegate_operator.cluster.store import Key, Store, key_of, version
 from tidegate_operator.core.types import Kind
@@ -348,6 +349,7 @@ async def run(settings: Settings, environment: Mapping[str, str]) -> int:
     """Run until SIGTERM, SIGINT or a lost Lease; returns the exit code."""
     connection = connect(environment, clock.monotonic)
     operator = Operator(settings, connection)
+    middleware = Feed(operator.metrics.count_request)
     stop, failed = asyncio.Event(), asyncio.Event()
     registry = kopf.OperatorRegistry()
 
@@ -362,7 +364,7 @@ async def run(settings: Settings, environment: Mapping[str, str]) -> int:
     @kopf.on.login(registry=registry)
     async def login(**_: Any) -> kopf.AiohttpSession:
         # A session of its own: after an answer of 401 kopf closes the one it has and logs in anew.
-        own = connect(environment, clock.monotonic)
+        own = connect(environment, clock.monotonic, middleware)
         return kopf.AiohttpSession(server=own.server, aiohttp_session=own.session)
 
     @kopf.on.event(names.GROUP, names.VERSION, names.PLURAL, registry=registry)

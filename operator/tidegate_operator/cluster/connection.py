@@ -25,17 +25,19 @@ class Connection:
     session: aiohttp.ClientSession
 
 
-def connect(environment: Mapping[str, str], monotonic: Callable[[], float]) -> Connection:
+def connect(
+    environment: Mapping[str, str], monotonic: Callable[[], float], *middlewares: aiohttp.ClientMiddlewareType
+) -> Connection:
     """Open the session; nothing is sent yet. Must run inside the event loop."""
     if host := environment.get("KUBERNETES_SERVICE_HOST"):
         port = environment.get("KUBERNETES_SERVICE_PORT", "443")
         server = f"https://[{host}]:{port}" if ":" in host else f"https://{host}:{port}"
         context = ssl.create_default_context(cafile=str(SERVICE_ACCOUNT / "ca.crt"))
-        return Connection(server, _session(context, _token_from(SERVICE_ACCOUNT / "token", monotonic)))
-    return _from_kubeconfig()
+        return Connection(server, _session(context, _token_from(SERVICE_ACCOUNT / "token", monotonic), *middlewares))
+    return _from_kubeconfig(*middlewares)
 
 
-def _from_kubeconfig() -> Connection:
+def _from_kubeconfig(*middlewares: aiohttp.ClientMiddlewareType) -> Connection:
     from kubernetes import client, config  # slow to import, and not needed in a pod
 
     found = client.Configuration()
@@ -47,7 +49,7 @@ def _from_kubeconfig() -> Connection:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
     authorization = found.get_api_key_with_prefix("authorization")
-    return Connection(found.host.rstrip("/"), _session(context, lambda: authorization))
+    return Connection(found.host.rstrip("/"), _session(context, lambda: authorization, *middlewares))
 
 
 def _token_from(path: Path, monotonic: Callable[[], float]) -> Callable[[], str]:
@@ -62,7 +64,9 @@ def _token_from(path: Path, monotonic: Callable[[], float]) -> Callable[[], str]
     return authorization
 
 
-def _session(context: ssl.SSLContext, authorization: Callable[[], str | None]) -> aiohttp.ClientSession:
+def _session(
+    context: ssl.SSLContext, authorization: Callable[[], str | None], *middlewares: aiohttp.ClientMiddlewareType
+) -> aiohttp.ClientSession:
     async def authorize(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
         if header := authorization():
             request.headers["Authorization"] = header
@@ -72,7 +76,7 @@ def _session(context: ssl.SSLContext, authorization: Callable[[], str | None]) -
         # Watches would use up a limited pool.
         connector=aiohttp.TCPConnector(limit=0, ssl=context, socket_factory=_socket),
         headers={"User-Agent": "tidegate-operator", "Accept-Encoding": "identity"},  # gzip costs more than it saves
-        middlewares=(authorize,),
+        middlewares=(*middlewares, authorize),
         timeout=aiohttp.ClientTimeout(total=30, sock_connect=5),
     )
 

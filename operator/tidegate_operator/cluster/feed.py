@@ -1,0 +1,126 @@
+"""What kopf gets to see of the API server: nothing that would end it.
+
+kopf is the one feed of ModelDeployments, and takes most of what it does not know for the end of the process. What our
+own reflectors survive it survives behind this middleware, which says the same in the two ways to which kopf answers by
+going on: a connection that broke, and a watch that is too old.
+"""
+
+import asyncio
+import logging
+from collections import defaultdict
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
+
+import aiohttp
+
+from tidegate_contract import names
+from tidegate_operator.cluster.api import UNREADABLE, ApiError, Count, error_of, event_of, lines, page_of, version_of
+from tidegate_operator.cluster.reflector import backoffs
+
+log = logging.getLogger(__name__)
+
+TOO_OLD = b'{"type": "ERROR", "object": {"code": 410}}\n'
+"""After it kopf lists anew; after a watch that broke it goes on from where that one stood."""
+BROKEN = (aiohttp.ClientPayloadError, aiohttp.ClientResponseError, ApiError, *UNREADABLE)
+
+
+class Feed:
+    """A middleware for kopf's sessions. There is one: its pauses outlive a session, and kopf makes one a login."""
+
+    def __init__(self, count: Count) -> None:
+        self._count = count
+        self._waits: defaultdict[str, Iterator[float]] = defaultdict(backoffs)
+        """By path; anew with each event, as a reflector's."""
+
+    async def __call__(
+        self, request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
+    ) -> aiohttp.ClientResponse:
+        path, is_watch = request.url.path, "watch" in request.url.query
+        if not path.endswith(f"/{names.PLURAL}"):  # what kopf asks at its start
+            return await self._ask("get", request, handler)
+        try:
+            response = await self._ask("watch" if is_watch else "list", request, handler)
+            if is_watch and response.status == 200:
+                return _with(response, self._events(path, response.content))
+            await _check(response)
+        except BROKEN as error:
+            await self._pause(path, error)
+            if is_watch and isinstance(error, ApiError):
+                return _with(response, _once(TOO_OLD))
+            raise aiohttp.ClientPayloadError(str(error)) from error
+        return response
+
+    async def _ask(
+        self, verb: str, request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
+    ) -> aiohttp.ClientResponse:
+        code = None
+        try:
+            response = await handler(request)
+            code = response.status
+        finally:
+            self._count(verb, code)
+        if code == 401:  # kopf makes a new session at once, and asks again
+            await self._pause(request.url.path, error_of(401, await response.read()))
+        return response
+
+    async def _events(self, path: str, stream: aiohttp.StreamReader) -> AsyncIterator[bytes]:
+        """The lines of a watch, each of them an event; the last one may be that it is too old."""
+        try:
+            async for line in lines(stream):
+                line.decode()  # as in `_check`
+                event_of(line)
+                self._waits.pop(path, None)
+                yield line + b"\n"
+        except (ApiError, *UNREADABLE) as error:
+            await self._pause(path, error)
+            yield TOO_OLD
+        except aiohttp.ClientError:
+            await asyncio.sleep(next(self._waits[path]))
+            raise
+        else:
+            await asyncio.sleep(next(self._waits[path]))  # kopf would open the next one at once
+
+    async def _pause(self, path: str, error: Exception) -> None:
+        log.warning("the feed of %s broke: %s: %s", path, type(error).__name__, error)
+        await asyncio.sleep(next(self._waits[path]))
+
+
+async def _check(response: aiohttp.ClientResponse) -> None:
+    """Whether kopf can go on from an answer; it may be an error that kopf itself answers by waiting.
+
+    Raises BROKEN.
+    """
+    status, body = response.status, await response.read()
+    if status not in (200, 401, 403, 429) and status < 500:
+        raise error_of(status, body)
+    await response.text()  # kopf decodes all of it, msgspec only what it is asked for
+    if status == 200:
+        for item in page_of(body).items:
+            version_of(item)
+        if response.content_type != "application/json":
+            raise aiohttp.ClientPayloadError(f"the list is said to be {response.content_type}")
+
+
+def _with(response: aiohttp.ClientResponse, events: AsyncIterator[bytes]) -> aiohttp.ClientResponse:
+    """A watch that went well and has these events."""
+    response.status = 200
+    response.content = _Content(response.content, events)  # type: ignore[assignment]
+    return response
+
+
+class _Content:
+    """The body of a watch, as kopf reads it; to aiohttp it is what it was."""
+
+    def __init__(self, stream: aiohttp.StreamReader, events: AsyncIterator[bytes]) -> None:
+        self._stream = stream
+        self._events = events
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    def iter_chunked(self, _: int) -> AsyncIterator[bytes]:
+        return self._events
+
+
+async def _once(line: bytes) -> AsyncIterator[bytes]:
+    yield line
