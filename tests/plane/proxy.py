@@ -68,7 +68,26 @@ class Delay:
     seconds: float
 
 
-Action = Answer | Cut | Delay
+@dataclass(frozen=True)
+class Nonsense:
+    """Answer 200 at once, with what is no JSON."""
+
+
+@dataclass(frozen=True)
+class ErrorEvent:
+    """A watch that begins, and says this at once."""
+
+    code: int
+
+
+@dataclass(frozen=True)
+class CutLater:
+    """Forward a watch, and hang up on it after a while."""
+
+    seconds: float
+
+
+Action = Answer | Cut | Delay | Nonsense | ErrorEvent | CutLater
 Script = Callable[[Incoming], Action | None]
 """What becomes of a request; None: it is forwarded."""
 
@@ -169,7 +188,14 @@ class Proxy:
         match self.script(incoming):
             case Answer(code, message, retry_after):
                 self._settle(at, code=0, delivered=False)
-                return _status(code, message, retry_after)
+                headers = {"Retry-After": str(retry_after)} if retry_after is not None else {}
+                return web.json_response(_status(code, message), status=code, headers=headers)
+            case Nonsense():
+                self._settle(at, code=0, delivered=False)
+                return web.Response(text="<html>the proxy was told to say so</html>\n", content_type="text/html")
+            case ErrorEvent(code):
+                event = {"type": "ERROR", "object": _status(code, "the proxy was told to say so")}
+                return web.Response(text=f"{json.dumps(event)}\n", content_type="application/json")
             case Cut(forwarded=False, then=then):
                 if then:
                     then()
@@ -181,6 +207,9 @@ class Proxy:
                 if then:
                     then()
                 return _hang_up(request)
+            case CutLater(seconds):
+                async with asyncio.timeout(seconds):
+                    return await self._stream(request, body)
             case Delay(seconds):
                 await asyncio.sleep(seconds)
         try:
@@ -258,11 +287,9 @@ def _hang_up(request: web.Request) -> web.Response:
     return web.Response(status=502)
 
 
-def _status(code: int, message: str, retry_after: int | None) -> web.Response:
-    """An unsuccessful answer, as the API server words it."""
-    body = {"kind": "Status", "apiVersion": "v1", "status": "Failure", "message": message, "code": code}
-    headers = {"Retry-After": str(retry_after)} if retry_after is not None else {}
-    return web.json_response(body, status=code, headers=headers)
+def _status(code: int, message: str) -> dict[str, Any]:
+    """What an unsuccessful answer says, as the API server words it."""
+    return {"kind": "Status", "apiVersion": "v1", "status": "Failure", "message": message, "code": code}
 
 
 def _kept(headers: Any) -> dict[str, str]:

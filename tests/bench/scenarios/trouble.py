@@ -10,7 +10,19 @@ from bench.scenarios.states import State, differences, orphans, state
 from bench.scenarios.world import World
 from plane import audit
 from plane.process import Operator, running
-from plane.proxy import Action, Answer, Cut, Delay, Incoming, Proxy, Script, faithful
+from plane.proxy import (
+    Action,
+    Answer,
+    Cut,
+    CutLater,
+    Delay,
+    ErrorEvent,
+    Incoming,
+    Nonsense,
+    Proxy,
+    Script,
+    faithful,
+)
 
 NAMESPACE = "story"
 FIRST = [f"p{number}" for number in range(8)]
@@ -201,7 +213,7 @@ async def compare(world: World, wanted: State, what: str) -> None:
 
 
 async def faults(world: World) -> None:
-    """The API server answers 409, 429, 500 and 503, hangs up, or is slow: one request in five."""
+    """The API server answers with errors or nonsense, hangs up, or is slow: one request in five, a watch or not."""
     seed = world.options.seed
     world.report.say(f"seed {seed}")
     creations = [Deed("create", f"f{number}") for number in range(50)]
@@ -236,18 +248,18 @@ def at_random(rng: random.Random, answers: list[str]) -> Script:
     """Faults for one request in five, the Lease's included; what was done is noted in `answers`."""
 
     def script(incoming: Incoming) -> Action | None:
-        if incoming.is_watch or rng.random() >= 0.2:
+        if rng.random() >= 0.2:
             return None
-        actions: list[Action] = [
-            Answer(429, retry_after=1),
-            Answer(500),
-            Answer(503),
-            Cut(forwarded=False),
-            Cut(forwarded=True),
-            Delay(rng.uniform(0.05, 1.0)),
-        ]
-        if incoming.method != "GET":
+        actions: list[Action] = [Answer(429, retry_after=1), Answer(500), Answer(503), Cut(forwarded=False)]
+        if incoming.method == "GET":
+            # A write that is answered 400 or 403 is refused, and the object says so for a while.
+            actions += [Answer(400), Answer(401), Answer(410), Nonsense()]
+        else:
             actions.append(Answer(409))
+        if incoming.is_watch:
+            actions += [Answer(404), ErrorEvent(410), ErrorEvent(500), CutLater(rng.uniform(0, 1.0))]
+        else:
+            actions += [Cut(forwarded=True), Delay(rng.uniform(0.05, 1.0))]
         action = rng.choice(actions)
         answers.append(_name(action))
         return action
@@ -261,5 +273,11 @@ def _name(action: Action) -> str:
             return str(code)
         case Cut(forwarded):
             return "cut after" if forwarded else "cut before"
+        case CutLater():
+            return "cut later"
+        case ErrorEvent(code):
+            return f"{code} in a watch"
+        case Nonsense():
+            return "nonsense"
         case _:
             return "delayed"

@@ -1,6 +1,7 @@
 """The proxy between operator and API server: what it forwards, what it writes down, how it misbehaves."""
 
 import asyncio
+import json
 import ssl
 from collections.abc import AsyncIterator
 
@@ -8,7 +9,20 @@ import aiohttp
 import pytest
 from aiohttp import web
 
-from plane.proxy import Action, Answer, Cut, Delay, Incoming, Proxy, Write, content_hash, proxy
+from plane.proxy import (
+    Action,
+    Answer,
+    Cut,
+    CutLater,
+    Delay,
+    ErrorEvent,
+    Incoming,
+    Nonsense,
+    Proxy,
+    Write,
+    content_hash,
+    proxy,
+)
 
 PATH = "/api/v1/namespaces/a/services/s"
 
@@ -81,6 +95,7 @@ async def test_reads_and_the_lease_are_no_writes(upstream: tuple[Upstream, Proxy
         pytest.param(Cut(forwarded=False), 0, 0, (0, False), id="cut before it is forwarded"),
         pytest.param(Cut(forwarded=True), 0, 1, (201, False), id="cut after it was forwarded"),
         pytest.param(Delay(0.01), 201, 1, (201, True), id="a delay changes nothing else"),
+        pytest.param(Nonsense(), 200, 0, (0, False), id="nonsense keeps the request"),
     ],
 )
 async def test_a_script_decides(
@@ -132,6 +147,45 @@ async def test_open_watches_are_cut_and_new_ones_refused_until_told(upstream: tu
         made.refuse_watches = False
         async with session.get(f"{made.server}/api/v1/services?watch=1") as response:
             assert await response.content.readline() == b'{"type":"ADDED"}\n'
+
+
+async def watched(made: Proxy) -> tuple[bytes, bool]:
+    """What a watch says, and whether it is hung up on."""
+    said = b""
+    async with aiohttp.ClientSession() as session, session.get(f"{made.server}/api/v1/services?watch=1") as response:
+        assert response.status == 200
+        try:
+            async for line in response.content:
+                said += line
+        except aiohttp.ClientError:
+            return said, True
+    return said, False
+
+
+async def test_a_watch_can_begin_and_then_say_an_error(upstream: tuple[Upstream, Proxy]) -> None:
+    fake, made = upstream
+    made.script = lambda _: ErrorEvent(500)
+    said, cut = await watched(made)
+    event = json.loads(said)
+    assert (event["type"], event["object"]["code"], cut) == ("ERROR", 500, False)
+    assert fake.seen == []
+
+
+async def test_a_watch_can_be_hung_up_on_after_a_while(upstream: tuple[Upstream, Proxy]) -> None:
+    fake, made = upstream
+    made.script = lambda _: CutLater(0.1)
+    assert await watched(made) == (b'{"type":"ADDED"}\n', True)
+    assert len(fake.seen) == 1
+    assert made.cut_watches() == 0
+
+
+async def test_nonsense_is_no_json_in_a_watch_either(upstream: tuple[Upstream, Proxy]) -> None:
+    _, made = upstream
+    made.script = lambda _: Nonsense()
+    said, _ = await watched(made)
+    assert said.endswith(b"\n")
+    with pytest.raises(ValueError, match="Expecting value"):
+        json.loads(said)
 
 
 def test_the_content_is_the_same_whatever_version_it_is_meant_for() -> None:

@@ -1,12 +1,14 @@
 """The pure parts of the bench: what it tells, what it compares, what it calculates."""
 
 import doctest
+import random
 from types import ModuleType
 from typing import Any
 
 import pytest
 
 from bench.scenarios import report, states, trouble, world
+from plane.proxy import Incoming
 
 OWNED = {"uid": "5f1c1d3e-0000-4000-8000-000000000001", "name": "m"}
 
@@ -41,6 +43,28 @@ def test_two_hundred_kills_meet_every_write_of_a_creation_and_of_an_edit_on_both
     sides = {(write, forwarded) for write in range(1, trouble.DEPTH + 1) for forwarded in (False, True)}
     for kind in ("create", "edit"):
         assert sides <= {(write, forwarded) for found, write, forwarded in met if found == kind}, kind
+
+
+@pytest.mark.parametrize(
+    ("method", "is_watch", "wanted"),
+    [
+        pytest.param("PATCH", False, {"409", "cut after", "delayed"}, id="a write"),
+        pytest.param("GET", False, {"400", "401", "410", "nonsense", "cut after", "delayed"}, id="a read"),
+        pytest.param(
+            "GET",
+            True,
+            {"400", "401", "404", "410", "nonsense", "410 in a watch", "500 in a watch", "cut later"},
+            id="a watch",
+        ),
+    ],
+)
+def test_one_request_in_five_meets_a_fault_that_fits_it(method: str, is_watch: bool, wanted: set[str]) -> None:
+    """A write that is answered 400 is refused, and an object whose read says 404 is gone: those would be no faults."""
+    answers: list[str] = []
+    script = trouble.at_random(random.Random(1), answers)
+    met = [script(Incoming(method, "/", is_watch, 0)) for _ in range(5000)]
+    assert set(answers) == wanted | {"429", "500", "503", "cut before"}
+    assert 800 < len(answers) == sum(action is not None for action in met) < 1200
 
 
 def child(**metadata: Any) -> dict[str, Any]:
