@@ -11,12 +11,14 @@ import random
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from tidegate_operator.cluster.api import TRANSIENT, Api, Forbidden, Gone
+from tidegate_operator.cluster.api import TRANSIENT, Api, ApiError, Forbidden, Gone
 from tidegate_operator.cluster.resources import Resource
 from tidegate_operator.cluster.store import Store
 
 log = logging.getLogger(__name__)
 
+LONGEST_ASKED = 30.0
+"""Of the pauses that an API server asks for."""
 SHORT_SECONDS = 5.0
 """A watch that ended sooner, and without an event, was hung up on."""
 
@@ -53,6 +55,7 @@ class Reflector:
 
     async def run(self) -> None:
         while True:
+            asked = 0.0
             try:
                 version = await self._list()
                 while True:
@@ -63,9 +66,10 @@ class Reflector:
                 if isinstance(error, Forbidden) and self._namespace:
                     # A namespace that was deleted, or whose Role is missing, must not hold up the others.
                     self.synced.set()
+                asked = min(error.retry_after, LONGEST_ASKED) if isinstance(error, ApiError) else 0.0
                 log.warning("the watch of %s broke: %s: %s", self._resource.plural, type(error).__name__, error)
             self._restarted(self._resource.plural)
-            await asyncio.sleep(next(self._waits))
+            await asyncio.sleep(max(asked, next(self._waits)))
 
     async def _list(self) -> str:
         path = self._resource.path(self._namespace)

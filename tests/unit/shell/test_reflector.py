@@ -42,6 +42,7 @@ class Server:
         self.lists: list[dict[str, Any] | bytes | int] = []
         self.watches: list[list[dict[str, Any]] | bytes | int] = []
         self.asked: list[dict[str, str]] = []
+        self.retry_after = ""
         self.hang_up = False
         """Watches end at once, with nothing said."""
 
@@ -52,7 +53,8 @@ class Server:
         if self.hang_up and "watch" in request.query and answer:
             return web.Response()
         if isinstance(answer, int):
-            return web.json_response({"message": "no", "code": answer}, status=answer)
+            headers = {"Retry-After": self.retry_after} if self.retry_after else {}
+            return web.json_response({"message": "no", "code": answer}, status=answer, headers=headers)
         if isinstance(answer, dict):
             return web.json_response(answer)
         if isinstance(answer, bytes):
@@ -198,6 +200,13 @@ async def test_a_watch_that_never_works_is_tried_ever_more_slowly(world: World, 
     started = asyncio.get_running_loop().time()
     await world.settles()
     assert asyncio.get_running_loop().time() - started > 1.5
+
+
+async def test_a_pause_that_the_api_server_asks_for_is_kept(world: World) -> None:
+    world.server.lists, world.server.retry_after = [503, listing(5, pod("a", 1))], "1"
+    await asyncio.sleep(0.8)
+    assert len(world.server.asked) == 1
+    await world.settles("a")
 
 
 async def test_a_watch_that_is_hung_up_on_at_once_is_not_opened_again_at_once(world: World) -> None:
