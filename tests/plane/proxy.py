@@ -33,6 +33,7 @@ class Incoming:
     is_watch: bool
     number: int
     """Of the write, from 1; the Lease is not counted. 0 for everything else."""
+    is_list: bool = False
 
     @property
     def is_lease(self) -> bool:
@@ -183,7 +184,7 @@ class Proxy:
     async def _handle(self, request: web.Request) -> web.StreamResponse:
         body = await request.read()
         incoming, at = self._noted(request, body)
-        if self._is_refused(incoming, request):
+        if self._is_refused(incoming):
             return _hang_up(request)
         match self.script(incoming):
             case Answer(code, message, retry_after):
@@ -224,7 +225,9 @@ class Proxy:
 
     def _noted(self, request: web.Request, body: bytes) -> tuple[Incoming, int | None]:
         """The request, and the place of its record if it is a write."""
-        seen = Incoming(request.method, request.path, "watch" in request.query, 0)
+        is_watch, query = "watch" in request.query, request.query
+        is_list = request.method == "GET" and not is_watch and ("limit" in query or "labelSelector" in query)
+        seen = Incoming(request.method, request.path, is_watch, 0, is_list)
         if not seen.is_write:
             return seen, None
         self.writes.append(Write(time.monotonic(), request.method, request.path, content_hash(body), 0, False))
@@ -234,9 +237,10 @@ class Proxy:
         if at is not None:
             self.writes[at] = replace(self.writes[at], code=code, delivered=delivered)
 
-    def _is_refused(self, incoming: Incoming, request: web.Request) -> bool:
-        is_list = incoming.method == "GET" and ("limit" in request.query or "labelSelector" in request.query)
-        return (self.refuse_watches and incoming.is_watch) or (self.refuse_lists and (is_list or incoming.is_watch))
+    def _is_refused(self, incoming: Incoming) -> bool:
+        return (self.refuse_watches and incoming.is_watch) or (
+            self.refuse_lists and (incoming.is_list or incoming.is_watch)
+        )
 
     def _forwarded(self, request: web.Request, body: bytes) -> Any:
         assert self._session

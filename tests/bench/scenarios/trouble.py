@@ -213,7 +213,7 @@ async def compare(world: World, wanted: State, what: str) -> None:
 
 
 async def faults(world: World) -> None:
-    """The API server answers with errors or nonsense, hangs up, or is slow: one request in five, a watch or not."""
+    """The API server errs, talks nonsense, hangs up or is slow: one request in five, every other list and watch."""
     seed = world.options.seed
     world.report.say(f"seed {seed}")
     creations = [Deed("create", f"f{number}") for number in range(50)]
@@ -245,10 +245,14 @@ async def faults(world: World) -> None:
 
 
 def at_random(rng: random.Random, answers: list[str]) -> Script:
-    """Faults for one request in five, the Lease's included; what was done is noted in `answers`."""
+    """Faults for one request in five, the Lease's included, and for every other list and watch, of which there are few.
+
+    What was done is noted in `answers`.
+    """
 
     def script(incoming: Incoming) -> Action | None:
-        if rng.random() >= 0.2:
+        learns = incoming.is_list or incoming.is_watch
+        if rng.random() >= (0.5 if learns else 0.2):
             return None
         actions: list[Action] = [Answer(429, retry_after=1), Answer(500), Answer(503), Cut(forwarded=False)]
         if incoming.method == "GET":
@@ -256,8 +260,10 @@ def at_random(rng: random.Random, answers: list[str]) -> Script:
             actions += [Answer(400), Answer(401), Answer(410), Nonsense()]
         else:
             actions.append(Answer(409))
+        if learns:
+            actions.append(Answer(404))
         if incoming.is_watch:
-            actions += [Answer(404), ErrorEvent(410), ErrorEvent(500), CutLater(rng.uniform(0, 1.0))]
+            actions += [ErrorEvent(410), ErrorEvent(500), CutLater(rng.uniform(0, 1.0))]
         else:
             actions += [Cut(forwarded=True), Delay(rng.uniform(0.05, 1.0))]
         action = rng.choice(actions)

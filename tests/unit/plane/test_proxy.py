@@ -122,6 +122,30 @@ async def test_writes_are_numbered_from_one_and_nothing_else_is(upstream: tuple[
     assert seen == [0, 1, 2]
 
 
+@pytest.mark.parametrize(
+    ("query", "wanted"),
+    [
+        ("", (False, False)),
+        ("?limit=100", (True, False)),
+        ("?labelSelector=a", (True, False)),
+        ("?watch=1", (False, True)),
+    ],
+)
+async def test_a_script_is_told_what_is_a_list_and_what_a_watch(
+    upstream: tuple[Upstream, Proxy], query: str, wanted: tuple[bool, bool]
+) -> None:
+    _, made = upstream
+    seen: list[tuple[bool, bool]] = []
+
+    def script(incoming: Incoming) -> Action | None:
+        seen.append((incoming.is_list, incoming.is_watch))
+        return Answer(500)
+
+    made.script = script
+    await send(made, "GET", f"/api/v1/services{query}")
+    assert seen == [wanted]
+
+
 async def test_what_happens_in_a_cut_happens_between_forwarding_and_hanging_up(
     upstream: tuple[Upstream, Proxy],
 ) -> None:
