@@ -1,18 +1,20 @@
 """`python -m tidegate_operator`: read the settings, set up the logs, run."""
 
 import asyncio
+import gc
 import logging
 import os
 import sys
 
-from pythonjsonlogger.core import RESERVED_ATTRS
-from pythonjsonlogger.json import JsonFormatter
-
-from tidegate_operator.settings import SettingsError, read
-from tidegate_operator.shell import run
-
 
 def main() -> int:
+    gc.disable()  # until the caches are full: everything that comes before stays, and looking for garbage takes a sixth
+    from pythonjsonlogger.core import RESERVED_ATTRS
+    from pythonjsonlogger.json import JsonFormatter
+
+    from tidegate_operator.settings import SettingsError, read
+    from tidegate_operator.shell import run
+
     try:
         settings = read(os.environ)
     except SettingsError as error:

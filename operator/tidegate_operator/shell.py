@@ -8,6 +8,7 @@ writes to the user's object.
 
 import asyncio
 import contextlib
+import gc
 import itertools
 import logging
 from collections.abc import Awaitable, Iterable, Iterator, Mapping
@@ -156,6 +157,8 @@ class Operator:
         reason to end: the caches go on from where they were, and everything is looked at again.
         """
         await asyncio.gather(*(reflector.synced.wait() for reflector in self.reflectors))
+        gc.freeze()  # what the caches hold stays: no collection has to walk it
+        gc.enable()
         self.ready = True
         await self.leader.acquire(self.api, self.writer)
         while True:

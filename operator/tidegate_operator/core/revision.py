@@ -8,11 +8,13 @@ import hashlib
 import json
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
+from functools import lru_cache
 from typing import Any
 
 from tidegate_operator.core.types import Content, Desired, Release, Resolved, Revision, Status
 
 
+@lru_cache(maxsize=8192)
 def name_of(content: Content) -> str:
     """Eight hex digits that name this version of the model.
 
