@@ -111,7 +111,7 @@ def _edges(present: Array, quantiles: Sequence[float]) -> Array:
 
 
 def _categorical(name: str, values: Array) -> Categorical | None:
-    present = np.array([value for value in values.tolist() if value is not None], dtype=np.str_)
+    present = np.array([value for value in values.tolist() if value is not None], dtype=np.object_)
     if not present.size:
         return None
     distinct, counts = np.unique(present, return_counts=True)

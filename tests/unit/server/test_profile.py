@@ -7,8 +7,8 @@ import numpy as np
 import pandas as pd
 import pytest
 import skops.io
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import example, given
+from hypothesis import example, strategies as st
 from hypothesis.extra import numpy as some
 from sklearn.linear_model import LinearRegression
 
@@ -37,6 +37,7 @@ def test_every_number_of_the_reference_is_valid_and_counted_where_it_lies(values
 
 
 @given(st.lists(st.one_of(st.none(), st.text(max_size=3)), min_size=1, max_size=200))
+@example(["\0"])
 def test_every_text_of_the_reference_is_known(values: list[str | None]) -> None:
     made = build({"x": np.array(values, dtype=object)})
     if not made.features:
