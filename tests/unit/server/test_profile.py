@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 import skops.io
 from hypothesis import example, given
-from hypothesis import example, strategies as st
+from hypothesis import strategies as st
 from hypothesis.extra import numpy as some
 from sklearn.linear_model import LinearRegression
 
