@@ -13,10 +13,9 @@ import numpy as np
 from tidegate_contract.bundle.datatypes import Datatype
 from tidegate_contract.bundle.manifest import Signature, TensorSpec
 from tidegate_contract.profile import Column, Numeric, Profile
+from tidegate_server.engines import PREDICT, PREDICT_PROBA
 from tidegate_server.tensors import Array, Columns
 
-PREDICT = "predict"
-PREDICT_PROBA = "predict_proba"
 MAX_ROWS = 16_384
 """Rows that one explanation may ask the model for: all of them go through it in one batch."""
 

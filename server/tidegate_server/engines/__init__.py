@@ -14,6 +14,10 @@ from tidegate_contract.bundle.manifest import Format
 from tidegate_contract.bundle.verify import VerifiedBundle
 from tidegate_server.tensors import Columns
 
+PREDICT = "predict"
+PREDICT_PROBA = "predict_proba"
+"""The outputs that models have."""
+
 
 class Engine(Protocol):
     """A loaded model."""

@@ -15,9 +15,6 @@ from tidegate_contract.failure import BundleError, FailureReason
 from tidegate_server.engines.trust import forbidden
 from tidegate_server.tensors import Array, Columns
 
-PREDICT = "predict"
-PREDICT_PROBA = "predict_proba"
-
 
 class ScikitEngine:
     """An estimator behind the names and types of a signature."""

@@ -4,22 +4,21 @@ Every figure is a loss of one row, the lower the better, averaged over the rows;
 that what is hard for both cancels. A slice is told only where it holds up although many were looked at.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from tidegate_server.engines.scikit import PREDICT, PREDICT_PROBA
+from tidegate_server.engines import PREDICT, PREDICT_PROBA
 from tidegate_server.loader import LoadedModel
 from tidegate_server.offline.errors import CompareError
 from tidegate_server.offline.intervals import Interval, of_means, of_shares
-from tidegate_server.offline.table import to_columns
-from tidegate_server.tensors import Array
+from tidegate_server.offline.table import ask_in_parts, spread, to_columns
+from tidegate_server.tensors import Array, Columns
 
 CONFIDENCE = 0.95
-ASKED_AT_ONCE = 10_000
 SLICE_ROWS = 100
 """A slice of fewer rows says nothing."""
 SLICE_VALUES = 10
@@ -107,21 +106,25 @@ def compare(
     return Comparison(len(rows), figures, slices, importance)
 
 
-def losses_of(model: LoadedModel, rows: pd.DataFrame, target: str) -> Losses:
-    """What each row costs a model. Raises CompareError, TableError."""
+def losses_of(model: LoadedModel, rows: pd.DataFrame, target: str, outputs: Sequence[str] = ()) -> Losses:
+    """What each row costs a model, as far as `outputs` tell it, all of them if none is named.
+
+    Raises CompareError, TableError.
+    """
     specs = model.manifest.signature.inputs
     if missing := [spec.name for spec in specs if spec.name not in rows.columns]:
         raise CompareError(f"the model {model.manifest.name} takes columns that the data lacks: {', '.join(missing)}")
-    outputs = tuple(spec.name for spec in model.manifest.signature.outputs)
-    parts = []
-    for start in range(0, len(rows), ASKED_AT_ONCE):
-        columns = to_columns(rows.iloc[start : start + ASKED_AT_ONCE], specs)
+    outputs = outputs or tuple(spec.name for spec in model.manifest.signature.outputs)
+
+    def ask(part: pd.DataFrame) -> Columns:
+        columns = to_columns(part, specs)
         try:
-            parts.append(model.engine.predict(columns, outputs))
+            return model.engine.predict(columns, outputs)
         except Exception as error:
             said = f"the model {model.manifest.name} cannot answer the data: {type(error).__name__}: {error}"
             raise CompareError(said) from error
-    answers = {name: np.concatenate([part[name] for part in parts]) for name in outputs}
+
+    answers = ask_in_parts(rows, ask)
     truth = rows[target]
     if not _of_classes(model):
         residual = answers[PREDICT].astype(np.float64) - _numbers(truth)
@@ -129,7 +132,7 @@ def losses_of(model: LoadedModel, rows: pd.DataFrame, target: str) -> Losses:
     labels = truth.astype(object).to_numpy()
     found: dict[str, Array] = {WRONG: (answers[PREDICT].astype(object) != labels).astype(np.float64)}
     spec = model.manifest.signature.output(PREDICT_PROBA)
-    if spec is not None:
+    if spec is not None and PREDICT_PROBA in outputs:
         happened = np.equal.outer(labels, np.array(spec.labels, dtype=object)).astype(np.float64)
         chance = (answers[PREDICT_PROBA] * happened).sum(axis=1)
         found["log loss"] = -np.log(np.maximum(chance, SMALLEST_CHANCE))
@@ -185,16 +188,16 @@ def _importance(
     old: LoadedModel, new: LoadedModel, rows: pd.DataFrame, target: str, progress: Callable[[str], None]
 ) -> tuple[Importance, ...]:
     """By how much a model errs more when one column is dealt out anew, the same way for both."""
-    some = rows.iloc[np.linspace(0, len(rows) - 1, min(len(rows), IMPORTANCE_ROWS)).astype(int)].reset_index(drop=True)
+    some = rows.iloc[spread(len(rows), IMPORTANCE_ROWS)].reset_index(drop=True)
     columns = list(dict.fromkeys(spec.name for model in (new, old) for spec in model.manifest.signature.inputs))
     rises: list[dict[str, float]] = [{}, {}]
-    base = [_first(losses_of(model, some, target)) for model in (old, new)]
+    base = [_first_of(model, some, target) for model in (old, new)]
     for place, column in enumerate(columns):
         progress(f"looking for what each model goes by, {place / len(columns):.0%}")
         dealt = some.assign(**{column: some[column].sample(frac=1, random_state=place).to_numpy()})
         for which, model in enumerate((old, new)):
             if model.manifest.signature.input(column) is not None:
-                rises[which][column] = _first(losses_of(model, dealt, target)) - base[which]
+                rises[which][column] = _first_of(model, dealt, target) - base[which]
     before, after = rises
     ranks = [
         {column: place for place, column in enumerate(sorted(rise, key=rise.__getitem__, reverse=True), start=1)}
@@ -207,5 +210,6 @@ def _importance(
     return tuple(sorted(found, key=lambda item: item.new_rank or len(columns) + 1))
 
 
-def _first(losses: Losses) -> float:
-    return float(next(iter(losses.values())).mean())
+def _first_of(model: LoadedModel, rows: pd.DataFrame, target: str) -> float:
+    """The first figure, for which a model need not give probabilities."""
+    return float(next(iter(losses_of(model, rows, target, (PREDICT,)).values())).mean())

@@ -9,7 +9,7 @@ import pandas as pd
 
 from tidegate_contract.bundle.datatypes import datatype_of
 from tidegate_contract.bundle.manifest import Format, TensorSpec
-from tidegate_server.engines.scikit import PREDICT, PREDICT_PROBA
+from tidegate_server.engines import PREDICT, PREDICT_PROBA
 from tidegate_server.engines.trust import forbidden, unknown
 from tidegate_server.offline.errors import EstimatorError
 from tidegate_server.tensors import Columns, to_values

@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 
+from tidegate_server.offline.table import spread
 from tidegate_server.tensors import Array
 
 GOLDEN_ROWS = 20
@@ -13,8 +14,7 @@ _MAX_CLASSES = 8
 
 def candidates(frame: pd.DataFrame) -> Array:
     """Positions to choose from, ascending: spread evenly, and the first row of each column's missing values."""
-    even = np.linspace(0, len(frame) - 1, min(len(frame), MAX_CANDIDATES)).astype(int)
-    return np.unique(np.concatenate([even, _first_missing(frame)]))
+    return np.unique(np.concatenate([spread(len(frame), MAX_CANDIDATES), _first_missing(frame)]))
 
 
 def choose(frame: pd.DataFrame, answers: Array, count: int = GOLDEN_ROWS) -> Array:
@@ -27,8 +27,8 @@ def choose(frame: pd.DataFrame, answers: Array, count: int = GOLDEN_ROWS) -> Arr
     key = answers if answers.ndim == 1 else answers[:, 0]
     labels, first = np.unique(key, return_index=True)
     order = np.argsort(key, kind="stable")
-    spread = order[np.linspace(0, len(order) - 1, min(count, len(order))).astype(int)]
-    wishes = [_first_missing(frame), first if len(labels) <= _MAX_CLASSES else first[:0], spread, order]
+    even = order[spread(len(order), count)]
+    wishes = [_first_missing(frame), first if len(labels) <= _MAX_CLASSES else first[:0], even, order]
     chosen = list(dict.fromkeys(np.concatenate(wishes).tolist()))
     return np.sort(np.array(chosen[:count]))
 

@@ -16,7 +16,6 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from tidegate_contract.bundle.manifest import (
@@ -37,6 +36,7 @@ from tidegate_contract.bundle.manifest import (
 )
 from tidegate_contract.profile import PROFILE_NAME, Profile, ProfileError
 from tidegate_contract.profile import encode as encode_profile
+from tidegate_server.engines import PREDICT
 from tidegate_server.loader import load_model
 from tidegate_server.offline.check import Finding
 from tidegate_server.offline.check import check as check_data
@@ -52,12 +52,11 @@ from tidegate_server.offline.estimator import (
 )
 from tidegate_server.offline.golden import candidates, choose
 from tidegate_server.offline.profile import build, score_of
-from tidegate_server.offline.table import column_specs, file_sha256, read_table, to_columns
+from tidegate_server.offline.table import ask_in_parts, column_specs, file_sha256, read_table, spread, to_columns
 from tidegate_server.tensors import Array, to_values
 
 PROFILE_ROWS = 100_000
 """More rows make a profile no better: what it is compared with later is never exact either."""
-ASKED_AT_ONCE = 10_000
 
 _LIBRARIES = ("numpy", "pandas", "scikit-learn", "scipy")
 
@@ -123,7 +122,7 @@ def pack(
     profile = _profile(model, rows, inputs, progress)
     progress("asking the model for its golden rows")
     rows = rows.iloc[candidates(rows)]
-    golden = rows.iloc[choose(rows, ask(model, rows)["predict"])]
+    golden = rows.iloc[choose(rows, ask(model, rows)[PREDICT])]
     answers = ask(model, golden)
     signature = Signature(inputs, output_specs(model, answers))
     model_file = f"model.{'skops' if model_format is Format.SKLEARN_SKOPS else 'joblib'}"
@@ -152,12 +151,12 @@ def pack(
 
 def _profile(model: Any, rows: pd.DataFrame, inputs: Sequence[TensorSpec], progress: Callable[[str], None]) -> Profile:
     """What the rows look like, or so many of them spread evenly, and what the model answers them."""
-    reference = rows.iloc[np.linspace(0, len(rows) - 1, min(len(rows), PROFILE_ROWS)).astype(int)]
-    asked = []
-    for start in range(0, len(reference), ASKED_AT_ONCE):
-        progress(f"profiling the data and the model's answers to it, {start / len(reference):.0%}")
-        asked.append(ask(model, reference.iloc[start : start + ASKED_AT_ONCE]))
-    answers = {output: np.concatenate([answer[output] for answer in asked]) for output in asked[0]}
+    reference = rows.iloc[spread(len(rows), PROFILE_ROWS)]
+    answers = ask_in_parts(
+        reference,
+        lambda part: ask(model, part),
+        lambda share: progress(f"profiling the data and the model's answers to it, {share:.0%}"),
+    )
     try:
         return build(to_columns(reference, inputs), score_of(answers))
     except ProfileError as error:

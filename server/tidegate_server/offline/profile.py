@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from tidegate_contract.profile import Categorical, Column, Numeric, Profile, ProfileError
+from tidegate_server.engines import PREDICT, PREDICT_PROBA
 from tidegate_server.tensors import Array, Columns
 
 QUANTILES = (0.001, 0.01, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 0.999)
@@ -38,7 +39,7 @@ class Score:
     values: Array
 
 
-def score_of(answers: Columns, output: str = "predict", probabilities: str = "predict_proba") -> Score | None:
+def score_of(answers: Columns, output: str = PREDICT, probabilities: str = PREDICT_PROBA) -> Score | None:
     """What stands for an answer: the second of two classes' probability, a number, or a label.
 
     None for answers of several numbers, which no one of them stands for.

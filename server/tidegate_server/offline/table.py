@@ -1,7 +1,7 @@
 """A table of examples: read from a file, and turned into the columns of a signature."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,8 @@ from tidegate_contract.bundle.datatypes import Datatype, datatype_of
 from tidegate_contract.bundle.manifest import TensorSpec
 from tidegate_server.offline.errors import TableError
 from tidegate_server.tensors import Array, Columns, TensorError, from_values
+
+ASKED_AT_ONCE = 10_000
 
 
 def read_table(path: Path) -> pd.DataFrame:
@@ -27,6 +29,25 @@ def read_table(path: Path) -> pd.DataFrame:
     except (ValueError, OSError) as error:
         raise TableError(f"{path.name} cannot be read: {' '.join(str(error).split())[:300]}") from error
     raise TableError(f"{path.name}: give the data as .parquet or .csv")
+
+
+def spread(count: int, at_most: int) -> Array:
+    """So many positions of `count` rows, from the first to the last in even steps, ascending."""
+    return np.linspace(0, count - 1, min(count, at_most)).astype(int)
+
+
+def ask_in_parts(
+    rows: pd.DataFrame, ask: Callable[[pd.DataFrame], Columns], progress: Callable[[float], None] = lambda share: None
+) -> Columns:
+    """The answers to all rows, of which no more than ASKED_AT_ONCE are asked together.
+
+    `progress` is told the share that is answered. Raises whatever `ask` raises.
+    """
+    parts = []
+    for start in range(0, len(rows), ASKED_AT_ONCE):
+        progress(start / len(rows))
+        parts.append(ask(rows.iloc[start : start + ASKED_AT_ONCE]))
+    return {output: np.concatenate([part[output] for part in parts]) for output in parts[0]}
 
 
 def file_sha256(path: Path) -> str:

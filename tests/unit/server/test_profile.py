@@ -121,7 +121,7 @@ def test_pack_writes_the_profile_under_the_digest(trained: Any, tmp_path: Path) 
 
 def test_more_rows_than_enough_are_thinned_evenly(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tidegate_server.offline.pack.PROFILE_ROWS", 11)
-    monkeypatch.setattr("tidegate_server.offline.pack.ASKED_AT_ONCE", 4)
+    monkeypatch.setattr("tidegate_server.offline.table.ASKED_AT_ONCE", 4)
     frame = pd.DataFrame({"a": np.arange(101, dtype=float), "y": np.arange(101) * 2.0})
     skops.io.dump(LinearRegression().fit(frame[["a"]], frame["y"]), tmp_path / "m.skops")
     said: list[str] = []
