@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import click
 
 from tidegate_cli.errors import EXIT_FAILURE, explained
+from tidegate_cli.printing import print_json
 
 if TYPE_CHECKING:
     from tidegate_server.offline.check import Finding
@@ -33,9 +34,7 @@ def check(context: click.Context, data: Path, target: str | None, held_out: Path
         frame = read_table(data)
         found = look_over(frame, target, read_table(held_out) if held_out else None)
     if as_json:
-        import msgspec
-
-        click.echo(msgspec.json.format(msgspec.json.encode(found), indent=2).decode())
+        print_json(found)
     else:
         for finding in found:
             click.echo(sentence(finding))

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import click
 
 from tidegate_cli.errors import explained
+from tidegate_cli.printing import print_json
 from tidegate_cli.progress import steps
 
 if TYPE_CHECKING:
@@ -51,9 +52,7 @@ def compare(old: Path, new: Path, data: Path, target: str, allow_pickle: bool, a
         models = [load_model(bundle, None, allow_pickle=allow_pickle) for bundle in (old, new)]
         found = compared(models[0], models[1], frame, target, progress=progress)
     if as_json:
-        import msgspec
-
-        click.echo(msgspec.json.format(msgspec.json.encode(found), indent=2).decode())
+        print_json(found)
     else:
         _show(found)
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from tidegate_cli.errors import explained
+from tidegate_cli.printing import print_json
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -32,10 +33,7 @@ def inspect(bundle: Path, as_json: bool, digest: str | None) -> None:
         verified = verify(bundle, digest)
         profile = read_profile(verified)
     if as_json:
-        import msgspec
-
-        document = {"digest": verified.digest, "manifest": verified.manifest, "profile": profile}
-        click.echo(msgspec.json.format(msgspec.json.encode(document), indent=2).decode())
+        print_json({"digest": verified.digest, "manifest": verified.manifest, "profile": profile})
     else:
         _show(verified, profile)
 
