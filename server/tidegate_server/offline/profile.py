@@ -49,7 +49,10 @@ def score_of(answers: Columns, output: str = PREDICT, probabilities: str = PREDI
     found = answers[output]
     if found.ndim != 1:
         return None
-    return Score(output, found if found.dtype.kind == "f" else np.array([str(value) for value in found.tolist()]))
+    return Score(
+        output,
+        found if found.dtype.kind == "f" else np.array([str(value) for value in found.tolist()], dtype=np.object_),
+    )
 
 
 def build(table: Mapping[str, Array], score: Score | None = None) -> Profile:

@@ -92,6 +92,9 @@ def test_of_a_score_no_number_is_invalid() -> None:
             id="more classes: the label",
         ),
         pytest.param({"predict": np.array([1.5, 2.5])}, "predict", [1.5, 2.5], id="a number"),
+        pytest.param(
+            {"predict": np.array(["a\0", "a"], dtype=object)}, "predict", ["a\0", "a"], id="labels that end in a zero"
+        ),
     ],
 )
 def test_what_stands_for_an_answer(answers: dict[str, Any], of: str, values: list[Any]) -> None:
