@@ -17,6 +17,7 @@ from tidegate_operator.core.guards import ALL, Guard, Guards
 from tidegate_operator.core.reasons import Reason, Type
 from tidegate_operator.core.revision import Asked, asked, request_of
 from tidegate_operator.core.types import (
+    Child,
     Condition,
     Desired,
     Happening,
@@ -157,19 +158,23 @@ def wanted_children(case: Case, wish: Asked, choice: Choice, replicas: int) -> d
         held=holds_midway(choice),
     )
     sealed = {ref: seal(manifest) for ref, manifest in found.items()}
-    job = (Kind.JOB, resolver_name(case.identity, wish.request))
-    there = case.observed.children.get(job)
+    there, job = resolver(case, wish), (Kind.JOB, resolver_name(case.identity, wish.request))
     ours = there is not None and claim(case.identity, there) == Claim.OURS
     if job in sealed and there and ours and not wish.content.digest and not drift.is_latest(there, sealed[job]):
         del sealed[job]  # it cannot be changed, so it goes, and the next look makes it as it should be
     return sealed
 
 
+def resolver(case: Case, wish: Asked) -> Child | None:
+    """What stands at the name of the Job that reads the digest, ours or not."""
+    return case.observed.children.get((Kind.JOB, resolver_name(case.identity, wish.request)))
+
+
 def resolves(case: Case, wish: Asked, choice: Choice) -> bool:
     """Whether a resolver should be there: until its answer is in a revision, and not if it ended without one."""
     if not wish.request or any(revision.name == wish.name for revision in case.observed.revisions):
         return False
-    job = case.observed.children.get((Kind.JOB, resolver_name(case.identity, wish.request)))
+    job = resolver(case, wish)
     if wish.content.digest:
         return job is not None
     reading = any(pod.request == wish.request and not pod.ended for pod in case.observed.pods)
@@ -187,7 +192,7 @@ def look_again(case: Case, wish: Asked, claims: Mapping[Ref, Claim]) -> float | 
 
 def podless_since(case: Case, wish: Asked) -> datetime | None:
     """Since when the Job that should read the digest has had no pod; None if it has had one, or needs none."""
-    job = case.observed.children.get((Kind.JOB, resolver_name(case.identity, wish.request)))
+    job = resolver(case, wish)
     if job is None or wish.name or job.ended or claim(case.identity, job) != Claim.OURS:
         return None
     return None if any(pod.request == wish.request for pod in case.observed.pods) else job.podless_since
@@ -195,7 +200,7 @@ def podless_since(case: Case, wish: Asked) -> datetime | None:
 
 def unreadable_since(case: Case, wish: Asked) -> datetime | None:
     """Since when the Job that should read the digest has ended well, with an answer in its pod that says nothing."""
-    job = case.observed.children.get((Kind.JOB, resolver_name(case.identity, wish.request)))
+    job = resolver(case, wish)
     if job is None or wish.content.digest or claim(case.identity, job) != Claim.OURS:
         return None
     answered = any(
