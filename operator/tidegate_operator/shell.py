@@ -39,6 +39,8 @@ from tidegate_operator.writer import NotLeader, Writer
 
 log = logging.getLogger(__name__)
 
+START_SECONDS = 60.0
+"""How long a start may do without looking for garbage."""
 PARTIAL = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
 
 
@@ -156,6 +158,8 @@ class Operator:
         An API server that is away for long takes the Lease from everybody. That is no
         reason to end: the caches go on from where they were, and everything is looked at again.
         """
+        # `main` has switched it off; where the API server is away, the failures of days would pile up.
+        asyncio.get_running_loop().call_later(START_SECONDS, gc.enable)
         await asyncio.gather(*(reflector.synced.wait() for reflector in self.reflectors))
         gc.freeze()  # what the caches hold stays: no collection has to walk it
         gc.enable()

@@ -1,6 +1,7 @@
 """What becomes of a look that fails, and of what was remembered when the Lease was lost."""
 
 import asyncio
+import gc
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -8,6 +9,7 @@ import aiohttp
 import pytest
 from aiohttp import web
 
+from tidegate_operator import shell
 from tidegate_operator.cluster.connection import Connection
 from tidegate_operator.core.types import Identity, Status
 from tidegate_operator.settings import read
@@ -53,6 +55,21 @@ async def test_a_pause_that_the_api_server_asks_for_is_kept(monkeypatch: pytest.
         working = asyncio.create_task(operator.work())
         assert await pauses.get() == 7.0
         working.cancel()
+
+
+async def test_garbage_is_looked_for_again_though_the_caches_do_not_fill(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An API server may be away for days, and each try that fails leaves some."""
+    monkeypatch.setattr(shell, "START_SECONDS", 0.05)
+    async with operator_before(web.Response(status=503)) as operator:
+        gc.disable()
+        leading = asyncio.create_task(operator.lead())
+        try:
+            await asyncio.sleep(0.3)
+            assert gc.isenabled()
+            assert not operator.ready
+        finally:
+            gc.enable()
+            leading.cancel()
 
 
 async def test_a_process_that_leads_anew_asks_the_status_what_was_refused(monkeypatch: pytest.MonkeyPatch) -> None:
