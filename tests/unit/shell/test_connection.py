@@ -9,6 +9,7 @@ import msgspec
 import pytest
 from aiohttp import web
 
+from answering import answering
 from plane import certs
 from tidegate_operator import clock
 from tidegate_operator.cluster.api import Api
@@ -24,17 +25,12 @@ async def connection(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIt
             request.transport.abort()
         return web.json_response({})
 
-    app = web.Application()
-    app.router.add_get("/{tail:.*}", handle)
-    runner = web.AppRunner(app)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    (tmp_path / "config").write_text(certs.plain_kubeconfig(f"http://127.0.0.1:{runner.addresses[0][1]}"))
-    monkeypatch.setattr("kubernetes.config.kube_config.KUBE_CONFIG_DEFAULT_LOCATION", str(tmp_path / "config"))
-    made = connect({}, clock.monotonic)
-    yield made
-    await made.session.close()
-    await runner.cleanup()
+    async with answering(handle) as url:
+        (tmp_path / "config").write_text(certs.plain_kubeconfig(url))
+        monkeypatch.setattr("kubernetes.config.kube_config.KUBE_CONFIG_DEFAULT_LOCATION", str(tmp_path / "config"))
+        made = connect({}, clock.monotonic)
+        yield made
+        await made.session.close()
 
 
 def sockets(session: aiohttp.ClientSession) -> list[socket.socket]:

@@ -12,6 +12,7 @@ import kopf
 import pytest
 from aiohttp import web
 
+from answering import answering
 from plane import certs
 from tidegate_contract import names
 from tidegate_operator import clock
@@ -146,12 +147,7 @@ class World:
 @pytest.fixture
 async def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[World]:
     """It has begun, and a script that is given at once is what kopf meets first."""
-    made, app = World(), web.Application()
-    app.router.add_get("/{tail:.*}", made.server.handle)
-    runner = web.AppRunner(app, shutdown_timeout=0.1)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    (tmp_path / "config").write_text(certs.plain_kubeconfig(f"http://127.0.0.1:{runner.addresses[0][1]}"))
+    made = World()
     monkeypatch.setattr("kubernetes.config.kube_config.KUBE_CONFIG_DEFAULT_LOCATION", str(tmp_path / "config"))
     registry = kopf.OperatorRegistry()
 
@@ -173,11 +169,12 @@ async def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterato
 
     # When it ends it takes every task of its loop that is younger than itself along, such as this fixture's end.
     made.kopf = threading.Thread(target=asyncio.run, args=(work(),))
-    made.kopf.start()
-    yield made
-    stop.set()
-    await asyncio.to_thread(made.kopf.join)
-    await runner.cleanup()
+    async with answering(made.server.handle) as url:
+        (tmp_path / "config").write_text(certs.plain_kubeconfig(url))
+        made.kopf.start()
+        yield made
+        stop.set()
+        await asyncio.to_thread(made.kopf.join)
 
 
 LATIN = "grüße".encode("latin-1")

@@ -10,6 +10,7 @@ import msgspec
 import pytest
 from aiohttp import web
 
+from answering import answering
 from tidegate_contract import labels
 from tidegate_operator import reconcile
 from tidegate_operator.cluster import convert
@@ -127,14 +128,8 @@ class World:
 @pytest.fixture
 async def world() -> AsyncIterator[World]:
     server = Server()
-    app = web.Application()
-    app.router.add_route("*", "/{tail:.*}", server.handle)
-    runner = web.AppRunner(app)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    async with aiohttp.ClientSession() as session:
-        yield World(server, Connection(f"http://127.0.0.1:{runner.addresses[0][1]}", session))
-    await runner.cleanup()
+    async with answering(server.handle) as url, aiohttp.ClientSession() as session:
+        yield World(server, Connection(url, session))
 
 
 FIRST = ["modeldeployments", "modelrevisions", "networkpolicies", "serviceaccounts", "services"]
@@ -198,13 +193,22 @@ async def test_other_words_for_the_same_refusal_are_neither_a_write_nor_a_hurry(
     assert "modeldeployments" not in written
 
 
-async def refused(world: World, code: int = 422) -> None:
+async def refused(world: World) -> None:
     """The Deployment is refused, and the status says so."""
     await world.look()
-    world.server.refuse = {"deployments": code}
+    world.server.refuse = {"deployments": 422}
     for _ in range(2):
         await world.look()
     assert world.degraded() == "ChildRefused"
+
+
+async def expect_taken_back(world: World) -> None:
+    """One look finds out that it is taken now, the next one says so, and then there is no hurry."""
+    world.server.refuse = {}
+    assert (await world.look())[0] == 0.0
+    again, written = await world.look()
+    assert (again, written[-1]) == (None, "modeldeployments")
+    assert world.degraded() == "AsExpected"
 
 
 async def test_a_new_spec_is_no_reason_to_take_back_that_something_is_refused(world: World) -> None:
@@ -220,11 +224,7 @@ async def test_a_new_spec_is_no_reason_to_take_back_that_something_is_refused(wo
 async def test_a_new_spec_that_is_taken_is_no_longer_complained_of(world: World) -> None:
     await refused(world)
     world.feed_newer(generation=2)
-    world.server.refuse = {}
-    assert (await world.look())[0] == 0.0
-    again, written = await world.look()
-    assert (again, written[-1]) == (None, "modeldeployments")
-    assert world.degraded() == "AsExpected"
+    await expect_taken_back(world)
 
 
 async def test_a_new_process_takes_the_status_at_its_word(world: World) -> None:
@@ -237,12 +237,8 @@ async def test_a_new_process_takes_the_status_at_its_word(world: World) -> None:
 
 async def test_a_new_process_finds_out_that_nothing_is_refused_any_more(world: World) -> None:
     await refused(world)
-    world.server.refuse = {}
     world.anew()
-    assert (await world.look())[0] == 0.0
-    again, written = await world.look()
-    assert (again, written[-1]) == (None, "modeldeployments")
-    assert world.degraded() == "AsExpected"
+    await expect_taken_back(world)
 
 
 async def test_a_new_process_and_a_new_spec_leave_the_time_of_the_transition(world: World) -> None:

@@ -9,6 +9,7 @@ import aiohttp
 import pytest
 from aiohttp import web
 
+from answering import answering
 from tidegate_contract import labels
 from tidegate_operator.cluster import resources as r
 from tidegate_operator.cluster.api import Api
@@ -47,6 +48,8 @@ class Server:
         """Watches end at once, with nothing said."""
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
+        if request.path != "/api/v1/pods":
+            raise web.HTTPNotFound
         self.asked.append(dict(request.query))
         script = self.watches if "watch" in request.query else self.lists
         answer = script.pop(0) if script else []
@@ -92,20 +95,12 @@ class World:
 @pytest.fixture
 async def world() -> AsyncIterator[World]:
     server = Server()
-    app = web.Application()
-    app.add_routes([web.get("/api/v1/pods", server.handle)])
-    runner = web.AppRunner(app, shutdown_timeout=0.1)
-    await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
-    await site.start()
-    assert runner.addresses
-    async with aiohttp.ClientSession() as session:
-        made = World(server, session, f"http://127.0.0.1:{runner.addresses[0][1]}")
+    async with answering(server.handle) as url, aiohttp.ClientSession() as session:
+        made = World(server, session, url)
         made.task = asyncio.create_task(made.reflector.run())
         yield made
         made.task.cancel()
         await asyncio.gather(made.task, return_exceptions=True)
-    await runner.cleanup()
 
 
 async def test_it_lists_in_pages_and_goes_on_watching_from_there(world: World) -> None:

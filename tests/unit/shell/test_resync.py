@@ -9,18 +9,11 @@ import aiohttp
 import pytest
 from aiohttp import web
 
+from answering import ENVIRONMENT, answering
 from tidegate_operator.cluster.api import TRANSIENT
 from tidegate_operator.cluster.connection import Connection
 from tidegate_operator.settings import read
 from tidegate_operator.shell import Operator
-
-SETTINGS = {
-    "TIDEGATE_SERVER_IMAGE": "server:1",
-    "TIDEGATE_TOOLS_IMAGE": "tools:1",
-    "TIDEGATE_NAMESPACE": "tidegate",
-    "TIDEGATE_POD_NAME": "operator-1",
-    "TIDEGATE_RESYNC_SECONDS": "0.05",
-}
 
 
 def body(name: str, version: int) -> dict[str, Any]:
@@ -72,17 +65,10 @@ class World:
 @pytest.fixture
 async def world() -> AsyncIterator[World]:
     found = World()
-    app = web.Application()
-    app.router.add_route("*", "/{tail:.*}", found.handle)
-    runner = web.AppRunner(app)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    async with aiohttp.ClientSession() as session:
-        connection = Connection(f"http://127.0.0.1:{runner.addresses[0][1]}", session)
-        ports = {"TIDEGATE_METRICS_PORT": str(free_port())}
-        found.operator = Operator(read(SETTINGS | ports), connection)
+    async with answering(found.handle) as url, aiohttp.ClientSession() as session:
+        own = {"TIDEGATE_METRICS_PORT": str(free_port()), "TIDEGATE_RESYNC_SECONDS": "0.05"}
+        found.operator = Operator(read(ENVIRONMENT | own), Connection(url, session))
         yield found
-    await runner.cleanup()
 
 
 async def test_what_no_list_shows_is_forgotten(world: World) -> None:

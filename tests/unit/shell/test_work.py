@@ -9,6 +9,7 @@ import aiohttp
 import pytest
 from aiohttp import web
 
+from answering import ENVIRONMENT, answering
 from tidegate_operator import shell
 from tidegate_operator.cluster.connection import Connection
 from tidegate_operator.core.types import Identity, Status
@@ -16,12 +17,6 @@ from tidegate_operator.settings import read
 from tidegate_operator.shell import Operator
 from worlds import NOW
 
-ENVIRONMENT = {
-    "TIDEGATE_SERVER_IMAGE": "server:1",
-    "TIDEGATE_TOOLS_IMAGE": "tools:1",
-    "TIDEGATE_NAMESPACE": "tidegate",
-    "TIDEGATE_POD_NAME": "operator-1",
-}
 KEY = ("ml", "flights")
 MODEL = {
     "metadata": {"name": "flights", "namespace": "ml", "uid": "u", "resourceVersion": "1", "generation": 1},
@@ -36,14 +31,8 @@ async def operator_before(answer: web.Response) -> AsyncIterator[Operator]:
     async def handle(request: web.Request) -> web.Response:
         return web.Response(status=answer.status, headers=answer.headers)
 
-    app = web.Application()
-    app.router.add_route("*", "/{tail:.*}", handle)
-    runner = web.AppRunner(app)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    async with aiohttp.ClientSession() as session:
-        yield Operator(read(ENVIRONMENT), Connection(f"http://127.0.0.1:{runner.addresses[0][1]}", session))
-    await runner.cleanup()
+    async with answering(handle) as url, aiohttp.ClientSession() as session:
+        yield Operator(read(ENVIRONMENT), Connection(url, session))
 
 
 async def test_a_pause_that_the_api_server_asks_for_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:

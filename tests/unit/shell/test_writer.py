@@ -6,6 +6,7 @@ import aiohttp
 import pytest
 from aiohttp import web
 
+from answering import answering
 from tidegate_operator.cluster.connection import Connection
 from tidegate_operator.core.types import Forget
 from tidegate_operator.writer import NotLeader, Writer
@@ -30,14 +31,8 @@ class Server:
 @pytest.fixture
 async def server() -> AsyncIterator[tuple[Server, Connection]]:
     found = Server()
-    app = web.Application()
-    app.router.add_route("*", "/{tail:.*}", found.handle)
-    runner = web.AppRunner(app)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    async with aiohttp.ClientSession() as own:
-        yield found, Connection(f"http://127.0.0.1:{runner.addresses[0][1]}", own)
-    await runner.cleanup()
+    async with answering(found.handle) as url, aiohttp.ClientSession() as own:
+        yield found, Connection(url, own)
 
 
 def answers(*held: bool) -> Callable[[], bool]:
