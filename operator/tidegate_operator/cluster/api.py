@@ -85,6 +85,7 @@ def error_of(status: int, body: bytes, retry_after: str = "") -> ApiError:
         message = msgspec.json.decode(body, type=_StatusBody).message
     except UNREADABLE:
         message = body[:500].decode(errors="replace")
+    message = message or f"HTTP {status} without a word"  # a refusal is known by its words
     # A date, as HTTP allows, the API server never sends.
     return _ERRORS.get(status, ApiError)(status, message, float(retry_after) if retry_after.isdecimal() else 0.0)
 

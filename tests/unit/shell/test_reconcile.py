@@ -36,6 +36,7 @@ class Server:
     def __init__(self) -> None:
         self.model: dict[str, Any] | None = MODEL
         self.refuse: dict[str, int] = {}
+        self.wordless = False
         self.reads = 0
         self.writes: list[str] = []
         self.sent: list[tuple[str, str, Any]] = []
@@ -57,6 +58,8 @@ class Server:
             await self.hold.wait()
         if collection in self.refuse:
             said = f"no, and this is answer {self.version}"
+            if self.wordless:
+                return web.Response(status=self.refuse[collection])
             return web.json_response({"message": said}, status=self.refuse[collection])
         body = await request.json()
         metadata = {"uid": f"{collection}-uid"} | body.get("metadata", {})
@@ -162,6 +165,15 @@ async def test_what_is_refused_is_said_at_once_and_then_tried_now_and_then(world
     assert world.degraded() == "ChildRefused"
     assert again == 10.0
     assert "modeldeployments" in written
+
+
+async def test_a_refusal_without_a_word_is_one(world: World) -> None:
+    """As a proxy before the API server gives it."""
+    world.server.refuse, world.server.wordless = {"services": 403}, True
+    await world.look()
+    await world.look()
+    assert world.degraded() == "ChildRefused"
+    assert "HTTP 403 without a word" in world.condition()["message"]
 
 
 @pytest.mark.parametrize(
