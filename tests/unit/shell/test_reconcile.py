@@ -37,6 +37,7 @@ class Server:
         self.model: dict[str, Any] | None = MODEL
         self.refuse: dict[str, int] = {}
         self.wordless = False
+        """Whether its refusals have no body."""
         self.reads = 0
         self.writes: list[str] = []
         self.sent: list[tuple[str, str, Any]] = []
@@ -57,9 +58,9 @@ class Server:
         if collection == "events" and self.hold:
             await self.hold.wait()
         if collection in self.refuse:
-            said = f"no, and this is answer {self.version}"
             if self.wordless:
                 return web.Response(status=self.refuse[collection])
+            said = f"no, and this is answer {self.version}"
             return web.json_response({"message": said}, status=self.refuse[collection])
         body = await request.json()
         metadata = {"uid": f"{collection}-uid"} | body.get("metadata", {})
