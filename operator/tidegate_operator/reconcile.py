@@ -53,14 +53,20 @@ class Stores:
 
 class Reconciler:
     def __init__(
-        self, stores: Stores, api: Api, writer: Writer, release: core.Release, now: Callable[[], datetime]
+        self,
+        stores: Stores,
+        api: Api,
+        writer: Writer,
+        refusals: Refusals,
+        release: core.Release,
+        now: Callable[[], datetime],
     ) -> None:
         self._stores = stores
         self._api = api
         self._writer = writer
+        self._refusals = refusals
         self._release = release
         self._now = now
-        self.refusals = Refusals()
 
     async def look(self, key: Key) -> float | None:
         """One look at a ModelDeployment.
@@ -70,16 +76,16 @@ class Reconciler:
         """
         model = self._stores.models.get(key)
         if model is None or model.metadata.deletionTimestamp is not None:
-            self.refusals.forget(key)
+            self._refusals.forget(key)
             return None  # the garbage collector takes the children along
         identity, status = convert.identity(model), convert.status(model.status)
-        known = self.refusals.known(key, identity, status)
+        known = self._refusals.known(key, identity, status)
         observed = self._observe(key, model, known)
         version = model.metadata.resourceVersion
         looked = await self._drive(
             look(Known(identity, version, _desired(model), status, observed, self._release, self._now())), key
         )
-        again = self.refusals.ended(key, identity, known, looked.refused, self._now())
+        again = self._refusals.ended(key, identity, known, looked.refused, self._now())
         return min((seconds for seconds in (looked.look_again, again) if seconds is not None), default=None)
 
     async def look_around(self, namespace: str) -> float | None:
@@ -136,10 +142,10 @@ class Reconciler:
                     continue
                 try:
                     await self._carry_out(step, key)
-                    self.refusals.taken(key, step)
+                    self._refusals.taken(key, step)
                 except ApiError as error:
                     # The rest is done all the same, and the object says what was refused.
-                    answer = self.refusals.words(key, step, error)
+                    answer = self._refusals.words(key, step, error, self._now())
                     log.warning("refused: %s", answer, extra={"model": "/".join(key)})
         except StopIteration as end:
             looked: Looked = end.value

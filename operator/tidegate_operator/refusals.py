@@ -1,10 +1,9 @@
 """What the API server refuses: which answers say so, what was refused of whom, and when it is tried again."""
 
-from collections import Counter
 from dataclasses import dataclass
 from datetime import datetime
 
-from tidegate_operator.cluster.api import ApiError
+from tidegate_operator.cluster.api import ApiError, is_away
 from tidegate_operator.cluster.store import Key
 from tidegate_operator.core import types as core
 from tidegate_operator.core.failures import refused_before
@@ -13,11 +12,8 @@ from tidegate_operator.core.look import about
 SOON_SECONDS = 10.0
 SELDOM_SECONDS = 300.0
 """As a resync."""
-TRIES = 6
-"""So often in a row a write is answered that something is broken before that counts as a refusal: a webhook that cannot
-be reached, say. Six tries take longer than the Lease lasts where the API server itself is broken."""
-ANOTHER_TRY = frozenset({401, 404, 408, 409, 410, 429})
-"""Answers that say nothing against what is written."""
+ANOTHER_TRY = frozenset({404, 409, 410})
+"""Answers that speak of the object as it was when it was looked at."""
 
 
 @dataclass(slots=True)
@@ -34,9 +30,14 @@ class _Refused:
 class Refusals:
     """The memory of one process. Where it has none, the status of the object says what was refused."""
 
-    def __init__(self) -> None:
+    def __init__(self, patience: float) -> None:
+        """`patience`: for so many seconds a write is answered that something is broken, a webhook that cannot be
+        reached say, before that is a refusal. Where it is the API server itself, nobody holds the Lease any more then.
+        """
+        self._patience = patience
         self._refused: dict[Key, _Refused] = {}
-        self._broken: dict[Key, Counter[core.Named]] = {}
+        self._broken: dict[Key, dict[core.Named, datetime]] = {}
+        """Since when each write has been answered so, and not been taken."""
 
     def known(self, key: Key, identity: core.Identity, status: core.Status) -> core.Refusals:
         """What was refused of this object last. A new spec is no reason to think that it is taken now: that shows."""
@@ -48,18 +49,17 @@ class Refusals:
         if broken := self._broken.get(key):
             broken.pop(about(write), None)
 
-    def words(self, key: Key, write: core.Write, error: ApiError) -> str:
+    def words(self, key: Key, write: core.Write, error: ApiError, now: datetime) -> str:
         """Why the API server does not take a write.
 
         Raises the error if it says nothing about that write, or not for long enough.
         """
-        if error.status in ANOTHER_TRY:
-            raise error
         if error.status >= 500:
-            broken = self._broken.setdefault(key, Counter())
-            broken[about(write)] += 1
-            if broken[about(write)] < TRIES:
+            since = self._broken.setdefault(key, {}).setdefault(about(write), now)
+            if (now - since).total_seconds() < self._patience:
                 raise error
+        elif is_away(error) or error.status in ANOTHER_TRY:
+            raise error
         return error.message
 
     def ended(
@@ -70,6 +70,9 @@ class Refusals:
         What is refused anew the object must say at once, and what is taken again it must stop saying. Other words for
         the same refusal can wait: some hold figures that differ each time. Then as long again as it has been refused.
         """
+        broken = self._broken.pop(key, {})
+        if still := {named: since for named, since in broken.items() if named in refused}:
+            self._broken[key] = still
         before = self._refused.get(key)
         if not known and not refused:
             self.forget(key)

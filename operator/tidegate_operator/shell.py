@@ -24,7 +24,16 @@ from tidegate_contract.actions import ACTION
 from tidegate_operator import clock
 from tidegate_operator.cluster import convert
 from tidegate_operator.cluster import resources as r
-from tidegate_operator.cluster.api import INACTIVITY_SECONDS, TRANSIENT, UNREADABLE, Api, ApiError, Conflict, NotFound
+from tidegate_operator.cluster.api import (
+    INACTIVITY_SECONDS,
+    TRANSIENT,
+    UNREADABLE,
+    Api,
+    ApiError,
+    Conflict,
+    NotFound,
+    is_away,
+)
 from tidegate_operator.cluster.connection import Connection, connect
 from tidegate_operator.cluster.feed import Feed
 from tidegate_operator.cluster.reflector import Reflector
@@ -34,6 +43,7 @@ from tidegate_operator.leader import Leader, LeaseExpired
 from tidegate_operator.metrics import Metrics
 from tidegate_operator.queue import BACKOFF_AWAY, BACKOFF_LAST, Queue
 from tidegate_operator.reconcile import Reconciler, Stores
+from tidegate_operator.refusals import Refusals
 from tidegate_operator.settings import Settings
 from tidegate_operator.writer import NotLeader, Writer
 
@@ -62,11 +72,6 @@ def _wish(model: r.ModelDeployment) -> tuple[str, int, str | None]:
     return metadata.uid, metadata.generation, metadata.annotations.get(ACTION)
 
 
-def is_away(error: BaseException) -> bool:
-    """Whether it says nothing about the object: the API server was not reached, or not able to answer."""
-    return not isinstance(error, ApiError) or error.status == 429 or error.status >= 500
-
-
 class Operator:
     """Everything that lives as long as the process does."""
 
@@ -86,7 +91,8 @@ class Operator:
             revisions=Store(self._of_a_model_changed),
             children={kind: Store(self._of_a_model_changed) for kind in Kind},
         )
-        self.reconciler = Reconciler(self.stores, self.api, self.writer, settings.release, clock.now)
+        self.refusals = Refusals(settings.lease.deadline)
+        self.reconciler = Reconciler(self.stores, self.api, self.writer, self.refusals, settings.release, clock.now)
         watched: list[tuple[r.Resource[Any], Store[Any]]] = [
             (r.PODS, self.stores.pods),
             (r.REVISIONS, self.stores.revisions),
@@ -181,7 +187,7 @@ class Operator:
         """
         self.metrics.leader.set(1)
         self.queue.clear()
-        self.reconciler.refusals.clear()
+        self.refusals.clear()
         self.leading = True
         self._mark_models()
         async with asyncio.TaskGroup() as group:

@@ -201,7 +201,7 @@ class Writer:
                 headers={"Content-Type": content, "Accept": JSON},
             ) as response:
                 status, headers, answer = response.status, response.headers, await response.read()
-        except (aiohttp.ClientError, TimeoutError) as lost:
+        except BaseException as lost:
             if isinstance(lost.__cause__, NotLeader):
                 raise lost.__cause__ from None
             self._count(method.lower(), None)

@@ -199,7 +199,7 @@ def test_a_webhook_that_nobody_answers_is_told_holds_up_nothing_else_and_is_not_
     before = told()
     kube.run("rollout", "restart", "deployment/tidegate-operator", "-n", SYSTEM)
     kube.run("rollout", "status", "deployment/tidegate-operator", "-n", SYSTEM, "--timeout=90s")
-    time.sleep(15)  # the new leader has looked, and tried six times
+    time.sleep(25)  # the new leader has looked, and tried for longer than its Lease lasts
     assert told() == before
     kube.delete("validatingwebhookconfiguration", broken_webhook)
     kube.patch("mdep", "small", {"spec": {"scaling": {"replicas": 1}}}, namespace)

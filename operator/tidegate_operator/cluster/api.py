@@ -65,6 +65,14 @@ UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError)
 TRANSIENT = (ApiError, aiohttp.ClientError, TimeoutError, OSError, *UNREADABLE)
 """Everything that another try may mend."""
 
+
+def is_away(error: BaseException) -> bool:
+    """Whether an error says nothing about what was asked: the API server was not reached, or not able to answer."""
+    if isinstance(error, ApiError):
+        return error.status in (401, 408, 429) or error.status >= 500
+    return not isinstance(error, UNREADABLE)
+
+
 _ERRORS: dict[int, type[ApiError]] = {
     403: Forbidden,
     404: NotFound,
@@ -220,7 +228,7 @@ class Api:
             response = await self._connection.session.get(
                 f"{self._connection.server}{path}", params=parameters, timeout=timeout
             )
-        except (aiohttp.ClientError, TimeoutError):
+        except BaseException:  # a request that is given up is one without an answer too
             self._count("watch", None)
             raise
         self._count("watch", response.status)
@@ -237,7 +245,7 @@ class Api:
                 f"{self._connection.server}{path}", params=parameters, headers={"Accept": accept}
             ) as response:
                 status, headers, body = response.status, response.headers, await response.read()
-        except (aiohttp.ClientError, TimeoutError):
+        except BaseException:
             self._count(verb, None)
             raise
         self._count(verb, status)

@@ -14,8 +14,19 @@ from typing import Any
 import aiohttp
 
 from tidegate_contract import names
-from tidegate_operator.cluster.api import UNREADABLE, ApiError, Count, error_of, event_of, lines, page_of, version_of
-from tidegate_operator.cluster.reflector import backoffs
+from tidegate_operator.cluster.api import (
+    RETRY_AFTER,
+    UNREADABLE,
+    ApiError,
+    Count,
+    error_of,
+    event_of,
+    is_away,
+    lines,
+    page_of,
+    version_of,
+)
+from tidegate_operator.cluster.reflector import backoffs, pause
 
 log = logging.getLogger(__name__)
 
@@ -37,7 +48,10 @@ class Feed:
     ) -> aiohttp.ClientResponse:
         path, is_watch = request.url.path, "watch" in request.url.query
         if not path.endswith(f"/{names.PLURAL}"):  # what kopf asks at its start
-            return await self._ask("get", request, handler)
+            response = await self._ask("get", request, handler)
+            if response.status == 401:  # kopf makes a new session at once, and asks again
+                await self._pause(path, error_of(401, await response.read()))
+            return response
         try:
             response = await self._ask("watch" if is_watch else "list", request, handler)
             if is_watch and response.status == 200:
@@ -45,7 +59,7 @@ class Feed:
             await _check(response)
         except BROKEN as error:
             await self._pause(path, error)
-            if is_watch and isinstance(error, ApiError):
+            if is_watch and isinstance(error, ApiError) and not is_away(error):
                 return _with(response, _once(TOO_OLD))
             raise aiohttp.ClientPayloadError(str(error)) from error
         return response
@@ -59,8 +73,6 @@ class Feed:
             code = response.status
         finally:
             self._count(verb, code)
-        if code == 401:  # kopf makes a new session at once, and asks again
-            await self._pause(request.url.path, error_of(401, await response.read()))
         return response
 
     async def _events(self, path: str, stream: aiohttp.StreamReader) -> AsyncIterator[bytes]:
@@ -82,23 +94,22 @@ class Feed:
 
     async def _pause(self, path: str, error: Exception) -> None:
         log.warning("the feed of %s broke: %s: %s", path, type(error).__name__, error)
-        await asyncio.sleep(next(self._waits[path]))
+        await asyncio.sleep(pause(self._waits[path], error))
 
 
 async def _check(response: aiohttp.ClientResponse) -> None:
-    """Whether kopf can go on from an answer; it may be an error that kopf itself answers by waiting.
+    """Whether an answer is a list that kopf can go on from.
 
     Raises BROKEN.
     """
     status, body = response.status, await response.read()
-    if status not in (200, 401, 403, 429) and status < 500:
-        raise error_of(status, body)
+    if status != 200:
+        raise error_of(status, body, response.headers.get(RETRY_AFTER, ""))
     await response.text()  # kopf decodes all of it, msgspec only what it is asked for
-    if status == 200:
-        for item in page_of(body).items:
-            version_of(item)
-        if response.content_type != "application/json":
-            raise aiohttp.ClientPayloadError(f"the list is said to be {response.content_type}")
+    for item in page_of(body).items:
+        version_of(item)
+    if response.content_type != "application/json":
+        raise aiohttp.ClientPayloadError(f"the list is said to be {response.content_type}")
 
 
 def _with(response: aiohttp.ClientResponse, events: AsyncIterator[bytes]) -> aiohttp.ClientResponse:

@@ -29,6 +29,12 @@ def backoffs() -> Iterator[float]:
         yield seconds * random.uniform(0.5, 1.0)
 
 
+def pause(waits: Iterator[float], error: Exception) -> float:
+    """Seconds to wait after an error: the next of `waits`, or what the API server asks for."""
+    asked = error.retry_after if isinstance(error, ApiError) else 0.0
+    return max(min(asked, LONGEST_ASKED), next(waits))
+
+
 class Reflector:
     """One collection in one namespace (empty: in all of them)."""
 
@@ -55,21 +61,21 @@ class Reflector:
 
     async def run(self) -> None:
         while True:
-            asked = 0.0
             try:
                 version = await self._list()
                 while True:
                     version = await self._watch(version)
-            except Gone:
+            except Gone as error:
                 log.info("the watch of %s is too old, listing again", self._resource.plural)
+                wait = pause(self._waits, error)
             except TRANSIENT as error:
                 if isinstance(error, Forbidden) and self._namespace:
                     # A namespace that was deleted, or whose Role is missing, must not hold up the others.
                     self.synced.set()
-                asked = min(error.retry_after, LONGEST_ASKED) if isinstance(error, ApiError) else 0.0
+                wait = pause(self._waits, error)
                 log.warning("the watch of %s broke: %s: %s", self._resource.plural, type(error).__name__, error)
             self._restarted(self._resource.plural)
-            await asyncio.sleep(max(asked, next(self._waits)))
+            await asyncio.sleep(wait)
 
     async def _list(self) -> str:
         path = self._resource.path(self._namespace)

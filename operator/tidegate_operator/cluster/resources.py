@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
-from typing import Any, Generic, TypeVar
+from typing import Annotated, Any, Generic, TypeVar
 
 import msgspec
 
@@ -55,7 +55,7 @@ class Metadata(msgspec.Struct):
     name: str
     uid: str
     namespace: str = ""
-    resourceVersion: str = ""
+    resourceVersion: Annotated[str, msgspec.Meta(pattern="^[0-9]*$")] = ""
     generation: int = 0
     deletionTimestamp: str | None = None
     labels: dict[str, str] = {}

@@ -40,7 +40,7 @@ STRANGER_SECONDS = 10.0
 """How soon to look again for an object that stands in the way, or gets no pod."""
 PATIENCE = timedelta(seconds=15)
 """How long a Job may take to make its pod before something must be in the way. Nothing in its status says what."""
-REST = timedelta(minutes=1)
+REST = timedelta(hours=1)
 """How long a Job whose answer nobody can read stays before it is made anew."""
 
 

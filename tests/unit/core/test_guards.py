@@ -86,7 +86,7 @@ STRICT: dict[str, dict[str, dict[str, str]]] = {
             "create": "how it is written, not whether: the Lease alone is taken without being held",
         },
         "_request": {
-            "except (aiohttp.ClientError, TimeoutError)": "after the request",
+            "except BaseException": "after the request",
             "isinstance(lost.__cause__, NotLeader)": "after the request",
             "status >= 300": "after the request",
             "isinstance(error, Invalid) and 'metadata.uid' in error.message": "after the request",

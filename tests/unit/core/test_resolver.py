@@ -247,7 +247,8 @@ def test_the_revision_of_an_answer_keeps_the_request_so_that_a_restore_need_not_
 
 
 @pytest.mark.parametrize(
-    ("seconds", "removed"), [pytest.param(59, False, id="it rests"), pytest.param(60, True, id="it was long enough")]
+    ("seconds", "removed"),
+    [pytest.param(3599, False, id="it rests"), pytest.param(3600, True, id="it was long enough")],
 )
 def test_a_job_whose_answer_cannot_be_read_is_told_and_made_anew_after_a_rest(seconds: int, removed: bool) -> None:
     since = LATER - timedelta(seconds=seconds)

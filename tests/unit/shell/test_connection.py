@@ -1,5 +1,6 @@
 """How the operator reaches the API server."""
 
+import asyncio
 import socket
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -18,11 +19,13 @@ from tidegate_operator.cluster.connection import Connection, connect
 
 @pytest.fixture
 async def connection(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Connection]:
-    """To an API server that answers everything but what is asked of /away."""
+    """To an API server that answers everything but what is asked of /away, and /slow only after a while."""
 
     async def handle(request: web.Request) -> web.Response:
         if request.path == "/away" and request.transport:
             request.transport.abort()
+        if request.path == "/slow":
+            await asyncio.sleep(5)
         return web.json_response({})
 
     async with answering(handle) as url:
@@ -68,4 +71,8 @@ async def test_a_read_is_counted_by_its_answer_also_if_none_comes(connection: Co
         await api.list("/away", msgspec.Raw)
     with pytest.raises(aiohttp.ClientError):
         await anext(api.watch("/away", msgspec.Raw, "5"))
-    assert counted == [("get", 200), ("list", None), ("watch", None)]
+    for reading in (api.get("/slow", msgspec.Raw), anext(api.watch("/slow", msgspec.Raw, "5"))):
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.2):
+                await reading
+    assert counted == [("get", 200), ("list", None), ("watch", None), ("get", None), ("watch", None)]

@@ -203,7 +203,7 @@ revisions = st.builds(
     cards,
     records,
     uid=hashes,
-    version=hashes,
+    version=st.integers(1).map(str),
     deleting=st.booleans(),
 )
 

@@ -16,6 +16,7 @@ from answering import answering
 from plane import certs
 from tidegate_contract import names
 from tidegate_operator import clock
+from tidegate_operator.cluster import reflector
 from tidegate_operator.cluster.connection import connect
 from tidegate_operator.cluster.feed import Feed
 from tidegate_operator.shell import kopf_settings
@@ -85,6 +86,8 @@ class Server:
         self.unauthorized: tuple[str, ...] = ()
         """Paths that are answered 401."""
         self.requests = 0
+        self.following = False
+        """Whether the newest watch is one that says nothing."""
         self.asked: list[tuple[str, str]] = []
         """Each list with its `continue`, and each watch with its resourceVersion."""
 
@@ -115,6 +118,7 @@ class Server:
 
     async def _watch(self, request: web.Request) -> web.StreamResponse:
         answer = self.watches.pop(0) if self.watches else []
+        self.following = answer == []
         if isinstance(answer, web.Response):
             return answer
         response = web.StreamResponse(headers={"Content-Type": "application/json"})
@@ -137,11 +141,9 @@ class World:
     async def settles(self, **versions: str) -> None:
         """Wait until the feed has told of these models in these versions, the script is used up, and kopf lives."""
         async with asyncio.timeout(15):
-            while self.server.lists or self.server.watches or self.seen != versions:
+            while self.server.lists or self.server.watches or self.seen != versions or not self.server.following:
                 assert self.kopf.is_alive(), "kopf has ended"
                 await asyncio.sleep(0.01)
-        await asyncio.sleep(0.1)
-        assert self.kopf.is_alive()
 
 
 @pytest.fixture
@@ -206,7 +208,14 @@ LATIN = "grüße".encode("latin-1")
             [text(b'{"items": [], "metadata": {"resourceVersion": "5"}}', content_type="text/plain")],
             id="a list that is said to be text",
         ),
-        pytest.param([refused(403), refused(429), refused(500), refused(503)], id="what kopf itself survives"),
+        pytest.param([refused(401), refused(403), refused(429), refused(500), refused(503)], id="busy, broken, closed"),
+        pytest.param([text(b"[7]", code=code) for code in (401, 403, 429, 500)], id="a refusal that is a list"),
+        pytest.param([text(b'{"kind": "Status", "details": "x"}', code=429)], id="details that are none"),
+        pytest.param(
+            [web.Response(status=429, headers={"Retry-After": "Wed, 21 Oct 2015 07:28:00 GMT"})],
+            id="a date to wait for",
+        ),
+        pytest.param([web.Response(status=429, headers={"Retry-After": "1e9"})], id="a number that is none"),
     ],
 )
 async def test_a_list_is_asked_for_until_it_can_be_read(world: World, broken: list[Any]) -> None:
@@ -239,6 +248,36 @@ async def test_after_a_watch_that_cannot_be_followed_it_lists_anew(world: World,
     world.server.watches = [broken]
     await world.settles(a="1", b="2")
     assert world.server.asked == [("list", ""), ("watch", "5"), ("list", ""), ("watch", "50")]
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        *(pytest.param(refused(code), id=str(code)) for code in (401, 429, 500, 503)),
+        pytest.param(html(502), id="HTML that is an error"),
+        pytest.param(text(b"[7]", code=429), id="a refusal that is a list"),
+        pytest.param(web.Response(status=429, headers={"Retry-After": "soon"}), id="words to wait for"),
+    ],
+)
+async def test_after_an_answer_that_says_nothing_of_the_watch_it_goes_on_where_it_was(
+    world: World, broken: web.Response
+) -> None:
+    """A list of everything is what an API server that is busy can do least with."""
+    world.server.there = [model("a", 1)]
+    world.server.watches = [broken]
+    await world.settles(a="1")
+    assert world.server.asked == [("list", ""), ("watch", "50"), ("watch", "50")]
+
+
+async def test_it_waits_as_long_as_it_is_asked_to_but_not_for_ever(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reflector, "LONGEST_ASKED", 3.0)
+    world.server.there = [model("a", 1)]
+    world.server.lists = [web.Response(status=429, headers={"Retry-After": "86400"})]
+    started = asyncio.get_running_loop().time()
+    await world.settles(a="1")
+    assert 3 <= asyncio.get_running_loop().time() - started < 8
 
 
 async def test_a_watch_that_breaks_off_in_the_middle_of_a_line_goes_on_where_it_was(world: World) -> None:

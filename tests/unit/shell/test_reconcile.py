@@ -18,12 +18,14 @@ from tidegate_operator.cluster import resources as r
 from tidegate_operator.cluster.api import Api, ApiError, Conflict
 from tidegate_operator.cluster.connection import Connection
 from tidegate_operator.cluster.store import Store, key_of
-from tidegate_operator.core.types import Kind, Status
+from tidegate_operator.core.types import Identity, Kind, Remove, Status
 from tidegate_operator.reconcile import Reconciler, Stores
+from tidegate_operator.refusals import Refusals
 from tidegate_operator.writer import NotLeader, Writer
 from worlds import DIGEST, NOW, RELEASE, fields_of, kept
 
 KEY = ("ml", "flights")
+PATIENCE = 10.0
 MODEL: dict[str, Any] = {
     "metadata": {"name": "flights", "namespace": "ml", "uid": "uid-1", "resourceVersion": "1", "generation": 1},
     "spec": {"model": {"uri": "oci://registry.example/flights:1", "digest": DIGEST}},
@@ -110,7 +112,8 @@ class World:
 
     def anew(self) -> None:
         """Another process takes over: it knows what the API server knows."""
-        self.reconciler = Reconciler(self.stores, self.api, self.writer, RELEASE, lambda: self.now)
+        self.refusals = Refusals(PATIENCE)
+        self.reconciler = Reconciler(self.stores, self.api, self.writer, self.refusals, RELEASE, lambda: self.now)
 
     async def look(self) -> tuple[float | None, list[str]]:
         """One look: when to look again, and what was written."""
@@ -293,11 +296,12 @@ async def test_what_stays_refused_is_tried_ever_less_often(world: World) -> None
 async def test_a_webhook_that_is_broken_is_a_refusal_when_it_stays_broken_and_holds_up_nothing_else(
     world: World,
 ) -> None:
-    """Its answer is 500; a broken API server's too, but then the Lease is lost before the last try."""
+    """Its answer is 500; a broken API server's too, but then the Lease has expired before."""
     world.server.refuse = {"networkpolicies": 500}
-    for _ in range(5):
+    for pause in (PATIENCE / 2, PATIENCE / 2 - 0.1, 0.1):
         with pytest.raises(ApiError):
             await world.look()
+        world.now += timedelta(seconds=pause)
     again, written = await world.look()
     assert (again, written) == (0.0, ["networkpolicies", "services", "deployments"]), (
         "and what comes after it in the plan"
@@ -310,21 +314,31 @@ async def test_a_webhook_that_is_broken_is_a_refusal_when_it_stays_broken_and_ho
     assert world.degraded() == "AsExpected"
 
 
-async def test_a_write_that_is_taken_in_between_begins_the_count_of_broken_answers_anew(world: World) -> None:
+async def test_a_write_that_is_taken_in_between_begins_the_time_of_broken_answers_anew(world: World) -> None:
     await created(world)
     for kind in (Kind.SERVICE, Kind.NETWORK_POLICY):
         world.stores.children[kind].lose(world.stores.children[kind].of(KEY)[0])
     always = {"networkpolicies": 422}
     for _ in range(3):
         world.server.refuse = always | {"services": 500}
-        for _ in range(4):
-            with pytest.raises(ApiError):
-                await world.look()
+        with pytest.raises(ApiError):
+            await world.look()
+        world.now += timedelta(seconds=PATIENCE)
         world.server.refuse = always
         await world.look()
         world.stores.children[Kind.SERVICE].lose(world.stores.children[Kind.SERVICE].of(KEY)[0])
     assert "NetworkPolicy" in world.condition()["message"]
-    assert len(world.reconciler.refusals.known(KEY, convert.identity(r.model(MODEL)), Status())) == 1
+    assert len(world.refusals.known(KEY, convert.identity(r.model(MODEL)), Status())) == 1
+
+
+def test_a_broken_answer_of_long_ago_says_nothing_of_one_of_today() -> None:
+    refusals, me = Refusals(PATIENCE), Identity(*KEY, "uid-1", 1)
+    for day in range(2):
+        now = NOW + timedelta(days=day)
+        with pytest.raises(ApiError):
+            refusals.words(KEY, Remove(Kind.SERVICE, "flights", "u"), ApiError(500, "broken"), now)
+        # Meanwhile nothing wants that write any more.
+        refusals.ended(KEY, me, {}, {(Kind.NETWORK_POLICY, "flights"): "no"}, now)
 
 
 @pytest.mark.parametrize("code", [401, 404, 408, 409, 410, 429])

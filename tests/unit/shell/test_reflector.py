@@ -179,6 +179,15 @@ async def test_an_object_that_cannot_be_read_hides_none_of_the_others(world: Wor
     assert world.restarts == []
 
 
+async def test_a_version_that_is_no_number_hides_none_of_the_others(world: World) -> None:
+    strange = pod("b", 2)
+    strange["metadata"]["resourceVersion"] = "x"
+    world.server.lists = [listing(5, pod("a", 1), strange)]
+    world.server.watches = [[{"type": "ADDED", "object": pod("c", 7)}]]
+    await world.settles("a", "c")
+    assert world.restarts == []
+
+
 async def test_an_event_of_any_size_is_read(world: World) -> None:
     large = pod("a", 6)
     large["metadata"]["annotations"] = {"x": "y" * 300_000}

@@ -64,7 +64,7 @@ async def test_garbage_is_looked_for_again_though_the_caches_do_not_fill(monkeyp
 async def test_a_process_that_leads_anew_asks_the_status_what_was_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     me, refused = Identity(*KEY, "u", 1), {("Service", "flights"): "no"}
     async with operator_before(web.Response(status=503)) as operator, asyncio.timeout(5):
-        refusals = operator.reconciler.refusals
+        refusals = operator.refusals
         refusals.ended(KEY, me, {}, refused, NOW)
         assert refusals.known(KEY, me, Status()) == refused
         monkeypatch.setattr(operator.leader, "held", lambda: True)

@@ -1,5 +1,6 @@
 """Nothing is sent without the Lease, whatever lies between the beginning of a write and its first byte."""
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
 
 import aiohttp
@@ -19,9 +20,11 @@ class Server:
         self.connections: set[object] = set()
         self.requests = 0
         self.hangs_up = False
+        self.seconds = 0.0
 
     async def handle(self, request: web.Request) -> web.Response:
         self.requests += 1
+        await asyncio.sleep(self.seconds)
         if self.hangs_up and request.transport:
             request.transport.abort()
         self.connections.add(request.transport)
@@ -86,4 +89,8 @@ async def test_a_write_is_counted_by_its_answer_also_if_none_comes_but_not_if_it
         await writer(connection, True, True, counted=counted).forget(FORGET, "ml")
     with pytest.raises(NotLeader):
         await writer(connection, True, False, counted=counted).forget(FORGET, "ml")
-    assert counted == [("delete", 200), ("delete", None)]
+    found.seconds = 5
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.2):
+            await writer(connection, True, True, counted=counted).forget(FORGET, "ml")
+    assert counted == [("delete", 200), ("delete", None), ("delete", None)]
