@@ -58,13 +58,16 @@ class Reconciler:
         api: Api,
         writer: Writer,
         refusals: Refusals,
+        know: Callable[[r.ModelDeployment], None],
         release: core.Release,
         now: Callable[[], datetime],
     ) -> None:
+        """`know` is told of every ModelDeployment that was read because the feed may not have told of it."""
         self._stores = stores
         self._api = api
         self._writer = writer
         self._refusals = refusals
+        self._know = know
         self._release = release
         self._now = now
 
@@ -158,7 +161,7 @@ class Reconciler:
         namespace, name = key
         match step:
             case ReadModel():
-                return await self._read_model((namespace, step.name))
+                return await self.read_model((namespace, step.name))
             case ReadChild():
                 return await self._read_child(step, namespace)
             case ReadRevision():
@@ -188,17 +191,21 @@ class Reconciler:
         try:
             self._stores.models.put(await self._writer.status(key, step.status, step.version))
         except (Conflict, NotFound):
-            await self._read_model(key)  # the feed may be blind: the next try would decide on the same old version
+            await self.read_model(key)  # the feed may be blind: the next try would decide on the same old version
             raise
 
-    async def _read_model(self, key: Key) -> Fresh | None:
+    async def read_model(self, key: Key) -> Fresh | None:
+        """Ask for one model; the cache knows afterwards what it is, or that it is gone.
+
+        Raises what the API server answers, and UNREADABLE.
+        """
         known = self._stores.models.get(key)
         try:
             fresh = await self._api.get(r.MODELS.path(*key), r.ModelDeployment)
         except NotFound:
             self._stores.models.lose(known)
             return None
-        self._stores.models.put(fresh)
+        self._know(fresh)
         return Fresh(fresh.metadata.uid, fresh.metadata.deletionTimestamp is not None)
 
     async def _read_child(self, step: ReadChild, namespace: str) -> Found | None:

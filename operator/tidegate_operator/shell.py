@@ -92,7 +92,9 @@ class Operator:
             children={kind: Store(self._of_a_model_changed) for kind in Kind},
         )
         self.refusals = Refusals(settings.lease.deadline)
-        self.reconciler = Reconciler(self.stores, self.api, self.writer, self.refusals, settings.release, clock.now)
+        self.reconciler = Reconciler(
+            self.stores, self.api, self.writer, self.refusals, self._know, settings.release, clock.now
+        )
         watched: list[tuple[r.Resource[Any], Store[Any]]] = [
             (r.PODS, self.stores.pods),
             (r.REVISIONS, self.stores.revisions),
@@ -276,11 +278,8 @@ class Operator:
 
     async def _see(self, key: Key) -> None:
         """Ask for one model, where feed and list differ."""
-        known = self.stores.models.get(key)
         try:
-            self._know(await self.api.get(r.MODELS.path(*key), r.ModelDeployment))
-        except NotFound:
-            self.stores.models.lose(known)
+            await self.reconciler.read_model(key)
         except UNREADABLE as error:
             log.warning("a model is left out, it cannot be read: %s", error, extra={"model": "/".join(key)})
 

@@ -113,7 +113,9 @@ class World:
     def anew(self) -> None:
         """Another process takes over: it knows what the API server knows."""
         self.refusals = Refusals(PATIENCE)
-        self.reconciler = Reconciler(self.stores, self.api, self.writer, self.refusals, RELEASE, lambda: self.now)
+        self.reconciler = Reconciler(
+            self.stores, self.api, self.writer, self.refusals, self.stores.models.put, RELEASE, lambda: self.now
+        )
 
     async def look(self) -> tuple[float | None, list[str]]:
         """One look: when to look again, and what was written."""

@@ -4,6 +4,7 @@ import asyncio
 import gc
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 import aiohttp
 import pytest
@@ -18,7 +19,7 @@ from tidegate_operator.shell import Operator
 from worlds import NOW
 
 KEY = ("ml", "flights")
-MODEL = {
+MODEL: dict[str, Any] = {
     "metadata": {"name": "flights", "namespace": "ml", "uid": "u", "resourceVersion": "1", "generation": 1},
     "spec": {"model": {"uri": "oci://registry.example/flights:1"}},
 }
@@ -29,7 +30,7 @@ async def operator_before(answer: web.Response) -> AsyncIterator[Operator]:
     """An operator in front of an API server that always answers so."""
 
     async def handle(request: web.Request) -> web.Response:
-        return web.Response(status=answer.status, headers=answer.headers)
+        return web.Response(status=answer.status, headers=answer.headers, body=answer.body)
 
     async with answering(handle) as url, aiohttp.ClientSession() as session:
         yield Operator(read(ENVIRONMENT), Connection(url, session))
@@ -44,6 +45,18 @@ async def test_a_pause_that_the_api_server_asks_for_is_kept(monkeypatch: pytest.
         working = asyncio.create_task(operator.work())
         assert await pauses.get() == 7.0
         working.cancel()
+
+
+async def test_a_spec_that_a_look_itself_reads_is_tried_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the feed is blind only the look learns of it; the pause was for the spec before."""
+    newer = {"metadata": MODEL["metadata"] | {"resourceVersion": "2", "generation": 2}, "spec": MODEL["spec"]}
+    async with operator_before(web.json_response(newer)) as operator:
+        forgiven: list[tuple[str, str]] = []
+        operator.seen("ADDED", MODEL)
+        monkeypatch.setattr(operator.queue, "forgive", forgiven.append)
+        for _ in range(2):
+            await operator.reconciler.read_model(KEY)
+        assert forgiven == [KEY]
 
 
 async def test_garbage_is_looked_for_again_though_the_caches_do_not_fill(monkeypatch: pytest.MonkeyPatch) -> None:
