@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -28,6 +28,7 @@ from tidegate_operator.core.look import (
     Step,
     Steps,
     Tell,
+    Together,
     WriteStatus,
     look,
     look_around,
@@ -139,22 +140,29 @@ class Reconciler:
                 if isinstance(step, Tell):
                     telling.append(asyncio.create_task(self._tell(key, step.happening)))
                     await asyncio.sleep(0)  # it is sent before what it tells of
-                    continue
-                if not isinstance(step, core.Write):
-                    answer = await self._carry_out(step, key)
-                    continue
-                try:
-                    await self._carry_out(step, key)
-                    self._refusals.taken(key, step)
-                except ApiError as error:
-                    # The rest is done all the same, and the object says what was refused.
-                    answer = self._refusals.words(key, step, error, self._now())
-                    log.warning("refused: %s", answer, extra={"model": "/".join(key)})
+                elif isinstance(step, Together):
+                    answer = await _all(self._answer(each, key) for each in step.steps)
+                else:
+                    answer = await self._answer(step, key)
         except StopIteration as end:
             looked: Looked = end.value
             return looked
         finally:
             await _finish(telling)
+
+    async def _answer(self, step: Step, key: Key) -> Any:
+        """Carry out one step; a write is answered by the words in which it was refused, or None."""
+        if not isinstance(step, core.Write):
+            return await self._carry_out(step, key)
+        try:
+            await self._carry_out(step, key)
+        except ApiError as error:
+            # The rest is done all the same, and the object says what was refused.
+            words = self._refusals.words(key, step, error, self._now())
+            log.warning("refused: %s", words, extra={"model": "/".join(key)})
+            return words
+        self._refusals.taken(key, step)
+        return None
 
     async def _carry_out(self, step: Step, key: Key) -> Any:
         """One step; returns its answer. Raises what the API server answers."""
@@ -242,6 +250,18 @@ class Reconciler:
                 item.metadata, resourceVersion=version, generation=item.metadata.generation + 1
             )
             store.put(msgspec.structs.replace(item, metadata=metadata, spec=r.DeploymentSpec(scale.replicas)))
+
+
+async def _all(works: Iterable[Awaitable[Any]]) -> tuple[Any, ...]:
+    """Wait for all of them, however one ends.
+
+    Raises what the first that failed has raised.
+    """
+    answers = await asyncio.gather(*works, return_exceptions=True)
+    for answer in answers:
+        if isinstance(answer, BaseException):
+            raise answer
+    return tuple(answers)
 
 
 async def _finish(telling: list[asyncio.Task[None]]) -> None:

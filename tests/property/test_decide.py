@@ -16,7 +16,7 @@ from tidegate_operator.core.children import children, resolver_name
 from tidegate_operator.core.choice import DECISIONS, REJECTED
 from tidegate_operator.core.claim import Claim, claim
 from tidegate_operator.core.decide import decide
-from tidegate_operator.core.look import Found, Fresh, Known, ReadChild, ReadModel, look
+from tidegate_operator.core.look import Found, Fresh, Known, ReadChild, ReadModel, Together, look
 from tidegate_operator.core.revision import name_of, request_of
 from tidegate_operator.core.types import (
     Answer,
@@ -380,6 +380,8 @@ def test_a_name_that_is_taken_is_never_taken_again_however_much_the_caches_lack(
                 child = there.get((kind, at))
                 of_deployment = world.observed.workload if kind == Kind.DEPLOYMENT else None
                 answer = Found(child, of_deployment) if child else None
+            case Together(steps=written):
+                answer = (None,) * len(written)
             case Apply(kind=kind, manifest=manifest, uid=uid):
                 stands = there.get((kind, manifest["metadata"]["name"]))
                 assert uid == (stands.uid if stands else None)

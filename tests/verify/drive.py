@@ -1,5 +1,6 @@
 """Carries out the steps of a look in the simulated world, as `reconcile` and `writer` do over HTTP."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,6 +30,14 @@ class Deed:
     @property
     def changes(self) -> bool:
         return self.after is not self.before
+
+
+def steps(looks: Looks, state: State, place: int, which: str) -> Iterator[tuple[Node, State, Deed | None]]:
+    """Each step that a look in flight may take next: the look before it, and what comes of it."""
+    flight: Flight = getattr(state.procs[place], which)
+    for node in flight.at.choices() if isinstance(flight.at, Writing) else [flight.at]:
+        proc = state.procs[place].but(**{which: flight.but(at=node)})
+        yield node, *step(looks, _with(state, place, proc), place, which)
 
 
 def step(looks: Looks, state: State, place: int, which: str) -> tuple[State, Deed | None]:

@@ -6,9 +6,10 @@ any two of its steps. Looks that have only writes before them, and the same ones
 the same look, whatever they have read to get there.
 """
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache, lru_cache
+from itertools import takewhile
 from typing import Any
 
 from tidegate_contract import names
@@ -26,6 +27,7 @@ from tidegate_operator.core.look import (
     Step,
     Steps,
     Tell,
+    Together,
     WriteStatus,
     look,
     look_around,
@@ -101,6 +103,12 @@ class Writing(Value):
     @property
     def step(self) -> Step:
         return self.steps[0].value
+
+    def choices(self) -> "Iterator[Writing]":
+        """The look before each of the writes that may come next: what is carried out together comes in any order."""
+        together = list(takewhile(lambda one: isinstance(one.value, WriteStatus | Keep), self.steps))
+        for one in together or self.steps[:1]:
+            yield self.but(steps=(one, *(other for other in self.steps if other is not one)))
 
 
 Node = Reading | Writing
@@ -182,6 +190,10 @@ class Looks:
                 continue
             if waiting:
                 answer = said(waiting.pop(0))
+                continue
+            if isinstance(step, Together):
+                found += step.steps
+                answer = tuple(refused if isinstance(each, Keep) else None for each in step.steps)
                 continue
             found.append(step)
             if isinstance(found[0], READS):

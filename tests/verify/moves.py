@@ -71,8 +71,8 @@ def processes(world: World, looks: Looks, state: State, budget: Budget) -> Itera
         for which in ("look", "around"):
             flight: Flight | None = getattr(proc, which)
             if flight:
-                after, deed = drive.step(looks, state, place, which)
-                yield f"{_who(proc)}: {_step(flight.at, deed)}", after, budget, deed
+                for node, after, deed in drive.steps(looks, state, place, which):
+                    yield f"{_who(proc)}: {_step(node, deed)}", after, budget, deed
         if not proc.leads:
             continue
         for told in told_of(state, proc):

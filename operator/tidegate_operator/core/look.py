@@ -103,7 +103,14 @@ class WriteStatus:
     version: str | None
 
 
-Step = ReadModel | ReadChild | ReadRevision | Tell | WriteStatus | Write
+@dataclass(frozen=True, slots=True)
+class Together:
+    """Writes of which none waits for another: at once, or in any order. Answered by the tuple of their answers."""
+
+    steps: tuple[WriteStatus | Write, ...]
+
+
+Step = ReadModel | ReadChild | ReadRevision | Tell | Together | WriteStatus | Write
 Steps = Generator[Step, Any, "Looked"]
 
 
@@ -133,10 +140,13 @@ def look(known: Known, guards: Guards = ALL) -> Steps:
         plan = plan_for(known, observed, guards)  # what was found may call for more
     for happening in plan.happenings:
         yield Tell(happening)
-    if plan.status is not None:
-        yield WriteStatus(plan.status, guards.keep(Guard.STATUS_VERSION, known.version))
-    refused: dict[Named, str] = {}
+    said = () if plan.status is None else (WriteStatus(plan.status, guards.keep(Guard.STATUS_VERSION, known.version)),)
+    keeps = tuple(sent(write, guards) for write in plan.writes if isinstance(write, Keep))
+    answers = (yield Together((*said, *keeps))) if said or keeps else ()
+    refused = {about(keep): words for keep, words in zip(keeps, answers[len(said) :], strict=True) if words}
     for write in plan.writes:
+        if isinstance(write, Keep):
+            continue
         words = yield sent(write, guards)
         refused |= {about(write): words} if words else {}
     return Looked(refused, plan.look_again)

@@ -74,7 +74,9 @@ STRICT: dict[str, dict[str, dict[str, str]]] = {
     "core/look.py": {
         "look": {
             "creations(plan)": "whether OWNER_LIVES has anything to be asked about: nothing is read for a repair",
-            "plan.status is not None": "the answer of STATUS_CHANGED, which `decide` has asked",
+            "plan.status is None": "the answer of STATUS_CHANGED, which `decide` has asked",
+            "isinstance(write, Keep)": "which write it is: every one is sent, these together with the status",
+            "said or keeps": "whether there is anything to carry out together",
             "words": "after the write: what the API server said",
         },
         "look_around": {"not writes": "there is nothing to write: nobody need be asked for it"},

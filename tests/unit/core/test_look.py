@@ -21,6 +21,7 @@ from tidegate_operator.core.look import (
     Step,
     Steps,
     Tell,
+    Together,
     WriteStatus,
     look,
     look_around,
@@ -71,6 +72,10 @@ def drive(steps: Steps, answer: Answer | None = None) -> tuple[list[Step], Looke
         except StopIteration as end:
             looked: Looked = end.value
             return taken, looked
+        if isinstance(step, Together):
+            taken += step.steps
+            given = tuple(answer(each) if answer else None for each in step.steps)
+            continue
         taken.append(step)
         given = answer(step) if answer else None
         if isinstance(step, ReadModel) and answer is None:
@@ -145,6 +150,24 @@ def test_the_status_is_written_before_its_consequences() -> None:
     new = asking(digest="sha256:" + "6" * 64)
     steps, _ = drive(look(known(serving(revisions=(kept(), kept(new, Role.CANDIDATE))), settled(), new)))
     assert kinds(steps) == ["Tell", "WriteStatus", "Keep", "Apply"]
+
+
+def test_the_status_and_the_record_of_a_new_version_wait_for_nothing_but_the_reads() -> None:
+    steps = look(known(serving(), settled(), asking(digest="sha256:" + "6" * 64)))
+    step = next(steps)
+    while not isinstance(step, Together):
+        step = steps.send(ALIVE if isinstance(step, ReadModel) else None)
+    assert kinds(list(step.steps)) == ["WriteStatus", "Keep"]
+
+
+def test_a_record_that_is_refused_is_named_whatever_goes_out_with_it() -> None:
+    def refuses(step: Step) -> Any:
+        return ALIVE if isinstance(step, ReadModel) else "no" if isinstance(step, Keep) else None
+
+    new = asking(digest="sha256:" + "6" * 64)
+    steps, looked = drive(look(known(serving(), settled(), new)), refuses)
+    (keep,) = (step for step in steps if isinstance(step, Keep))
+    assert looked.refused == {("ModelRevision", f"flights-{keep.revision.name}"): "no"}
 
 
 def test_replicas_come_after_children_and_removals_at_the_end() -> None:

@@ -48,6 +48,9 @@ class Server:
         self.hold: asyncio.Event | None = None
         """No Event is answered before it is set."""
 
+    meet: asyncio.Barrier | None = None
+    """No status and no record is answered before as many of them have come."""
+
     async def handle(self, request: web.Request) -> web.Response:
         *_, collection, name = request.path.removesuffix("/status").removesuffix("/scale").split("/")
         if request.method == "GET":
@@ -57,6 +60,8 @@ class Server:
         self.writes.append(collection)
         self.sent.append((request.method, request.path, await request.json()))
         self.version += 1
+        if self.meet and collection in ("modeldeployments", "modelrevisions"):
+            await self.meet.wait()
         if collection == "events" and self.hold:
             await self.hold.wait()
         if collection in self.refuse:
@@ -351,6 +356,20 @@ async def test_an_answer_that_says_nothing_against_the_object_is_no_refusal(worl
         with pytest.raises(ApiError):
             await world.look()
     assert world.degraded() == "AsExpected"
+
+
+async def test_the_status_and_the_record_of_a_version_are_under_way_together(world: World) -> None:
+    world.server.meet = asyncio.Barrier(2)
+    async with asyncio.timeout(5):
+        await world.look()
+    assert {"modeldeployments", "modelrevisions"} < set(world.server.writes)
+
+
+async def test_of_what_is_under_way_together_nothing_is_given_up_when_one_fails(world: World) -> None:
+    world.server.refuse = {"modeldeployments": 409}
+    with pytest.raises(Conflict):
+        await world.look()
+    assert world.stores.revisions.of(KEY) != []
 
 
 async def test_a_status_that_was_decided_on_an_old_version_is_decided_on_the_new_one_next(world: World) -> None:
