@@ -183,6 +183,11 @@ bench-idle: venv tools
 	@$(WITH_CLUSTER)
 	$(BIN)/python tests/bench/idle.py --minutes 15
 
+## bench-server: what a request costs the model server, beside a bare uvicorn
+.PHONY: bench-server
+bench-server: venv
+	@$(BIN)/python tests/bench/server.py
+
 ## bench-operator: 1,000 to 5,000 models, failover, outages, faults; API server, etcd and controllers alone; an hour
 .PHONY: bench-operator
 bench-operator: venv tools
