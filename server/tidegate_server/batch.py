@@ -1,17 +1,23 @@
-"""Between the event loop and the model: one worker thread and a bounded queue.
+"""Between the event loop and the model: a bounded queue whose requests are folded into common predicts.
 
-Neither a predict nor what belongs to it runs on the event loop, so probes and refusals are
-answered while the model works. A request takes its place before its body is read; what
-does not fit is refused at once, and memory stays bounded. Folding of waiting requests into
-one predict will live here.
+    a request comes, nothing runs    it starts in the same turn of the loop, with all that came in this turn
+    a predict runs                   what comes waits, and is folded into the next one
+    a predict has ended              the next one starts, or waits a little for those who were just answered
+
+One predict at a time. Those that are known to be short run on the event loop, as to wake a thread costs more than they
+do; all others run in one worker thread, so that probes and refusals are answered meanwhile. A request takes its place
+before its body is read; what does not fit is refused at once, and memory stays bounded.
 """
 
 import asyncio
-import threading
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TypeVar
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import numpy as np
 
 from tidegate_server.engines import Engine
 from tidegate_server.tensors import Columns
@@ -20,6 +26,17 @@ MAX_WAITING = 64
 """Requests that may be queued or running; at 10 ms each the last one waits about as long as a person notices."""
 MAX_BYTES = 64 << 20
 """What the bodies of all of them may have together."""
+MAX_FOLDED_ROWS = 1024
+MAX_FOLDED_BYTES = 1 << 20
+"""What one predict of several requests may have: they all wait for the last row of it."""
+
+SHORT_SECONDS = 200e-6
+"""A predict that takes no longer may run on the loop: about what the server needs for four requests beside it."""
+STALL_SECONDS = 2e-3
+STALL_PAUSE = 1000
+"""Once one has taken so long on the loop, so many predicts run in the thread."""
+COMPANY_SHARE, COMPANY_SECONDS = 0.1, 2e-3
+"""How long the next predict waits for company: a share of the last one's time, and no longer than this."""
 
 T = TypeVar("T")
 
@@ -28,8 +45,57 @@ class QueueFullError(Exception):
     """There is no place in the queue, or not for so many bytes."""
 
 
+class Pace:
+    """Which predicts are short: known from the last five of about as many rows, by the fastest of them.
+
+    Not by their mean: in the thread some are held up by the loop, which has to let go of the interpreter first. One
+    that waits for something outside is never fast there.
+    """
+
+    def __init__(self) -> None:
+        self._last: dict[int, deque[float]] = {}
+        self._pause = 0
+
+    def short(self, rows: int) -> bool:
+        """Whether a predict of so many rows may run on the loop."""
+        last = self._last.get(rows.bit_length())
+        return last is not None and len(last) == last.maxlen and self._pause == 0 and min(last) <= SHORT_SECONDS
+
+    def saw(self, rows: int, seconds: float, *, on_loop: bool) -> None:
+        """A predict of so many rows took so long."""
+        self._last.setdefault(rows.bit_length(), deque(maxlen=5)).append(seconds)
+        if on_loop and seconds > STALL_SECONDS:
+            self._pause = STALL_PAUSE
+        elif self._pause:
+            self._pause -= 1
+
+
+@dataclass(slots=True, eq=False)
+class _Asked:
+    """What a place asks for."""
+
+    future: "asyncio.Future[Any]"
+    work: Callable[[], Any] | None = None
+    """A work of its own; without one, a predict that may be folded."""
+    columns: Columns | None = None
+    outputs: tuple[str, ...] = ()
+    rows: int = 0
+    size: int = 0
+    alone: bool = False
+    """It was part of a predict that raised."""
+    running: bool = False
+    left: Callable[[], None] | None = None
+    """What its place left to be done when it ends."""
+
+    def joins(self, first: "_Asked") -> bool:
+        """Whether one predict answers both."""
+        if self.work is not None or self.alone:
+            return False
+        return self.outputs == first.outputs or set(self.outputs) == set(first.outputs)
+
+
 class Predictor:
-    """Runs an engine's predicts one after another, off the loop."""
+    """Runs an engine's predicts one after another. On the event loop only, but for `predict`."""
 
     def __init__(
         self,
@@ -41,10 +107,20 @@ class Predictor:
         """`observe` is told the seconds of each predict."""
         self._engine = engine
         self._observe = observe
-        self._lock = threading.Lock()
         self._places_left = max_waiting
         self._bytes_left = max_bytes
         self._pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="predict")
+        self._pace = Pace()
+        self._waiting: deque[_Asked] = deque()
+        self._busy = False
+        self._starting = False
+        self._company = 0
+        self._patience: asyncio.TimerHandle | None = None
+
+    @property
+    def prompt(self) -> bool:
+        """Whether a request of a row would be answered in the next turn of the loop."""
+        return not self._busy and self._pace.short(len(self._waiting) + 1)
 
     def place(self) -> "Place":
         """A place in the queue, to be left by `with`. Raises QueueFullError."""
@@ -61,40 +137,185 @@ class Predictor:
 
     def take(self, places: int = 0, size: int = 0) -> None:
         """Of what is left. Raises QueueFullError."""
-        with self._lock:
-            if self._places_left < places or self._bytes_left < size:
-                raise QueueFullError
-            self._places_left -= places
-            self._bytes_left -= size
+        if self._places_left < places or self._bytes_left < size:
+            raise QueueFullError
+        self._places_left -= places
+        self._bytes_left -= size
 
     def give_back(self, places: int, size: int) -> None:
-        with self._lock:
-            self._places_left += places
-            self._bytes_left += size
+        self._places_left += places
+        self._bytes_left += size
 
-    def submit(self, work: Callable[[], T]) -> "Future[T]":
-        """To the one thread."""
-        return self._pool.submit(work)
+    def ask(self, asked: _Asked) -> None:
+        """Put it at the end of the queue."""
+        self._waiting.append(asked)
+        self._wake()
+
+    def drop(self, asked: _Asked) -> None:
+        """Take it out of the queue, if it is still there."""
+        if not asked.running and asked in self._waiting:
+            self._waiting.remove(asked)
 
     def close(self) -> None:
         """Let go of the thread; what is queued is dropped, what runs is not waited for."""
+        self._waiting.clear()
         self._pool.shutdown(wait=False, cancel_futures=True)
+
+    def _wake(self) -> None:
+        if self._busy or self._starting or not self._waiting:
+            return
+        if self._patience is not None:
+            if len(self._waiting) < self._company:
+                return
+            self._patience.cancel()
+            self._patience = None
+        self._starting = True
+        asyncio.get_running_loop().call_soon(self._start)
+
+    def _start(self) -> None:
+        self._starting = False
+        if not self._waiting:
+            return
+        batch = self._next_batch()
+        for asked in batch:
+            asked.running = True
+        rows = sum(asked.rows for asked in batch)
+        work = batch[0].work
+        if work is None and self._pace.short(rows):
+            self._on_loop(batch, rows)
+            return
+        self._busy = True
+        loop = asyncio.get_running_loop()
+
+        def ended(done: "Future[Any]") -> None:
+            if not loop.is_closed():
+                loop.call_soon_threadsafe(self._ended, batch, done)
+
+        self._pool.submit(work or (lambda: self._fold(batch, rows, on_loop=False))).add_done_callback(ended)
+
+    def _next_batch(self) -> list[_Asked]:
+        """The first that waits, and all that may join it."""
+        first = self._waiting.popleft()
+        batch, rows, size = [first], first.rows, first.size
+        if first.work is not None or first.alone or not self._waiting:
+            return batch
+        others: list[_Asked] = []
+        for asked in self._waiting:
+            fits = rows + asked.rows <= MAX_FOLDED_ROWS and size + asked.size <= MAX_FOLDED_BYTES
+            if fits and asked.joins(first):
+                batch.append(asked)
+                rows, size = rows + asked.rows, size + asked.size
+            else:
+                others.append(asked)
+        self._waiting = deque(others)
+        return batch
+
+    def _on_loop(self, batch: list[_Asked], rows: int) -> None:
+        try:
+            answers, _ = self._fold(batch, rows, on_loop=True)
+        except Exception as error:  # noqa: BLE001 - it is theirs who asked
+            self._failed(batch, error)
+        else:
+            _answered(batch, answers)
+        self._wake()
+
+    def _fold(self, batch: Sequence[_Asked], rows: int, *, on_loop: bool) -> tuple[Columns, float]:
+        """One predict of all of them, and its seconds. Raises whatever the model raises."""
+        parts = [asked.columns for asked in batch if asked.columns is not None]
+        columns = parts[0]
+        if len(parts) > 1:
+            columns = {name: np.concatenate([part[name] for part in parts]) for name in columns}
+        start = time.perf_counter()
+        answers = self.predict(columns, batch[0].outputs)
+        seconds = time.perf_counter() - start
+        self._pace.saw(rows, seconds, on_loop=on_loop)
+        if len(batch) > 1 and any(len(answers[name]) != rows for name in batch[0].outputs):
+            raise ValueError("an answer has another number of rows than was asked")
+        return answers, seconds
+
+    def _ended(self, batch: list[_Asked], done: "Future[Any]") -> None:
+        """Work in the thread has ended."""
+        self._busy = False
+        error = None if done.cancelled() else done.exception()
+        if done.cancelled():
+            for asked in batch:
+                asked.future.cancel()
+        elif error is not None:
+            self._failed(batch, error)
+        elif batch[0].work is not None:
+            _settle(batch[0], done.result())
+        else:
+            answers, seconds = done.result()
+            _answered(batch, answers)
+            self._expect(len(batch), seconds)
+        for asked in batch:
+            if not asked.running and asked.left is not None:
+                asked.left()
+        self._wake()
+
+    def _expect(self, answered: int, seconds: float) -> None:
+        """Those that were just answered may come back, and can all be answered at once then."""
+        wait = min(COMPANY_SECONDS, COMPANY_SHARE * seconds)
+        self._company = answered + len(self._waiting)
+        if self._company > 1 and wait >= COMPANY_SHARE * SHORT_SECONDS:
+            self._patience = asyncio.get_running_loop().call_later(wait, self._enough)
+
+    def _enough(self) -> None:
+        self._patience = None
+        self._wake()
+
+    def _failed(self, batch: Sequence[_Asked], error: BaseException) -> None:
+        """The error is that of the one that asked; of several it may be any's, and each is asked again on its own."""
+        for asked in batch:
+            asked.running = False
+        if isinstance(error, StopIteration):  # which no future takes
+            error = RuntimeError("StopIteration")
+        if len(batch) == 1:
+            if not batch[0].future.done():
+                batch[0].future.set_exception(error)
+            return
+        for asked in reversed(batch):
+            if not asked.future.done():
+                asked.alone = True
+                self._waiting.appendleft(asked)
+
+
+def _answered(batch: Sequence[_Asked], answers: Columns) -> None:
+    """Give each the rows that are its own."""
+    if len(batch) == 1:
+        _settle(batch[0], answers)
+        return
+    end = 0
+    for asked in batch:
+        start, end = end, end + asked.rows
+        _settle(asked, {name: answer[start:end] for name, answer in answers.items()})
+
+
+def _settle(asked: _Asked, result: object) -> None:
+    asked.running = False
+    if not asked.future.done():
+        asked.future.set_result(result)
 
 
 class Place:
-    """One request's place in the queue, and its bytes."""
+    """One request's place in the queue, and its bytes. It asks at most once."""
 
     def __init__(self, predictor: Predictor) -> None:
         self._predictor = predictor
         self._size = 0
-        self._working = False
+        self._asked: _Asked | None = None
 
     def __enter__(self) -> "Place":
         return self
 
     def __exit__(self, *_: object) -> None:
-        if not self._working:
-            self._predictor.give_back(1, self._size)
+        if self._asked is not None and self._asked.running:
+            self._asked.left = self._give_back
+        else:
+            self._give_back()
+
+    def _give_back(self) -> None:
+        self._predictor.give_back(1, self._size)
 
     def hold(self, size: int) -> None:
         """Count so many bytes more. Raises QueueFullError."""
@@ -102,20 +323,28 @@ class Place:
         self._size += size
 
     async def run(self, work: Callable[[], T]) -> T:
-        """Queue the work of this request and wait for it; at most once.
+        """Queue a work of its own and wait for it. Raises whatever the work raises.
 
         A caller that is cancelled while it waits takes its work out of the queue; work that runs already goes on,
         and keeps the place until it ends.
-
-        Raises whatever the work raises.
         """
-        todo = [work]
-        self._working = True
-        future = self._predictor.submit(lambda: todo.pop()())
+        result: T = await self._wait(_Asked(asyncio.get_running_loop().create_future(), work))
+        return result
 
-        def done(_: "Future[T]") -> None:
-            todo.clear()  # the pool forgets cancelled work only when it comes to it, and the work holds a body
-            self._predictor.give_back(1, self._size)
+    async def predict(self, columns: Columns, outputs: tuple[str, ...], rows: int) -> Columns:
+        """Queue a predict that may be folded with others, and wait for its own rows. Cancelled as `run` is.
 
-        future.add_done_callback(done)
-        return await asyncio.wrap_future(future)
+        Raises whatever the model raises about these rows.
+        """
+        future = asyncio.get_running_loop().create_future()
+        result: Columns = await self._wait(_Asked(future, None, columns, outputs, rows, self._size))
+        return result
+
+    async def _wait(self, asked: _Asked) -> Any:
+        self._asked = asked
+        self._predictor.ask(asked)
+        try:
+            return await asked.future
+        except asyncio.CancelledError:
+            self._predictor.drop(asked)
+            raise

@@ -1,6 +1,10 @@
 """What a client is told when something is not 200: a status and one sentence, as the protocol has it."""
 
+import logging
+
 import msgspec
+
+_logger = logging.getLogger(__name__)
 
 
 class OipError(Exception):
@@ -17,6 +21,17 @@ class OipError(Exception):
         self.status = status
         self.message = message
         self.retry_after = retry_after
+
+
+def a_bug(error: Exception) -> OipError:
+    """What a client is told of an exception that nobody foresaw."""
+    return OipError(500, f"the server has a bug: {type(error).__name__}")
+
+
+def the_model_raised(error: Exception) -> OipError:
+    """What a client is told of an exception of the model's own; what it says of the values goes to the log alone."""
+    _logger.warning("the model raised", exc_info=error)
+    return OipError(500, f"the model raised {type(error).__name__}")
 
 
 def encode_error(message: str) -> bytes:

@@ -2,22 +2,28 @@
 
 import asyncio
 import json
+import re
 import struct
+import threading
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import httpx2
 import numpy as np
 import pytest
+from fastapi import FastAPI
 from prometheus_client import generate_latest
 
-from tidegate_server.http.app import MAX_BODY_BYTES, make_app
+from tidegate_server.http import infer
+from tidegate_server.http.app import make_app
+from tidegate_server.http.errors import OipError
+from tidegate_server.http.infer import MAX_BODY_BYTES, SMALL_BODY_BYTES
 from tidegate_server.metrics import Metrics
 from tidegate_server.offline.profile import build
 from tidegate_server.state import ServerState, Serving
 
 INFER = "/v2/models/flights/infer"
-BODY = {
+BODY: dict[str, Any] = {
     "id": "7",
     "inputs": [
         {"name": "carrier", "shape": [1], "datatype": "BYTES", "data": ["UA"]},
@@ -212,6 +218,19 @@ async def test_a_model_that_raises_is_500_without_what_was_sent(make_serving: An
     assert (status, body) == (500, {"error": "the model raised ValueError"})
 
 
+async def test_an_error_is_answered_to_the_request_that_caused_it(make_serving: Any, fake_engine: Any) -> None:
+    def behave(columns: Any) -> None:
+        if "XX" in columns["carrier"]:
+            raise ValueError("no such carrier")
+
+    engine = fake_engine(behave)
+    server = Server(make_serving(engine))
+    bodies = [{**BODY, "inputs": [{**BODY["inputs"][0], "data": [name]}, BODY["inputs"][1]]} for name in ("UA", "XX")]
+    found = await asyncio.gather(*(server.infer(body) for body in (bodies * 2)))
+    assert [status for status, _ in found] == [200, 500, 200, 500]
+    assert len(engine.calls) == 5, "all at once, and then each"
+
+
 async def test_a_slow_model_is_504_at_the_deadline(make_serving: Any, fake_engine: Any, gate: Any) -> None:
     server = Server(make_serving(fake_engine(gate)), timeout=0.05)
     assert (await server.infer())[0] == 504
@@ -232,20 +251,64 @@ async def test_a_full_queue_is_503_with_retry_after_and_health_is_answered_meanw
         "1",
     )
     assert await server.get("/v2/health/ready") == (200, {"ready": True})
+    assert server.metric("tidegate_in_flight 2.0")
     gate.opened.set()
     assert [status for status, _ in await asyncio.gather(*waiting)] == [200, 200]
     assert (await server.infer())[0] == 200
 
 
-async def test_a_request_is_taken_apart_beside_the_event_loop(
-    ready: Server, gate: Any, monkeypatch: pytest.MonkeyPatch
+LARGE = {"inputs": [], "id": "x" * SMALL_BODY_BYTES}
+MANY = {
+    "inputs": [
+        {"name": "carrier", "shape": [3], "datatype": "BYTES", "data": ["UA"] * 3},
+        {"name": "delay", "shape": [3], "datatype": "FP64", "data": [2.5] * 3},
+    ]
+}
+
+
+@pytest.mark.parametrize(
+    ("body", "step", "beside"),
+    [
+        pytest.param(LARGE, "decode_request", True, id="a large request"),
+        pytest.param(BODY, "decode_request", False, id="a small request"),
+        pytest.param(MANY, "encode_response", True, id="a large answer"),
+        pytest.param(BODY, "encode_response", False, id="a small answer"),
+    ],
+)
+async def test_what_is_large_is_taken_apart_and_put_together_beside_the_event_loop(
+    ready: Server, monkeypatch: pytest.MonkeyPatch, body: Any, step: str, beside: bool
 ) -> None:
-    monkeypatch.setattr("tidegate_server.http.app.decode_request", lambda *_: gate({}))
-    asked = asyncio.create_task(ready.infer())
-    await asyncio.to_thread(gate.entered.wait)
-    assert await ready.get("/v2/health/live") == (200, {"live": True})
-    gate.opened.set()
-    await asked
+    monkeypatch.setattr(infer, "SMALL_ANSWER_VALUES", 8)
+    found: list[bool] = []
+
+    def watch(*_: object) -> None:
+        found.append(threading.current_thread() is not threading.main_thread())
+        raise OipError(400, "seen")
+
+    monkeypatch.setattr(infer, step, watch)
+    assert await ready.infer(body) == (400, {"error": "seen"})
+    assert found == [beside]
+
+
+async def test_infer_does_not_go_through_fastapi(ready: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(FastAPI, "__call__", lambda *_: pytest.fail("it did"))
+    assert (await ready.infer())[0] == 200
+
+
+@pytest.mark.parametrize("path", [INFER, "/v2/models/other/infer", "/v2/models/flights/versions/x/infer"])
+@pytest.mark.parametrize("content", [json.dumps(BODY), "{", json.dumps({**BODY, "parameters": {"explain": True}})])
+async def test_the_route_of_fastapi_answers_the_same(
+    ready: Server, monkeypatch: pytest.MonkeyPatch, path: str, content: str
+) -> None:
+    straight = await ready.client.post(path, content=content)
+    monkeypatch.setattr("tidegate_server.http.app.INFER_PATH", re.compile("nothing"))
+    routed = await ready.client.post(path, content=content)
+    assert (routed.status_code, routed.content, routed.headers) == (
+        straight.status_code,
+        straight.content,
+        straight.headers,
+    )
+    assert ready.metric(f'tidegate_requests_total{{code="{straight.status_code}"}} 2.0')
 
 
 async def test_the_body_of_a_request_that_has_no_place_is_not_read(make_serving: Any, fake_engine: Any) -> None:
@@ -275,5 +338,5 @@ async def test_infer_requests_are_counted_by_status_and_probes_are_not(ready: Se
 
 
 async def test_a_bug_is_500_in_the_same_form(ready: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tidegate_server.http.app.decode_request", lambda *_: 1 / 0)
+    monkeypatch.setattr("tidegate_server.http.infer.decode_request", lambda *_: 1 / 0)
     assert await ready.infer() == (500, {"error": "the server has a bug: ZeroDivisionError"})

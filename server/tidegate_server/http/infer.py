@@ -1,0 +1,213 @@
+"""The one path that is asked all the time, in plain ASGI: from a request's first byte to its answer.
+
+Small requests are taken apart and answered on the event loop, and folded with others while they wait for the model.
+Large ones, and those that want an explanation, are a work of their own beside the loop.
+"""
+
+import asyncio
+import re
+from collections.abc import Coroutine, Iterable
+from math import prod
+from typing import TypeVar
+
+from starlette.requests import ClientDisconnect
+from starlette.types import Receive, Scope, Send
+
+from tidegate_server.batch import Place, QueueFullError
+from tidegate_server.explain import ExplanationError, explain
+from tidegate_server.http.codec import Answer, InferRequest, decode_request, encode_response
+from tidegate_server.http.errors import OipError, a_bug, encode_error, the_model_raised
+from tidegate_server.state import ServerState, Serving
+from tidegate_server.tensors import Columns
+
+INFER_PATH = re.compile(r"/v2/models/([^/]+)(?:/versions/([^/]+))?/infer")
+MAX_BODY_BYTES = 16 << 20
+RETRY_AFTER_SECONDS = 1
+JSON_LENGTH_HEADER = "inference-header-content-length"
+SMALL_BODY_BYTES = 16 << 10
+SMALL_ANSWER_VALUES = 4096
+"""What is taken apart and put together on the loop: at most about a millisecond of it."""
+
+T = TypeVar("T")
+Headers = Iterable[tuple[bytes, bytes]]
+
+
+class Infer:
+    """The ASGI application of one path."""
+
+    def __init__(self, state: ServerState, timeout_seconds: float) -> None:
+        self._state = state
+        self._timeout = timeout_seconds
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            answer = await self._answer(scope, receive)
+        except ClientDisconnect:
+            return  # nobody is there to be told
+        except OipError as error:
+            await _refuse(send, error)
+        except Exception as error:
+            await _refuse(send, a_bug(error))
+            raise
+        else:
+            await _send(send, 200, answer)
+
+    async def _answer(self, scope: Scope, receive: Receive) -> Answer:
+        """Raises OipError, ClientDisconnect."""
+        path = INFER_PATH.fullmatch(scope["path"])
+        if path is None:
+            raise OipError(404, "there is nothing at this path")
+        serving = serving_of(self._state, path[1], path[2])
+        arrived = False
+        try:
+            async with asyncio.timeout(self._timeout):
+                with serving.predictor.place() as place:
+                    json_length = _check(scope["headers"])
+                    body = await _read_body(receive, place)
+                    arrived = True
+                    return await _predict(serving, place, body, json_length, receive)
+        except QueueFullError as error:
+            raise OipError(503, "the queue is full", RETRY_AFTER_SECONDS) from error
+        except TimeoutError as error:
+            if arrived:
+                raise OipError(504, "the model did not answer before the deadline of the request") from error
+            raise OipError(408, "the request body did not arrive in time") from error
+
+
+def serving_of(state: ServerState, model: str, version: str | None) -> Serving:
+    """The model that a path names. Raises OipError 503 while none is loaded, 404 for another one."""
+    serving = state.serving
+    if serving is None:
+        raise OipError(503, "the model is loading", RETRY_AFTER_SECONDS)
+    if model != serving.model:
+        raise OipError(404, f"there is no such model here; this server has {serving.model}")
+    if version not in (None, serving.revision):
+        raise OipError(404, f"there is no such version here; this server has {serving.revision}")
+    return serving
+
+
+def _check(headers: Headers) -> int | None:
+    """How much of the body is JSON; None where all of it is. Raises OipError 400 or 413 for what is not to be read."""
+    json_length = None
+    for name, value in headers:
+        match name:
+            case b"content-length":
+                if not value.isdigit() or int(value) > MAX_BODY_BYTES:
+                    raise _too_large()
+            case b"content-encoding" if value != b"identity":
+                raise OipError(400, "a compressed body is not supported; send it plain")
+            case b"inference-header-content-length":
+                if not value.isdigit() or int(value) > MAX_BODY_BYTES:
+                    raise OipError(400, "Inference-Header-Content-Length is a number of bytes")
+                json_length = int(value)
+    return json_length
+
+
+def _too_large() -> OipError:
+    return OipError(413, f"a request body may have {MAX_BODY_BYTES} bytes; send fewer rows at a time")
+
+
+async def _read_body(receive: Receive, place: Place) -> bytes:
+    """The whole body, counted while it arrives. Raises OipError 413, QueueFullError, ClientDisconnect."""
+    chunks: list[bytes] = []
+    size, more = 0, True
+    while more:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise ClientDisconnect
+        chunk = message.get("body", b"")
+        size += len(chunk)
+        if size > MAX_BODY_BYTES:
+            raise _too_large()
+        place.hold(len(chunk))
+        chunks.append(chunk)
+        more = message.get("more_body", False)
+    return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+
+
+async def _predict(serving: Serving, place: Place, body: bytes, json_length: int | None, receive: Receive) -> Answer:
+    """Raises OipError, ClientDisconnect."""
+    if len(body) > SMALL_BODY_BYTES:
+        return await _unless_gone(receive, place.run(lambda: _whole(serving, body, json_length)))
+    signature = serving.manifest.signature
+    request = decode_request(body, signature, json_length)
+    values = sum(prod(spec.shape[1:]) for spec in signature.outputs)
+    if request.explain or request.rows * values > SMALL_ANSWER_VALUES:
+        return await _unless_gone(receive, place.run(lambda: _finished(serving, request)))
+    prompt = serving.predictor.prompt
+    answering = _folded(place, request)
+    answers = await (answering if prompt else _unless_gone(receive, answering))
+    return encode_response(serving.model, serving.revision, request, answers, signature)
+
+
+async def _folded(place: Place, request: InferRequest) -> Columns:
+    try:
+        return await place.predict(request.columns, request.outputs, request.rows)
+    except Exception as error:
+        raise the_model_raised(error) from error
+
+
+async def _unless_gone(receive: Receive, answer: Coroutine[None, None, T]) -> T:
+    """The answer, if somebody still waits for it. Raises ClientDisconnect, and what the answer raises."""
+    task: asyncio.Task[object] = asyncio.current_task()  # type: ignore[assignment] # a coroutine runs in one
+    waiting, gone = True, False
+
+    def leave(_: "asyncio.Task[None]") -> None:
+        nonlocal gone
+        if waiting:
+            gone = True
+            task.cancel()
+
+    watch = asyncio.create_task(_disconnect(receive))
+    watch.add_done_callback(leave)
+    try:
+        return await answer
+    except asyncio.CancelledError:
+        if not gone:
+            raise
+        task.uncancel()
+        raise ClientDisconnect from None
+    finally:
+        waiting = False
+        watch.cancel()
+
+
+async def _disconnect(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+def _whole(serving: Serving, body: bytes, json_length: int | None) -> Answer:
+    """Decode, predict, encode; in the thread of the model. Raises OipError."""
+    return _finished(serving, decode_request(body, serving.manifest.signature, json_length))
+
+
+def _finished(serving: Serving, request: InferRequest) -> Answer:
+    """Predict, encode; in the thread of the model. Raises OipError."""
+    signature = serving.manifest.signature
+    predict, explained = serving.predictor.predict, None
+    try:
+        if request.explain:
+            explained = explain(predict, request.columns, request.outputs, signature, serving.profile)
+        answers = explained.answers if explained else predict(request.columns, request.outputs)
+    except ExplanationError as error:
+        raise OipError(400, str(error)) from error
+    except Exception as error:
+        raise the_model_raised(error) from error
+    return encode_response(serving.model, serving.revision, request, answers, signature, explained)
+
+
+async def _refuse(send: Send, error: OipError) -> None:
+    headers = [] if error.retry_after is None else [(b"retry-after", str(error.retry_after).encode())]
+    await _send(send, error.status, Answer(encode_error(error.message)), headers)
+
+
+async def _send(send: Send, status: int, answer: Answer, headers: Headers = ()) -> None:
+    kind = b"application/json"
+    if answer.json_length is not None:
+        kind = b"application/octet-stream"
+        headers = ((JSON_LENGTH_HEADER.encode(), str(answer.json_length).encode()),)
+    length = str(len(answer.body)).encode()
+    told = [(b"content-length", length), (b"content-type", kind), *headers]
+    await send({"type": "http.response.start", "status": status, "headers": told})
+    await send({"type": "http.response.body", "body": answer.body})
