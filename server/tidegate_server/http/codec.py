@@ -26,6 +26,8 @@ MAX_ROWS = 65_536
 """Of one request: more would keep the others waiting."""
 _NESTED = re.compile(rb"^\s*\[\s*\[")
 _ELEMENT: dict[str, Any] = {"b": bool, "i": int, "u": int, "f": float | None, "O": str | None}
+PLAIN_ROWS, PLAIN_BYTES = 64, 4096
+_LARGEST = float(np.finfo(np.float32).max)
 _NO_JSON = {name: f"{name} has no JSON form; send it as binary data, or FP32" for name in ("FP16", "BF16")}
 BINARY_SIZE = "binary_data_size"
 EXPLANATION = "attributions"
@@ -118,13 +120,15 @@ def decode_request(body: bytes, signature: Signature, json_length: int | None = 
         raise OipError(400, f"the body is not JSON: {error}") from error
     columns: Columns = {}
     rows = -1
-    for tensor in request.inputs:
-        spec = signature.input(tensor.name)
+    for place, tensor in enumerate(request.inputs):
+        spec = _spec(signature, place, tensor.name)
         if spec is None:
             raise OipError(400, f"the model has no input {_short(tensor.name)}; it takes {_names(signature.inputs)}")
         if tensor.name in columns:
             raise OipError(400, f"input {tensor.name!r} is given twice")
-        column = _column(tensor, spec, tail)
+        column = _plain_column(tensor, spec)
+        if column is None:
+            column = _column(tensor, spec, tail)
         if rows not in (-1, len(column)):
             raise OipError(400, f"input {tensor.name!r} has {len(column)} rows and an input before it has {rows}")
         rows = len(column)
@@ -168,6 +172,34 @@ def _wanted(outputs: list[_Output] | None, signature: Signature) -> tuple[str, .
     if len(set(names)) != len(names):
         raise OipError(400, "an output is asked for twice")
     return tuple(names)
+
+
+def _spec(signature: Signature, place: int, name: str) -> TensorSpec | None:
+    """The input of that name; most requests have them in the signature's own order."""
+    if place < len(signature.inputs) and signature.inputs[place].name == name:
+        return signature.inputs[place]
+    return signature.input(name)
+
+
+def _plain_column(tensor: _Input, spec: TensorSpec) -> Array | None:
+    """What `_column` says of a few JSON values of the signature's own type, at a fifth of the cost.
+
+    None of everything else, and of whatever is wrong: `_column` has the words for that.
+    """
+    if tensor.parameters or tensor.datatype != spec.datatype or len(tensor.shape) != 1 or tensor.shape[0] > PLAIN_ROWS:
+        return None
+    data, dtype = memoryview(tensor.data), spec.datatype.dtype
+    if len(data) > PLAIN_BYTES:
+        return None
+    try:
+        values = _value_decoder(dtype.kind, 1).decode(data)
+        if len(values) != tensor.shape[0]:
+            return None
+        if spec.datatype is Datatype.FP32 and any(value and abs(value) > _LARGEST for value in values):
+            return None  # of FP64 the decoder has refused it
+        return np.array(values, dtype)
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError, OverflowError):
+        return None
 
 
 def _column(tensor: _Input, spec: TensorSpec, tail: _Tail) -> Array:
