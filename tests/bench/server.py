@@ -52,7 +52,8 @@ class Cell:
     cpu: float
     """The server's, for each request."""
     predict: float
-    """Of that, inside the model; without the share of the requests that were answered by the same predict."""
+    """Inside the model by the clock, so more than its CPU where others have the core. A predict of several is shared
+    among them."""
     together: float
     """Requests for each predict."""
 
@@ -298,7 +299,7 @@ def table(rounds: Sequence[Cell]) -> tuple[str, bool]:
             rest = [f"{middle(cells, what):.0f}" for what in ("cpu", "predict")]
             together = f"{middle(cells, 'together'):.1f}"
             head = (server, str(connections), f"{middle(cells, 'per_second'):.0f}")
-            lines.append((*head, *times, *rest, together, f"{whole:.2f}", f"{without:.2f}"))
+            lines.append((*head, *times, *rest, together, f"{whole:.2f}", f"{without:.2f}" if without > 0 else "?"))
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     return "\n".join("  ".join(map(str.rjust, line, widths)) for line in lines), passed
 
