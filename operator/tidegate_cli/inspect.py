@@ -12,6 +12,8 @@ from tidegate_cli.printing import print_json
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from tidegate_contract.bundle.manifest import Manifest
+    from tidegate_contract.bundle.timings import Timings
     from tidegate_contract.bundle.verify import VerifiedBundle
     from tidegate_contract.profile import Numeric, Profile
 
@@ -22,7 +24,7 @@ _SHOWN_VALUES = 4
 
 @click.command()
 @click.argument("bundle", type=click.Path(path_type=Path))
-@click.option("--json", "as_json", is_flag=True, help="The digest and the manifest, for a program.")
+@click.option("--json", "as_json", is_flag=True, help="All of it, for a program.")
 @click.option("--digest", help="Refuse the bundle if its digest is another one.")
 def inspect(bundle: Path, as_json: bool, digest: str | None) -> None:
     """Verify BUNDLE and show what it is."""
@@ -33,7 +35,9 @@ def inspect(bundle: Path, as_json: bool, digest: str | None) -> None:
         verified = verify(bundle, digest)
         profile = read_profile(verified)
     if as_json:
-        print_json({"digest": verified.digest, "manifest": verified.manifest, "profile": profile})
+        timings = verified.timings()
+        known = {"digest": verified.digest, "manifest": verified.manifest, "profile": profile, "timings": timings}
+        print_json(known)
     else:
         _show(verified, profile)
 
@@ -57,6 +61,7 @@ def _show(bundle: "VerifiedBundle", profile: "Profile | None") -> None:
         "libraries": ", ".join(f"{name} {version}" for name, version in sorted(environment.libraries.items())),
         "trusted types": ", ".join(manifest.trusted_types),
         "metrics": ", ".join(f"{name} {value:g}" for name, value in sorted(manifest.metrics.items())),
+        "engine": _engine(manifest, bundle.timings()),
     }
     for label, text in rows.items():
         if text:
@@ -88,6 +93,28 @@ def _show(bundle: "VerifiedBundle", profile: "Profile | None") -> None:
     console.print("[italic]files[/]")
     for path, entry in sorted(manifest.files.items()):
         console.print(f"{escape(path)}  {entry.size:,} bytes  sha256:{entry.sha256}", soft_wrap=True)
+
+
+def _engine(manifest: "Manifest", timings: "Timings | None") -> str:
+    """Which engine answers, up to how many rows, and why."""
+    from tidegate_contract.bundle.timings import limit_of
+
+    record = manifest.engine
+    if record is None:
+        refused = [f"{item.kind} is not used: {item.reason}" for item in manifest.engines if item.reason]
+        return f"the model itself; {'; '.join(refused) or 'the bundle has no other'}"
+    limit = limit_of(timings)
+    if timings is None:
+        speed = "the bundle has no timings"
+    else:
+        first = timings.original[0] / timings.compiled[0]
+        speed = f"{first:.3g} times as fast as the model at {timings.rows[0]} row, measured where it was packed"
+    if limit == 0:
+        return f"the model itself; {record.kind} gives the same answers and was slower at every number of rows"
+    where = "for every number of rows" if limit is None else f"up to {limit:,} rows, and the model itself above"
+    compared = f"{record.reference_rows:,} rows of the data and {record.perturbed_rows:,} perturbed ones"
+    same = f"equal on {compared}, to {record.max_difference:.1g}" if record.max_difference else f"equal on {compared}"
+    return f"{record.kind} {where}; {speed}; {same}"
 
 
 def _picture(profile: "Profile") -> "Table":

@@ -28,6 +28,7 @@ from http.client import HTTPException
 from pathlib import Path
 
 from tidegate_contract.bundle.manifest import MANIFEST_NAME
+from tidegate_contract.bundle.timings import TIMINGS_NAME
 from tidegate_contract.bundle.verify import VerifiedBundle, verify
 from tidegate_contract.failure import BundleError, Failure, FailureReason, report
 from tidegate_contract.names import TERMINATION_LOG
@@ -148,8 +149,9 @@ def _root(staging: Path) -> Path:
 
 
 def _move(bundle: VerifiedBundle, destination: Path) -> None:
-    """What the manifest lists, and the manifest last: without it there is no bundle."""
-    for path in (*bundle.manifest.files, MANIFEST_NAME):
+    """What the manifest lists, the timings, and the manifest last: without it there is no bundle."""
+    timings = [TIMINGS_NAME] if bundle.read_timings() is not None else []
+    for path in (*dict.fromkeys([*bundle.manifest.files, *timings]), MANIFEST_NAME):
         target = destination / path
         target.parent.mkdir(parents=True, exist_ok=True)
         (bundle.directory / path).rename(target)

@@ -1,15 +1,25 @@
 """From a directory to a model that is known to answer right: verify, load, ask the golden rows."""
 
+import logging
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
 from tidegate_contract.bundle.manifest import Manifest
+from tidegate_contract.bundle.timings import limit_of
 from tidegate_contract.bundle.verify import VerifiedBundle, verify
 from tidegate_contract.failure import BundleError, FailureReason
 from tidegate_contract.profile import PROFILE_NAME, Profile, ProfileError, decode
-from tidegate_server.engines import Engine, load_engine
+from tidegate_server.engines import Engine, load_engine, permit
+from tidegate_server.engines.chosen import ChosenEngine
+from tidegate_server.engines.errors import EngineError
 from tidegate_server.golden import check_golden
+
+_logger = logging.getLogger(__name__)
+
+
+ORIGINAL = "original"
+"""Kind of the engine that is the model itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +33,8 @@ class LoadedModel:
     """None in a bundle without one: the first traffic will have to be the reference."""
     load_seconds: float
     """From the first byte read to the last golden row answered, imports included."""
+    engine_kind: str = ORIGINAL
+    """What answers small requests."""
 
 
 def load_model(directory: Path, expected_digest: str | None, *, allow_pickle: bool) -> LoadedModel:
@@ -32,10 +44,46 @@ def load_model(directory: Path, expected_digest: str | None, *, allow_pickle: bo
     """
     start = time.perf_counter()
     bundle = verify(directory, expected_digest)
-    engine = load_engine(bundle, allow_pickle=allow_pickle)
+    permit(bundle.manifest, allow_pickle=allow_pickle)
     profile = read_profile(bundle)
+    compiled, limit = load_compiled(bundle), limit_of(bundle.timings())
+    if compiled is None or limit == 0:
+        engine, kind = load_original(bundle, allow_pickle=allow_pickle), ORIGINAL
+    else:
+        engine = ChosenEngine(compiled, limit, lambda: load_original(bundle, allow_pickle=allow_pickle))
+        kind = bundle.manifest.engine.kind if bundle.manifest.engine else ORIGINAL
+    return LoadedModel(engine, bundle.manifest, bundle.digest, profile, time.perf_counter() - start, kind)
+
+
+def load_original(bundle: VerifiedBundle, *, allow_pickle: bool) -> Engine:
+    """The model itself, once it has answered the golden rows. Raises BundleError."""
+    engine = load_engine(bundle, allow_pickle=allow_pickle)
     check_golden(engine, bundle.manifest)
-    return LoadedModel(engine, bundle.manifest, bundle.digest, profile, time.perf_counter() - start)
+    return engine
+
+
+def load_compiled(bundle: VerifiedBundle) -> Engine | None:
+    """The engine that the manifest prefers to the model, once it has answered the golden rows.
+
+    None if there is none, or it cannot be used; the log says why. Raises BundleError if its file changed.
+    """
+    record = bundle.manifest.engine
+    if record is None:
+        return None
+    from tidegate_server.engines.compiled import load
+
+    content = bundle.read(record.file)
+    try:
+        engine = load(content, bundle.manifest.signature)
+        check_golden(engine, bundle.manifest)
+    except EngineError as error:
+        why = str(error)
+    except BundleError as error:
+        why = error.failure.message
+    else:
+        return engine
+    _logger.warning("the compiled engine is not used", extra={"engine": record.kind, "why": why})
+    return None
 
 
 def read_profile(bundle: VerifiedBundle) -> Profile | None:

@@ -112,6 +112,7 @@ class TidegateServer(uvicorn.Server):
                 "model": serving.model,
                 "revision": serving.revision,
                 "digest": serving.digest,
+                "engine": model.engine_kind,
                 "load_seconds": round(model.load_seconds, 3),
             },
         )

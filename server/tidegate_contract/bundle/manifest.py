@@ -24,6 +24,8 @@ MAX_GOLDEN_ROWS = 50
 MAX_FILES = 1000
 MAX_PATH = 255
 NAME_PATTERN = re.compile(r"^[a-z0-9]([a-z0-9.-]{0,61}[a-z0-9])?$")
+ENGINE_KINDS = ("trees", "linear")
+"""Those that this release can read."""
 _SHA256 = re.compile(r"^[0-9a-f]{64}$")
 
 Value = bool | int | float | str | None
@@ -118,6 +120,23 @@ class Lineage(msgspec.Struct, frozen=True, omit_defaults=True):
     """RFC 3339, only where the caller gave a time."""
 
 
+class EngineRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """An engine that was tried beside the model itself: used where `file` is given, refused where `reason` is."""
+
+    kind: str
+    """`trees` or `linear`; a server passes over a kind that it does not know."""
+    file: str = ""
+    """Which of the files it is read from."""
+    reason: str = ""
+    """Why it is not used, as a sentence's end."""
+    reference_rows: int = 0
+    """Rows of the data on which it was compared with the model."""
+    perturbed_rows: int = 0
+    """The same with values changed: missing, at the trees' thresholds and beside them, infinite."""
+    max_difference: float = 0.0
+    """The largest |difference| / (1 + |model's answer|) of a probability or a number; labels were all equal."""
+
+
 class Manifest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The whole of manifest.json."""
 
@@ -134,6 +153,13 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     lineage: Lineage = Lineage()
     metrics: dict[str, float] = {}
     """Held-out metrics by name."""
+    engines: tuple[EngineRecord, ...] = ()
+    """What else can answer, the preferred one first."""
+
+    @property
+    def engine(self) -> EngineRecord | None:
+        """The engine to use before the model itself."""
+        return next((record for record in self.engines if record.file and record.kind in ENGINE_KINDS), None)
 
 
 def encode(manifest: Manifest) -> bytes:
@@ -179,6 +205,8 @@ def check(manifest: Manifest) -> None:
             raise ManifestError(f"files: {path!r} needs a sha256 of 64 hex digits and a size")
     if manifest.model_file not in manifest.files:
         raise ManifestError(f"model_file {manifest.model_file!r} is not among the files")
+    if lost := [record.file for record in manifest.engines if record.file and record.file not in manifest.files]:
+        raise ManifestError(f"engines: {lost[0]!r} is not among the files")
     _check_signature(manifest.signature)
     _check_golden(manifest.golden, manifest.signature)
 

@@ -14,7 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
+from tidegate_contract.bundle import timings
 from tidegate_contract.bundle.manifest import MANIFEST_NAME, FileEntry, Manifest, ManifestError, decode, digest_of
+from tidegate_contract.bundle.timings import MAX_TIMINGS_BYTES, TIMINGS_NAME, Timings
 from tidegate_contract.failure import BundleError, FailureReason
 
 MAX_MANIFEST_BYTES = 4 << 20
@@ -52,6 +54,23 @@ class VerifiedBundle:
         content = _read_manifest(self.directory)
         _expect(self.digest, digest_of(content))
         return content
+
+    def read_timings(self) -> bytes | None:
+        """The bytes of timings.json, which no digest covers; None where there is none that can be used.
+
+        It is advice and never a reason to refuse a bundle.
+        """
+        try:
+            with _open(self.directory, TIMINGS_NAME) as file:
+                content = file.read(MAX_TIMINGS_BYTES + 1)
+        except (OSError, BundleError):
+            return None
+        return content if timings.decode(content) else None
+
+    def timings(self) -> Timings | None:
+        """What was measured where the bundle was packed, if that is known."""
+        content = self.read_timings()
+        return None if content is None else timings.decode(content)
 
 
 def verify(directory: Path, expected_digest: str | None) -> VerifiedBundle:

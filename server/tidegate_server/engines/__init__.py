@@ -3,6 +3,10 @@
     engine = load_engine(bundle, allow_pickle=False)
     engine.predict({"carrier": array(["UA"]), "distance": array([1400.0])}, ("predict",))
 
+scikit.py      the model itself, by the library that made it
+compiled.py    the same as plain arrays, with trees.py and linear.py
+chosen.py      one of the two, by the number of rows
+
 A new engine is one more file and one more case in `load_engine`. Libraries are imported
 inside the file of their engine only, so that a server pays for the one that it uses.
 """
@@ -10,8 +14,9 @@ inside the file of their engine only, so that a server pays for the one that it 
 from collections.abc import Sequence
 from typing import Protocol
 
-from tidegate_contract.bundle.manifest import Format
+from tidegate_contract.bundle.manifest import Format, Manifest
 from tidegate_contract.bundle.verify import VerifiedBundle
+from tidegate_contract.failure import BundleError, FailureReason
 from tidegate_server.tensors import Columns
 
 PREDICT = "predict"
@@ -30,13 +35,24 @@ class Engine(Protocol):
         ...
 
 
+def permit(manifest: Manifest, *, allow_pickle: bool) -> None:
+    """Whether the model may be read at all. Raises BundleError PICKLE_REFUSED."""
+    if manifest.format is Format.SKLEARN_JOBLIB and not allow_pickle:
+        raise BundleError(
+            FailureReason.PICKLE_REFUSED,
+            f"{manifest.model_file} is a pickle, and reading one runs code of its author: either save the model "
+            "with skops.io.dump and pack that, or set spec.model.allowPickle to true if you trust every writer of it",
+        )
+
+
 def load_engine(bundle: VerifiedBundle, *, allow_pickle: bool) -> Engine:
-    """Load a verified bundle's model.
+    """Load a verified bundle's model itself.
 
     Raises BundleError with LOAD_FAILED or PICKLE_REFUSED.
     """
+    permit(bundle.manifest, allow_pickle=allow_pickle)
     match bundle.manifest.format:
         case Format.SKLEARN_SKOPS | Format.SKLEARN_JOBLIB:
             from tidegate_server.engines.scikit import load
 
-            return load(bundle, allow_pickle=allow_pickle)
+            return load(bundle)

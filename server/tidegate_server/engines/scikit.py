@@ -31,18 +31,12 @@ class ScikitEngine:
         return {name: as_tensor(getattr(self._model, name)(rows), self._outputs[name].datatype) for name in outputs}
 
 
-def load(bundle: VerifiedBundle, *, allow_pickle: bool) -> ScikitEngine:
+def load(bundle: VerifiedBundle) -> ScikitEngine:
     """Read the model out of a verified bundle.
 
-    Raises BundleError: PICKLE_REFUSED for joblib without permission, LOAD_FAILED for anything the libraries refuse.
+    Raises BundleError LOAD_FAILED for anything the libraries refuse.
     """
     manifest = bundle.manifest
-    if manifest.format is Format.SKLEARN_JOBLIB and not allow_pickle:
-        raise BundleError(
-            FailureReason.PICKLE_REFUSED,
-            f"{manifest.model_file} is a pickle, and reading one runs code of its author: either save the model "
-            "with skops.io.dump and pack that, or set spec.model.allowPickle to true if you trust every writer of it",
-        )
     content = bundle.read(manifest.model_file)
     if manifest.format is Format.SKLEARN_JOBLIB:
         model = _read_joblib(content)

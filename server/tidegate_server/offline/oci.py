@@ -19,6 +19,7 @@ from typing import IO
 import msgspec
 
 from tidegate_contract.bundle.manifest import MANIFEST_NAME
+from tidegate_contract.bundle.timings import TIMINGS_NAME
 from tidegate_contract.bundle.verify import VerifiedBundle
 from tidegate_contract.labels import DOMAIN
 
@@ -93,8 +94,11 @@ def build_image(bundle: VerifiedBundle, layout: Path) -> Image:
 
 
 def write_layer(bundle: VerifiedBundle, file: IO[bytes]) -> None:
-    """The tar of a bundle: what its manifest lists, sorted, nobody's, of no time, read-only."""
-    paths = sorted([*bundle.manifest.files, MANIFEST_NAME])
+    """The tar of a bundle: what its manifest lists and its timings, sorted, nobody's, of no time, read-only."""
+    beside = {MANIFEST_NAME: bundle.read_manifest()}
+    if (timings := bundle.read_timings()) is not None and TIMINGS_NAME not in bundle.manifest.files:
+        beside[TIMINGS_NAME] = timings
+    paths = sorted([*bundle.manifest.files, *beside])
     folders = sorted({str(parent) for path in paths for parent in PurePosixPath(path).parents} - {"."})
     with tarfile.open(fileobj=file, mode="w", format=tarfile.PAX_FORMAT) as tar:
         for folder in folders:
@@ -102,7 +106,7 @@ def write_layer(bundle: VerifiedBundle, file: IO[bytes]) -> None:
             info.type, info.mode = tarfile.DIRTYPE, 0o555
             tar.addfile(info)
         for path in paths:
-            _add(tar, path, bundle.read_manifest() if path == MANIFEST_NAME else bundle.read(path), mode=0o444)
+            _add(tar, path, beside[path] if path in beside else bundle.read(path), mode=0o444)
 
 
 def write_archive(image: Image, layout: Path, file: IO[bytes], reference: str) -> None:

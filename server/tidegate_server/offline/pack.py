@@ -22,6 +22,7 @@ from tidegate_contract.bundle.manifest import (
     MANIFEST_NAME,
     MIN_GOLDEN_ROWS,
     SCHEMA_VERSION,
+    EngineRecord,
     Environment,
     FileEntry,
     Format,
@@ -34,12 +35,19 @@ from tidegate_contract.bundle.manifest import (
     digest_of,
     encode,
 )
+from tidegate_contract.bundle.timings import TIMINGS_NAME
+from tidegate_contract.bundle.timings import encode as encode_timings
+from tidegate_contract.bundle.verify import verify
 from tidegate_contract.profile import PROFILE_NAME, Profile, ProfileError
 from tidegate_contract.profile import encode as encode_profile
-from tidegate_server.engines import PREDICT
-from tidegate_server.loader import load_model
+from tidegate_server.engines import PREDICT, compiled
+from tidegate_server.engines.errors import EngineError
+from tidegate_server.engines.scikit import ScikitEngine
+from tidegate_server.engines.trees import Trees
+from tidegate_server.loader import load_compiled, load_model, load_original
 from tidegate_server.offline.check import Finding
 from tidegate_server.offline.check import check as check_data
+from tidegate_server.offline.compiling import NotCompiledError, compile_model
 from tidegate_server.offline.errors import PackError
 from tidegate_server.offline.estimator import (
     ask,
@@ -53,8 +61,10 @@ from tidegate_server.offline.estimator import (
 from tidegate_server.offline.golden import candidates, choose
 from tidegate_server.offline.profile import build, score_of
 from tidegate_server.offline.table import ask_in_parts, column_specs, file_sha256, read_table, spread, to_columns
-from tidegate_server.tensors import Array, to_values
+from tidegate_server.offline.trial import DifferentError, compare, measure
+from tidegate_server.tensors import Array, Columns, to_values
 
+ENGINE_FILE = "engine.msgpack"
 PROFILE_ROWS = 100_000
 """More rows make a profile no better: what it is compared with later is never exact either."""
 
@@ -125,8 +135,12 @@ def pack(
     golden = rows.iloc[choose(rows, ask(model, rows)[PREDICT])]
     answers = ask(model, golden)
     signature = Signature(inputs, output_specs(model, answers))
+    progress("comparing a compiled engine with the model")
+    tried = _compile(model, signature, to_columns(rows, inputs))
     model_file = f"model.{'skops' if model_format is Format.SKLEARN_SKOPS else 'joblib'}"
     contents = {model_file: content, PROFILE_NAME: encode_profile(profile)}
+    if tried.content is not None:
+        contents[ENGINE_FILE] = tried.content
     manifest = Manifest(
         schema_version=SCHEMA_VERSION,
         name=name or name_from(model_path),
@@ -143,10 +157,43 @@ def pack(
         trusted_types=allowed,
         lineage=Lineage(describe(model), file_sha256(data) if isinstance(data, Path) else "", created),
         metrics=dict(metrics or {}),
+        engines=(tried.record,),
     )
     check(manifest)
     progress("writing the bundle and loading it as the server does")
-    return _write(manifest, contents, out, findings, allow_pickle=allow_pickle)
+    return _write(
+        manifest, contents, out, findings, to_columns(rows, inputs), allow_pickle=allow_pickle, progress=progress
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Compiled:
+    record: EngineRecord
+    content: bytes | None
+    """Of its file; None if it is refused."""
+
+
+def _compile(model: Any, signature: Signature, columns: Columns) -> _Compiled:
+    """An engine that was compared with the model, or why there is none."""
+    try:
+        program = compile_model(model, signature)
+    except NotCompiledError as error:
+        return _Compiled(EngineRecord(kind="compiled", reason=str(error)), None)
+    kind = "trees" if isinstance(program.model, Trees) else "linear"
+    content = compiled.encode(program)
+    try:
+        engine = compiled.load(content, signature)
+        equal = compare(ScikitEngine(model, signature), engine, program, columns, signature)
+    except (EngineError, DifferentError) as error:
+        return _Compiled(EngineRecord(kind=kind, reason=str(error)), None)
+    record = EngineRecord(
+        kind=kind,
+        file=ENGINE_FILE,
+        reference_rows=equal.reference_rows,
+        perturbed_rows=equal.perturbed_rows,
+        max_difference=float(f"{equal.max_difference:.1e}"),
+    )
+    return _Compiled(record, content)
 
 
 def _profile(model: Any, rows: pd.DataFrame, inputs: Sequence[TensorSpec], progress: Callable[[str], None]) -> Profile:
@@ -204,8 +251,10 @@ def _write(
     contents: Mapping[str, bytes],
     out: Path,
     findings: tuple[Finding, ...],
+    columns: Columns,
     *,
     allow_pickle: bool,
+    progress: Callable[[str], None],
 ) -> Packed:
     """Beside `out` first, loaded there as a server would, and only then in its place."""
     manifest_bytes = encode(manifest)
@@ -219,6 +268,11 @@ def _write(
             (staged / path).write_bytes(content)
         (staged / MANIFEST_NAME).write_bytes(manifest_bytes)
         loaded = load_model(staged, digest, allow_pickle=allow_pickle)
+        bundle = verify(staged, digest)
+        original = load_original(bundle, allow_pickle=allow_pickle)
+        if engine := load_compiled(bundle):
+            progress("measuring the compiled engine against the model")
+            (staged / TIMINGS_NAME).write_bytes(encode_timings(measure(original, engine, columns)))
         if out.exists():
             out.rename(Path(scratch, "replaced"))
         staged.rename(out)

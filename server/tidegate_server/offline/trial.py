@@ -1,0 +1,218 @@
+"""Whether a compiled engine answers as the model does, and from how many rows on it is no longer the faster one.
+
+Compared are rows of the data, and the same with values changed to those where engines differ: at a threshold and one
+step beside it, in double and in single precision, missing, infinite, too large, of no known category. What the model
+refuses the engine must refuse. Nothing is drawn that is not the same the next time.
+"""
+
+import statistics
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from tidegate_contract.bundle.datatypes import Datatype
+from tidegate_contract.bundle.manifest import Signature, TensorSpec
+from tidegate_contract.bundle.timings import ROWS, Timings
+from tidegate_server.engines import PREDICT, Engine
+from tidegate_server.engines.compiled import Number, Program
+from tidegate_server.engines.trees import Trees
+from tidegate_server.offline.table import spread
+from tidegate_server.tensors import Array, Columns
+
+TOLERANCE = 1e-6
+"""Of probabilities and numbers, times 1 + |the model's answer|."""
+REFERENCE_ROWS = 10_000
+PERTURBED_ROWS = 10_000
+_AT_ONCE = 4096
+_ALONE = 32
+"""Rows that are also asked one by one: an answer must not depend on the others."""
+_EDGES = 200
+"""Thresholds of a column that are tried."""
+_EXTREMES = 16
+"""Columns in which a row alone meets extreme values."""
+_SHARE = 0.3
+"""Of a row's values that are changed."""
+_LEAST_ROUNDS, _MOST_ROUNDS, _SECONDS = 5, 200, 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class Equal:
+    """On so many rows the answers were the same."""
+
+    reference_rows: int
+    perturbed_rows: int
+    max_difference: float
+
+
+class DifferentError(Exception):
+    """The engine answers otherwise; the message says where."""
+
+
+def compare(original: Engine, compiled: Engine, program: Program, columns: Columns, signature: Signature) -> Equal:
+    """Ask both the same. `columns` are rows of the data. Raises DifferentError."""
+    trial = _Trial(original, compiled, signature, labels=bool(program.classes))
+    rows = len(next(iter(columns.values())))
+    reference = pick(columns, spread(rows, REFERENCE_ROWS))
+    trial.all(reference, "rows of the data")
+    one = pick(columns, np.arange(1))
+    pools, taken = {}, dict[Datatype, Array]()
+    for spec in sorted(signature.inputs, key=lambda spec: spec.name)[:_EXTREMES]:
+        answered = [trial.same(one | {spec.name: value}, f"the value {value[0]}") for value in _each(_extremes(spec))]
+        taken[spec.datatype] = taken.get(spec.datatype, True) & np.array(answered)
+    for index, spec in enumerate(signature.inputs):
+        extremes = _extremes(spec)[taken.get(spec.datatype, np.array([], np.intp))]
+        pools[spec.name] = np.concatenate([extremes, edges(program, index, spec), _present(columns[spec.name])])
+    perturbed = perturb(columns, pools, PERTURBED_ROWS, seed=0)
+    trial.all(perturbed, "perturbed rows")
+    return Equal(len(reference[signature.inputs[0].name]), PERTURBED_ROWS, trial.max_difference)
+
+
+class _Trial:
+    def __init__(self, original: Engine, compiled: Engine, signature: Signature, *, labels: bool) -> None:
+        self._original = original
+        self._compiled = compiled
+        self._names = [spec.name for spec in signature.outputs]
+        self._labels = labels
+        self.max_difference = 0.0
+
+    def all(self, columns: Columns, what: str) -> None:
+        """In large parts, and some rows alone. Raises DifferentError."""
+        rows = len(next(iter(columns.values())))
+        for start in range(0, rows, _AT_ONCE):
+            self.same(pick(columns, np.arange(start, min(rows, start + _AT_ONCE))), what)
+        for row in spread(rows, _ALONE):
+            self.same(pick(columns, np.array([row])), what)
+
+    def same(self, columns: Columns, what: str) -> bool:
+        """Whether both answer, and not refuse. Raises DifferentError where they do not do the same."""
+        expected, found = (_outcome(engine, columns, self._names) for engine in (self._original, self._compiled))
+        if expected is None or found is None:
+            if (expected is None) != (found is None):
+                raise DifferentError(f"{'the engine' if found is None else 'the model'} alone refuses {what}")
+            return False
+        for name in self._names:
+            self._compare(found[name], expected[name], f"{name} of {what}", exact=self._labels and name == PREDICT)
+        return True
+
+    def _compare(self, found: Array, expected: Array, what: str, *, exact: bool) -> None:
+        if found.shape != expected.shape or found.dtype != expected.dtype:
+            raise DifferentError(f"{what}: the engine answers with another shape or type")
+        if exact or expected.dtype.kind != "f":
+            wrong = int((found != expected).sum())
+        else:
+            with np.errstate(invalid="ignore"):
+                apart = np.abs(found - expected) / (1 + np.abs(expected))
+            apart[(found == expected) | (np.isnan(found) & np.isnan(expected))] = 0
+            self.max_difference = max(self.max_difference, float(apart.max(initial=0)))
+            wrong = int((~(apart <= TOLERANCE)).sum())
+        if wrong:
+            raise DifferentError(f"{what}: {wrong} of {found.size} differ")
+
+
+def _outcome(engine: Engine, columns: Columns, names: list[str]) -> Columns | None:
+    """The answers; None where the engine raises, whatever it is."""
+    try:
+        return engine.predict(columns, names)
+    except Exception:  # noqa: BLE001 - models raise what they like, and that they do is what is compared
+        return None
+
+
+def edges(program: Program, index: int, spec: TensorSpec) -> Array:
+    """Values of an input at which trees branch, and those one step below and above, as far as its type has them."""
+    dtype = spec.datatype.dtype
+    if not isinstance(program.model, Trees) or program.steps or dtype.kind not in "iuf":
+        return np.empty(0, dtype)
+    width = len(program.features)
+    column = np.frombuffer(program.model.feature, "<i4") % width
+    own = [place for place, f in enumerate(program.features) if isinstance(f, Number) and f.input == index]
+    inner = np.frombuffer(program.model.right, "<i4") != np.arange(len(column))
+    limits = np.frombuffer(program.model.threshold, "<f8" if program.model.double else "<f4")
+    limits = np.unique(limits[np.isin(column, own) & inner]).astype(np.float64)
+    limits = limits[np.isfinite(limits)]
+    limits = limits[spread(len(limits), _EDGES)] if len(limits) else limits
+    if dtype.kind in "iu":
+        bounds = np.iinfo(dtype)
+        whole = np.concatenate([np.floor(limits), np.ceil(limits)])
+        return whole[(whole > bounds.min) & (whole < bounds.max)].astype(dtype)
+    single = limits.astype(np.float32)
+    near = [np.nextafter(values, way) for values in (limits, single) for way in (-np.inf, np.inf)]
+    return np.concatenate([limits, single, *near]).astype(dtype)
+
+
+def perturb(columns: Columns, pools: Mapping[str, Array], rows: int, seed: int) -> Columns:
+    """So many rows of the data, of whose values some are taken from the pools; the same ones for the same seed."""
+    random = np.random.default_rng(seed)
+    chosen = pick(columns, random.integers(0, len(next(iter(columns.values()))), rows))
+    for name, pool in pools.items():
+        changed = random.random(rows) < _SHARE
+        chosen[name][changed] = pool[random.integers(0, len(pool), int(changed.sum()))]
+    return chosen
+
+
+def _extremes(spec: TensorSpec) -> Array:
+    dtype = spec.datatype.dtype
+    match dtype.kind:
+        case "f":
+            single = float(np.finfo(np.float32).max)
+            values = [np.nan, np.inf, -np.inf, 0.0, -0.0, 1e-40, -1e30, single, 1e39, -1e300]
+            with np.errstate(over="ignore"):
+                return np.array(values).astype(dtype)
+        case "i" | "u":
+            return np.array([np.iinfo(dtype).min, 0, np.iinfo(dtype).max], dtype)
+        case "b":
+            return np.array([False, True])
+        case _:
+            return np.array([None, "", "no such category"], dtype=object)
+
+
+def _present(values: Array) -> Array:
+    return values[spread(len(values), _EDGES)]
+
+
+def _each(values: Array) -> Iterator[Array]:
+    return (values[place : place + 1] for place in range(len(values)))
+
+
+def pick(columns: Columns, rows: Array) -> Columns:
+    return {name: column[rows] for name, column in columns.items()}
+
+
+def measure(original: Engine, compiled: Engine, columns: Columns, rows: tuple[int, ...] = ROWS) -> Timings:
+    """Medians of both at each number of rows, in turns."""
+    held = len(next(iter(columns.values())))
+    medians = []
+    for count in rows:
+        batch = pick(columns, np.arange(count) % held)
+        first, second = (partial(engine.predict, batch, (PREDICT,)) for engine in (compiled, original))
+        medians.append(in_turns(first, second))
+    figures = zip(*medians, strict=True)
+    return Timings(rows=rows, compiled=next(figures), original=next(figures), processor=_processor())
+
+
+def in_turns(
+    first: Callable[[], object], second: Callable[[], object], seconds: float = _SECONDS
+) -> tuple[float, float]:
+    """Medians of microseconds a call, each called once beforehand and then in turns."""
+    both = (first, second)
+    taken: tuple[list[float], list[float]] = ([], [])
+    for call in both:
+        call()
+    end = time.perf_counter() + seconds
+    while len(taken[1]) < _LEAST_ROUNDS or (time.perf_counter() < end and len(taken[1]) < _MOST_ROUNDS):
+        for call, times in zip(both, taken, strict=True):
+            start = time.perf_counter()
+            call()
+            times.append((time.perf_counter() - start) * 1e6)
+    return round(statistics.median(taken[0]), 1), round(statistics.median(taken[1]), 1)
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return ""
+    return next((line.partition(":")[2].strip()[:100] for line in lines if line.startswith("model name")), "")
