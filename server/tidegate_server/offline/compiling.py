@@ -118,7 +118,13 @@ class _Table:
         """
         from sklearn.impute import SimpleImputer
         from sklearn.pipeline import Pipeline
-        from sklearn.preprocessing import MinMaxScaler, OrdinalEncoder, RobustScaler, StandardScaler
+        from sklearn.preprocessing import (
+            FunctionTransformer,
+            MinMaxScaler,
+            OrdinalEncoder,
+            RobustScaler,
+            StandardScaler,
+        )
 
         def note(operation: Operation, numbers: Any, otherwise: float) -> None:
             if numbers is None:
@@ -128,7 +134,7 @@ class _Table:
             self.steps.append(Step(operation, tuple(to_values(every))))
 
         kind = type(step)
-        if step is None or step == "passthrough":
+        if step is None or step == "passthrough" or (kind is FunctionTransformer and step.func is None):
             return features
         if kind is Pipeline:
             for _, inner in step.steps:
@@ -158,7 +164,7 @@ class _Table:
 
 def _code(encoder: Any, index: int, feature: Feature) -> Code:
     categories = encoder.categories_[index]
-    if not isinstance(feature, Number) or encoder.dtype != np.float64 or encoder.infrequent_categories_ is not None:
+    if not isinstance(feature, Number) or encoder.dtype != np.float64 or encoder._infrequent_enabled:
         raise NotCompiledError("there is no compiled engine for an OrdinalEncoder with its settings")
     texts = [value for value in categories.tolist() if value is not None and value == value]
     if not all(isinstance(text, str) for text in texts):

@@ -7,6 +7,7 @@ refuses the engine must refuse. Nothing is drawn that is not the same the next t
 
 import statistics
 import time
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -116,7 +117,8 @@ class _Trial:
 def _outcome(engine: Engine, columns: Columns, names: list[str]) -> Columns | None:
     """The answers; None where the engine raises, whatever it is."""
     try:
-        return engine.predict(columns, names)
+        with np.errstate(all="ignore"), warnings.catch_warnings(action="ignore"):
+            return engine.predict(columns, names)
     except Exception:  # noqa: BLE001 - models raise what they like, and that they do is what is compared
         return None
 
