@@ -5,10 +5,17 @@ from typing import Any
 
 import msgspec
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from sklearn.ensemble import BaggingClassifier, RandomForestClassifier, VotingClassifier
+from sklearn.ensemble import (
+    BaggingClassifier,
+    GradientBoostingClassifier,
+    HistGradientBoostingClassifier,
+    RandomForestClassifier,
+    VotingClassifier,
+)
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import PolynomialFeatures
@@ -101,13 +108,26 @@ def test_terms_are_added_from_the_first_to_the_last() -> None:
 
 def test_a_signature_of_whole_numbers_is_rounded_once() -> None:
     """Through float64 a whole number above 2**53 would be rounded twice before it is compared."""
-    import pandas as pd
-
     frame = pd.DataFrame({"a": np.arange(20) << 56})
     model = RandomForestClassifier(3, random_state=0).fit(frame, np.arange(20) % 2)
     signature = Signature(column_specs(frame), output_specs(model, ask(model, frame)))
     engine = load(encode(compile_model(model, signature)), signature)
     assert engine._dtype == np.float32
+
+
+@pytest.mark.parametrize(
+    ("model", "label"),
+    [(GradientBoostingClassifier(n_estimators=1), "yes"), (HistGradientBoostingClassifier(max_iter=1), "no")],
+    ids=lambda value: type(value).__name__,
+)
+def test_a_sum_of_zero_is_the_class_that_the_model_says(model: Any, label: str) -> None:
+    """The two kinds of boosting do not agree about it."""
+    frame = pd.DataFrame({"x": np.zeros(40)})
+    model.fit(frame, np.array(["no", "yes"] * 20))
+    signature = Signature(column_specs(frame), output_specs(model, ask(model, frame)))
+    engine = load(encode(compile_model(model, signature)), signature)
+    assert engine.predict({"x": np.zeros(1)}, ("predict",))["predict"].tolist() == [label]
+    assert model.predict(frame[:1]).tolist() == [label]
 
 
 @pytest.mark.parametrize(
