@@ -111,7 +111,8 @@ def _engine(manifest: "Manifest", timings: "Timings | None") -> str:
         speed = f"{first:.3g} times as fast as the model at {timings.rows[0]} row, measured where it was packed"
     if limit == 0:
         return f"the model itself; {record.kind} gives the same answers and was slower at every number of rows"
-    where = "for every number of rows" if limit is None else f"up to {limit:,} rows, and the model itself above"
+    above = f"up to {limit} {'row' if limit == 1 else 'rows'}, and the model itself above"
+    where = "for every number of rows" if limit is None else above
     compared = f"{record.reference_rows:,} rows of the data and {record.perturbed_rows:,} perturbed ones"
     same = f"equal on {compared}, to {record.max_difference:.1g}" if record.max_difference else f"equal on {compared}"
     return f"{record.kind} {where}; {speed}; {same}"

@@ -20,7 +20,17 @@ from bundles import GOLDEN, SIGNATURE, classifier, flights, manifest, write_bund
 from tidegate_cli.example import curl, example_request
 from tidegate_cli.main import main
 from tidegate_contract.bundle.datatypes import Datatype
-from tidegate_contract.bundle.manifest import Environment, Lineage, Signature, TensorSpec, digest_of, encode
+from tidegate_contract.bundle.manifest import (
+    EngineRecord,
+    Environment,
+    Lineage,
+    Signature,
+    TensorSpec,
+    digest_of,
+    encode,
+)
+from tidegate_contract.bundle.timings import TIMINGS_NAME, Timings
+from tidegate_contract.bundle.timings import encode as encode_timings
 
 
 def _run(*arguments: object, env: dict[str, str] | None = None, stdin: str = "") -> Result:
@@ -107,6 +117,59 @@ def test_pack_says_what_is_odd_about_its_data_beside_its_result(model: Path, tmp
     assert result.exit_code == 0
     assert re.search(r"note: \d+ of 400 rows repeat an earlier one", result.stderr)
     assert "repeat" not in result.stdout
+
+
+USED = EngineRecord(
+    kind="trees", file="model.skops", reference_rows=5000, perturbed_rows=10_000, max_difference=2.2e-16
+)
+SAME = "equal on 5,000 rows of the data and 10,000 perturbed ones, to 2e-16"
+
+
+@pytest.mark.parametrize(
+    ("engines", "figures", "said"),
+    [
+        ((), None, "the model itself; the bundle has no other"),
+        (
+            (EngineRecord(kind="trees", reason="the model alone refuses nan"),),
+            None,
+            "the model itself; trees is not used: the model alone refuses nan",
+        ),
+        (
+            (USED,),
+            None,
+            f"trees up to 16 rows, and the model itself above; the bundle has no timings; {SAME}",
+        ),
+        (
+            (USED,),
+            (5.0, 100.0),
+            "trees for every number of rows; 8 times as fast as the model at 1 row, measured where it was packed; "
+            + SAME,
+        ),
+        (
+            (USED,),
+            (5.0, 900.0),
+            "trees up to 1 row, and the model itself above; 8 times as fast as the model at 1 row, "
+            "measured where it was packed; " + SAME,
+        ),
+        (
+            (USED,),
+            (50.0, 900.0),
+            "the model itself; trees gives the same answers and was slower at every number of rows",
+        ),
+    ],
+    ids=["no engine", "refused", "no timings", "always", "few rows", "never"],
+)
+def test_inspect_says_which_engine_answers_and_why(
+    engines: tuple[EngineRecord, ...], figures: tuple[float, float] | None, said: str, tmp_path: Path
+) -> None:
+    write_bundle(tmp_path, encode(manifest(engines=engines)))
+    if figures:
+        timings = Timings(rows=(1, 4096), compiled=figures, original=(40.0, 400.0))
+        (tmp_path / TIMINGS_NAME).write_bytes(encode_timings(timings))
+    (line,) = [line for line in _run("inspect", tmp_path).stdout.splitlines() if line.startswith("engine")]
+    assert line.removeprefix("engine").strip() == said
+    known = json.loads(_run("inspect", tmp_path, "--json").stdout)["timings"]
+    assert known is None if figures is None else known["compiled"] == list(figures)
 
 
 def test_inspect_draws_every_column_of_the_profile(model: Path, tmp_path: Path) -> None:
