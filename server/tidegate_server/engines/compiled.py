@@ -120,7 +120,9 @@ class CompiledEngine:
         if any(not 0 <= feature.input < len(signature.inputs) for feature in program.features) or not width:
             raise EngineError("a feature is of no input")
         self._names = [spec.name for spec in signature.inputs]
-        self._program = program
+        # Not the program, which holds the bytes of arrays that have been read.
+        self._answer, self._slope, self._zero_is_second = program.answer, program.slope, program.zero_is_second
+        self._takes_nan, self._takes_infinity = program.takes_nan, program.takes_infinity
         self._dtype: np.dtype[Any] = np.dtype(np.float64 if program.double else np.float32)
         self._readers = [_reader(feature, self._names[feature.input]) for feature in program.features]
         self._steps = [_step(step, width, self._dtype) for step in program.steps]
@@ -132,7 +134,7 @@ class CompiledEngine:
         self._order: Literal["C", "F"] = "C" if isinstance(program.model, Trees) else "F"  # as each reads it fastest
         self._datatypes = {spec.name: spec.datatype for spec in signature.outputs}
         self._classes = _classes(program, signature)
-        self._check_outputs(signature)
+        self._check_outputs(program.model.outputs, signature)
 
     def predict(self, columns: Columns, outputs: Sequence[str]) -> Columns:
         """Raises ValueError for values that the original refuses."""
@@ -147,16 +149,16 @@ class CompiledEngine:
         for step in self._steps:
             x = step(x)
         x = x.astype(self._model_dtype, copy=False)
-        if not (self._program.takes_nan and self._program.takes_infinity) and not np.isfinite(x.sum()):
-            if not self._program.takes_nan and np.isnan(x).any():
+        if not (self._takes_nan and self._takes_infinity) and not np.isfinite(x.sum()):
+            if not self._takes_nan and np.isnan(x).any():
                 raise ValueError("the model takes no missing values")
-            if not self._program.takes_infinity and np.isinf(x).any():
+            if not self._takes_infinity and np.isinf(x).any():
                 raise ValueError(f"the model takes no value that is infinite, or too large for {x.dtype}")
         return x
 
     def _output(self, name: str, raw: Array) -> Array:
         if self._classes is None:
-            numbers = np.exp(raw) if self._program.answer is Answer.EXPONENTIALS else raw
+            numbers = np.exp(raw) if self._answer is Answer.EXPONENTIALS else raw
             answer = numbers[:, 0] if numbers.shape[1] == 1 else numbers
         elif name == _PREDICT:
             return np.asarray(self._classes.take(self._labels(raw)))
@@ -165,17 +167,17 @@ class CompiledEngine:
         return answer.astype(self._datatypes[name].dtype, copy=False)
 
     def _labels(self, raw: Array) -> Array:
-        if raw.shape[1] > 1 or self._program.answer is Answer.PROBABILITIES:
+        if raw.shape[1] > 1 or self._answer is Answer.PROBABILITIES:
             return np.asarray(np.argmax(raw, axis=1))
         score = raw[:, 0]
-        return np.asarray(score >= 0 if self._program.zero_is_second else score > 0, np.intp)
+        return np.asarray(score >= 0 if self._zero_is_second else score > 0, np.intp)
 
     def _probabilities(self, raw: Array) -> Array:
-        match self._program.answer:
+        match self._answer:
             case Answer.PROBABILITIES:
                 return raw
             case Answer.LOGISTIC:
-                second = _logistic(raw[:, 0] * self._program.slope)
+                second = _logistic(raw[:, 0] * self._slope)
                 return np.stack([1 - second, second], axis=1)
             case Answer.EACH_AGAINST_REST:
                 each = _logistic(raw)
@@ -185,9 +187,9 @@ class CompiledEngine:
                 grown = np.exp(raw - raw.max(axis=1, keepdims=True))
                 return np.asarray(grown / grown.sum(axis=1, keepdims=True))
 
-    def _check_outputs(self, signature: Signature) -> None:
+    def _check_outputs(self, outputs: int, signature: Signature) -> None:
         """Raises EngineError where the answers would not have the shapes of the signature."""
-        answer, outputs = self._program.answer, self._program.model.outputs
+        answer = self._answer
         names = {spec.name for spec in signature.outputs}
         if self._classes is None:
             shapes = [(-1,) if outputs == 1 else (-1, outputs)]
