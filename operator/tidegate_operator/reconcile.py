@@ -100,7 +100,9 @@ class Reconciler:
             if key[0] == namespace and self._stores.models.get(key) is None
             for revision in self._revisions(key)
         ]
-        return (await self._drive(look_around(revisions, self._now()), (namespace, ""))).look_again
+        looked = await self._drive(look_around(revisions, self._now()), (namespace, ""))
+        self._refusals.forget((namespace, ""))  # nobody could be told of it; the next resync comes again
+        return looked.look_again
 
     def _observe(self, key: Key, model: r.ModelDeployment, refused: core.Refusals) -> core.Observed:
         """What the caches know about one model."""
@@ -130,7 +132,7 @@ class Reconciler:
         return found
 
     async def _drive(self, steps: Steps, key: Key) -> Looked:
-        """Carry out every step of a look, one after the other; Events go out beside the rest, which waits for none."""
+        """Carry out every step of a look, in its order; Events go out beside the rest, which waits for none."""
         telling: list[asyncio.Task[None]] = []
         answer: Any = None
         try:
@@ -158,7 +160,7 @@ class Reconciler:
             await self._carry_out(step, key)
         except ApiError as error:
             # The rest is done all the same, and the object says what was refused.
-            words = self._refusals.words(key, step, error, self._now())
+            words = self._refusals.words(key, step, error)
             log.warning("refused: %s", words, extra={"model": "/".join(key)})
             return words
         self._refusals.taken(key, step)
@@ -255,12 +257,12 @@ class Reconciler:
 async def _all(works: Iterable[Awaitable[Any]]) -> tuple[Any, ...]:
     """Wait for all of them, however one ends.
 
-    Raises what the first that failed has raised.
+    Raises what one of those that failed has raised, a bug before what another try may mend.
     """
     answers = await asyncio.gather(*works, return_exceptions=True)
-    for answer in answers:
-        if isinstance(answer, BaseException):
-            raise answer
+    errors = [answer for answer in answers if isinstance(answer, BaseException)]
+    for error in sorted(errors, key=lambda error: isinstance(error, (*TRANSIENT, NotLeader))):
+        raise error
     return tuple(answers)
 
 

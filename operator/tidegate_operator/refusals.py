@@ -1,5 +1,6 @@
 """What the API server refuses: which answers say so, what was refused of whom, and when it is tried again."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -30,14 +31,16 @@ class _Refused:
 class Refusals:
     """The memory of one process. Where it has none, the status of the object says what was refused."""
 
-    def __init__(self, patience: float) -> None:
+    def __init__(self, patience: float, monotonic: Callable[[], float]) -> None:
         """`patience`: for so many seconds a write is answered that something is broken, a webhook that cannot be
         reached say, before that is a refusal. Where it is the API server itself, nobody holds the Lease any more then.
         """
         self._patience = patience
+        self._monotonic = monotonic
         self._refused: dict[Key, _Refused] = {}
-        self._broken: dict[Key, dict[core.Named, datetime]] = {}
-        """Since when each write has been answered so, and not been taken."""
+        self._broken: dict[Key, dict[core.Named, float]] = {}
+        """Since when each write has been answered so, and not been taken. What is found broken while another one is has
+        been so for as long: one webhook may break them all, and each would hold up the look for as long again."""
 
     def known(self, key: Key, identity: core.Identity, status: core.Status) -> core.Refusals:
         """What was refused of this object last. A new spec is no reason to think that it is taken now: that shows."""
@@ -49,14 +52,14 @@ class Refusals:
         if broken := self._broken.get(key):
             broken.pop(about(write), None)
 
-    def words(self, key: Key, write: core.Write, error: ApiError, now: datetime) -> str:
+    def words(self, key: Key, write: core.Write, error: ApiError) -> str:
         """Why the API server does not take a write.
 
         Raises the error if it says nothing about that write, or not for long enough.
         """
         if error.status >= 500:
-            since = self._broken.setdefault(key, {}).setdefault(about(write), now)
-            if (now - since).total_seconds() < self._patience:
+            now, broken = self._monotonic(), self._broken.setdefault(key, {})
+            if now - broken.setdefault(about(write), min(broken.values(), default=now)) < self._patience:
                 raise error
         elif is_away(error) or error.status in ANOTHER_TRY:
             raise error

@@ -91,7 +91,7 @@ class Operator:
             revisions=Store(self._of_a_model_changed),
             children={kind: Store(self._of_a_model_changed) for kind in Kind},
         )
-        self.refusals = Refusals(settings.lease.deadline)
+        self.refusals = Refusals(settings.lease.deadline, clock.monotonic)
         self.reconciler = Reconciler(
             self.stores, self.api, self.writer, self.refusals, self._know, settings.release, clock.now
         )
@@ -350,7 +350,7 @@ def kopf_settings() -> kopf.OperatorSettings:
     found.persistence.diffbase_storage = NoDiffs()
     found.watching.chunk_size = 100
     found.watching.inactivity_timeout = INACTIVITY_SECONDS
-    found.networking.request_timeout = 30
+    found.networking.request_timeout = 60  # a pause that the API server asks for is a part of it
     found.networking.connect_timeout = 5
     found.networking.error_backoffs = Endless()
     found.process.ultimate_exiting_timeout = 20

@@ -98,8 +98,11 @@ def error_of(status: int, body: bytes, retry_after: str = "") -> ApiError:
     return _ERRORS.get(status, ApiError)(status, message, float(retry_after) if retry_after.isdecimal() else 0.0)
 
 
+VersionText = Annotated[str, msgspec.Meta(pattern="^[0-9]+$")]
+
+
 class _Continue(msgspec.Struct):
-    resourceVersion: Annotated[str, msgspec.Meta(pattern="^[0-9]+$")]  # noqa: N815 - the API's own spelling
+    resourceVersion: VersionText  # noqa: N815 - the API's own spelling
     """Where a watch would go on. One that went on from nowhere would be told of no deletion before it."""
     continue_: str = msgspec.field(default="", name="continue")
 

@@ -77,7 +77,7 @@ def _session(
         connector=aiohttp.TCPConnector(limit=0, ssl=context, socket_factory=_socket),
         headers={"User-Agent": "tidegate-operator", "Accept-Encoding": "identity"},  # gzip costs more than it saves
         middlewares=(*middlewares, authorize),
-        timeout=aiohttp.ClientTimeout(total=30, sock_connect=5),
+        timeout=aiohttp.ClientTimeout(total=40, sock_connect=5),  # a webhook may take 30, and its failure is an answer
     )
 
 

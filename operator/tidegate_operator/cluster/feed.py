@@ -1,4 +1,4 @@
-"""What kopf gets to see of the API server: nothing that would end it.
+"""What kopf gets to see of the API server: nothing that would end it, once it has found out what there is.
 
 kopf is the one feed of ModelDeployments, and takes most of what it does not know for the end of the process. What our
 own reflectors survive it survives behind this middleware, which says the same in the two ways to which kopf answers by
@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import aiohttp
+import msgspec
 
 from tidegate_contract import names
 from tidegate_operator.cluster.api import (
@@ -19,12 +20,12 @@ from tidegate_operator.cluster.api import (
     UNREADABLE,
     ApiError,
     Count,
+    VersionText,
     error_of,
     event_of,
     is_away,
     lines,
     page_of,
-    version_of,
 )
 from tidegate_operator.cluster.reflector import backoffs, pause
 
@@ -33,6 +34,23 @@ log = logging.getLogger(__name__)
 TOO_OLD = b'{"type": "ERROR", "object": {"code": 410}}\n'
 """After it kopf lists anew; after a watch that broke it goes on from where that one stood."""
 BROKEN = (aiohttp.ClientPayloadError, aiohttp.ClientResponseError, ApiError, *UNREADABLE)
+
+
+class _Kind(msgspec.Struct):
+    """What kopf takes for granted of a list, beside what `page_of` does."""
+
+    kind: str = ""
+
+
+class _Metadata(msgspec.Struct):
+    resourceVersion: VersionText  # noqa: N815 - the API's own spelling
+    uid: str = ""
+
+
+class _Item(msgspec.Struct):
+    """And of an object."""
+
+    metadata: _Metadata
 
 
 class Feed:
@@ -61,7 +79,9 @@ class Feed:
             await self._pause(path, error)
             if is_watch and isinstance(error, ApiError) and not is_away(error):
                 return _with(response, _once(TOO_OLD))
-            raise aiohttp.ClientPayloadError(str(error)) from error
+            # After the one kopf asks for the same page or the same place in the watch, after the other it begins anew.
+            broke = aiohttp.ClientConnectionError if is_away(error) else aiohttp.ClientPayloadError
+            raise broke(str(error)) from error
         return response
 
     async def _ask(
@@ -80,7 +100,8 @@ class Feed:
         try:
             async for line in lines(stream):
                 line.decode()  # as in `_check`
-                event_of(line)
+                _, item, _ = event_of(line)
+                msgspec.json.decode(item, type=_Item)
                 self._waits.pop(path, None)
                 yield line + b"\n"
         except (ApiError, *UNREADABLE) as error:
@@ -103,11 +124,14 @@ async def _check(response: aiohttp.ClientResponse) -> None:
     Raises BROKEN.
     """
     status, body = response.status, await response.read()
+    if status == 200 and response.get_encoding() != "utf-8":
+        raise aiohttp.ClientPayloadError(f"the list is said to be {response.get_encoding()}")
     if status != 200:
         raise error_of(status, body, response.headers.get(RETRY_AFTER, ""))
     await response.text()  # kopf decodes all of it, msgspec only what it is asked for
+    msgspec.json.decode(body, type=_Kind)
     for item in page_of(body).items:
-        version_of(item)
+        msgspec.json.decode(item, type=_Item)
     if response.content_type != "application/json":
         raise aiohttp.ClientPayloadError(f"the list is said to be {response.content_type}")
 

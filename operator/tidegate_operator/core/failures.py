@@ -192,7 +192,7 @@ def unreadable(_content: Content, container: Container) -> Failure | None:
     return Failure(
         Reason.CRASHED,
         f"container {container.name} read the bundle, and its answer cannot be read: something in the cluster changes "
-        "or cuts its termination message, a policy or many injected containers; it is made anew after a minute",
+        "or cuts its termination message, a policy or many injected containers; it is made anew after an hour",
     )
 
 

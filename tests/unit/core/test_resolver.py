@@ -255,6 +255,7 @@ def test_a_job_whose_answer_cannot_be_read_is_told_and_made_anew_after_a_rest(se
     found = look(with_job(Observed(), resolver("what?"), ended=True, succeeded_at=since), status=Status())
     assert said(found, "Degraded")[:2] == ("True", "Crashed")
     assert "answer cannot be read" in said(found, "Degraded")[2]
+    assert "after an hour" in said(found, "Degraded")[2]
     assert [write for write in found.writes if isinstance(write, Remove)] == (
         [Remove(*JOB, "Job-uid")] if removed else []
     )

@@ -186,6 +186,12 @@ LATIN = "grüße".encode("latin-1")
     "broken",
     [
         pytest.param([page(model("a", 1), more="next"), refused(410)], id="410 on the second page"),
+        pytest.param([text(b'{"items": [], "kind": null, "metadata": {"resourceVersion": "5"}}')], id="no kind"),
+        pytest.param([page({"metadata": {"resourceVersion": "1", "uid": []}})], id="a uid that is none"),
+        *(
+            pytest.param([web.Response(text='{"items": []}', charset=name, content_type="application/json")], id=name)
+            for name in ("utf-16", "latin-1")
+        ),
         pytest.param([refused(404), refused(404), refused(404)], id="404 for a while"),
         pytest.param([refused(400), refused(405), refused(409), refused(418)], id="other refusals"),
         pytest.param([web.Response(status=302, headers={"Location": "/"})], id="a redirection"),
@@ -248,6 +254,16 @@ async def test_after_a_watch_that_cannot_be_followed_it_lists_anew(world: World,
     world.server.watches = [broken]
     await world.settles(a="1", b="2")
     assert world.server.asked == [("list", ""), ("watch", "5"), ("list", ""), ("watch", "50")]
+
+
+@pytest.mark.parametrize("broken", [refused(429), refused(503), Hangup(b""), Hangup(b'{"items": [')])
+async def test_a_busy_api_server_is_asked_for_the_same_page_again(world: World, broken: Any) -> None:
+    """From the first one on, a list of many pages would hardly ever come to its end."""
+    world.server.there = [model("b", 2)]
+    world.server.lists = [page(model("a", 1), more="next"), broken]
+    await world.settles(a="1", b="2")
+    lists = [place for verb, place in world.server.asked if verb == "list"]
+    assert lists == ["", *["next"] * (len(lists) - 1)]
 
 
 @pytest.mark.parametrize(

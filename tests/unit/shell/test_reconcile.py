@@ -47,9 +47,10 @@ class Server:
         self.version = 1
         self.hold: asyncio.Event | None = None
         """No Event is answered before it is set."""
-
-    meet: asyncio.Barrier | None = None
-    """No status and no record is answered before as many of them have come."""
+        self.meet: asyncio.Barrier | None = None
+        """No status and no record is answered before as many of them have come."""
+        self.slow: dict[str, float] = {}
+        """The seconds that a write of a collection takes."""
 
     async def handle(self, request: web.Request) -> web.Response:
         *_, collection, name = request.path.removesuffix("/status").removesuffix("/scale").split("/")
@@ -60,6 +61,7 @@ class Server:
         self.writes.append(collection)
         self.sent.append((request.method, request.path, await request.json()))
         self.version += 1
+        await asyncio.sleep(self.slow.get(collection, 0))
         if self.meet and collection in ("modeldeployments", "modelrevisions"):
             await self.meet.wait()
         if collection == "events" and self.hold:
@@ -117,7 +119,7 @@ class World:
 
     def anew(self) -> None:
         """Another process takes over: it knows what the API server knows."""
-        self.refusals = Refusals(PATIENCE)
+        self.refusals = Refusals(PATIENCE, lambda: self.now.timestamp())
         self.reconciler = Reconciler(
             self.stores, self.api, self.writer, self.refusals, self.stores.models.put, RELEASE, lambda: self.now
         )
@@ -339,13 +341,22 @@ async def test_a_write_that_is_taken_in_between_begins_the_time_of_broken_answer
 
 
 def test_a_broken_answer_of_long_ago_says_nothing_of_one_of_today() -> None:
-    refusals, me = Refusals(PATIENCE), Identity(*KEY, "uid-1", 1)
-    for day in range(2):
-        now = NOW + timedelta(days=day)
+    days = iter((0.0, 86400.0))
+    refusals, me = Refusals(PATIENCE, lambda: next(days)), Identity(*KEY, "uid-1", 1)
+    for _ in range(2):
         with pytest.raises(ApiError):
-            refusals.words(KEY, Remove(Kind.SERVICE, "flights", "u"), ApiError(500, "broken"), now)
+            refusals.words(KEY, Remove(Kind.SERVICE, "flights", "u"), ApiError(500, "broken"))
         # Meanwhile nothing wants that write any more.
-        refusals.ended(KEY, me, {}, {(Kind.NETWORK_POLICY, "flights"): "no"}, now)
+        refusals.ended(KEY, me, {}, {(Kind.NETWORK_POLICY, "flights"): "no"}, NOW)
+
+
+async def test_a_webhook_that_breaks_every_write_is_told_of_as_soon_as_one_that_breaks_one(world: World) -> None:
+    world.server.refuse = dict.fromkeys(("networkpolicies", "services", "serviceaccounts", "deployments"), 500)
+    with pytest.raises(ApiError):
+        await world.look()
+    world.now += timedelta(seconds=PATIENCE)
+    again, written = await world.look()
+    assert (again, set(written)) == (0.0, set(world.server.refuse))
 
 
 @pytest.mark.parametrize("code", [401, 404, 408, 409, 410, 429])
@@ -367,9 +378,22 @@ async def test_the_status_and_the_record_of_a_version_are_under_way_together(wor
 
 async def test_of_what_is_under_way_together_nothing_is_given_up_when_one_fails(world: World) -> None:
     world.server.refuse = {"modeldeployments": 409}
+    world.server.slow = {"modelrevisions": 0.3}
     with pytest.raises(Conflict):
         await world.look()
     assert world.stores.revisions.of(KEY) != []
+
+
+async def test_of_two_errors_at_once_a_bug_is_the_one_that_is_seen(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def broken(*_: Any) -> Any:
+        raise TypeError("a bug")
+
+    world.server.refuse = {"modeldeployments": 409}
+    monkeypatch.setattr(world.writer, "revision", broken)
+    with pytest.raises(TypeError):
+        await world.look()
 
 
 async def test_a_status_that_was_decided_on_an_old_version_is_decided_on_the_new_one_next(world: World) -> None:
