@@ -110,6 +110,7 @@ class Predictor:
         self._places_left = max_waiting
         self._bytes_left = max_bytes
         self._pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="predict")
+        self._pool.submit(int)  # its thread is made now: one that could not be made later would answer nobody
         self._pace = Pace()
         self._waiting: deque[_Asked] = deque()
         self._busy = False
@@ -117,10 +118,9 @@ class Predictor:
         self._company = 0
         self._patience: asyncio.TimerHandle | None = None
 
-    @property
-    def prompt(self) -> bool:
-        """Whether a request of a row would be answered in the next turn of the loop."""
-        return not self._busy and self._pace.short(len(self._waiting) + 1)
+    def prompt(self, rows: int) -> bool:
+        """Whether a request of so many rows would be answered in the next turn of the loop."""
+        return not self._busy and self._pace.short(rows + sum(asked.rows for asked in self._waiting))
 
     def place(self) -> "Place":
         """A place in the queue, to be left by `with`. Raises QueueFullError."""

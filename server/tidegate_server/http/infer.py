@@ -92,15 +92,21 @@ def _check(headers: Headers) -> int | None:
     for name, value in headers:
         match name:
             case b"content-length":
-                if not value.isdigit() or int(value) > MAX_BODY_BYTES:
+                if _size(value) is None:
                     raise _too_large()
             case b"content-encoding" if value != b"identity":
                 raise OipError(400, "a compressed body is not supported; send it plain")
             case b"inference-header-content-length":
-                if not value.isdigit() or int(value) > MAX_BODY_BYTES:
+                json_length = _size(value)
+                if json_length is None:
                     raise OipError(400, "Inference-Header-Content-Length is a number of bytes")
-                json_length = int(value)
     return json_length
+
+
+def _size(value: bytes) -> int | None:
+    """The bytes that a header speaks of; None where no body can have so many."""
+    found = int(value) if value.isdigit() and len(value) < 20 else None  # int refuses thousands of digits
+    return found if found is not None and found <= MAX_BODY_BYTES else None
 
 
 def _too_large() -> OipError:
@@ -134,7 +140,7 @@ async def _predict(serving: Serving, place: Place, body: bytes, json_length: int
     values = sum(prod(spec.shape[1:]) for spec in signature.outputs)
     if request.explain or request.rows * values > SMALL_ANSWER_VALUES:
         return await _unless_gone(receive, place.run(lambda: _finished(serving, request)))
-    prompt = serving.predictor.prompt
+    prompt = serving.predictor.prompt(request.rows)
     answering = _folded(place, request)
     answers = await (answering if prompt else _unless_gone(receive, answering))
     return encode_response(serving.model, serving.revision, request, answers, signature)

@@ -182,9 +182,16 @@ async def test_refused(method: str, path: str, status: int, message: str, ready:
     assert answer.headers["content-type"] == "application/json"
 
 
-async def test_a_body_that_says_it_is_too_large_is_not_read(ready: Server) -> None:
-    answer = await ready.client.post(INFER, content=b"x", headers={"content-length": str(MAX_BODY_BYTES + 1)})
+@pytest.mark.parametrize("length", [str(MAX_BODY_BYTES + 1), "9" * 5000])
+async def test_a_body_that_says_it_is_too_large_is_not_read(ready: Server, length: str) -> None:
+    answer = await ready.client.post(INFER, content=b"x", headers={"content-length": length})
     assert (answer.status_code, list(answer.json())) == (413, ["error"])
+
+
+@pytest.mark.parametrize("length", [str(MAX_BODY_BYTES + 1), "9" * 5000, "-1", "x", ""])
+async def test_a_length_of_json_that_no_body_has_is_a_clear_error(ready: Server, length: str) -> None:
+    answer = await ready.client.post(INFER, content=b"x", headers={"inference-header-content-length": length})
+    assert (answer.status_code, list(answer.json())) == (400, ["error"])
 
 
 async def test_a_body_that_says_nothing_is_counted(ready: Server) -> None:

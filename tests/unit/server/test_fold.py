@@ -160,7 +160,8 @@ async def test_short_predicts_run_on_the_loop_once_they_are_known_to_be_short() 
     for _ in range(8):
         await ask(predictor, 1)
     assert [in_thread for _, _, in_thread in engine.calls] == [True] * 5 + [False] * 3
-    assert predictor.prompt
+    assert predictor.prompt(1)
+    assert not predictor.prompt(1024)
     engine.calls.clear()
     await ask(predictor, *range(100))
     assert engine.calls == [(100, ("predict",), True)], "of so many rows nothing is known yet"
@@ -172,7 +173,7 @@ async def test_slow_predicts_stay_in_the_thread() -> None:
     for _ in range(8):
         await ask(predictor, 1)
     assert [in_thread for _, _, in_thread in engine.calls] == [True] * 8
-    assert not predictor.prompt
+    assert not predictor.prompt(1)
 
 
 def test_a_predict_is_short_if_the_fastest_of_five_was() -> None:
