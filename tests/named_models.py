@@ -1,4 +1,4 @@
-"""Twenty named models, fitted on small tables whose values are often equal to each other: ties are common there."""
+"""Named models, fitted on small tables whose values are often equal to each other: ties are common there."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,6 +18,8 @@ class Case:
     target: str
     gaps: bool = False
     """Whether values are missing in its data."""
+    single: bool = False
+    """Whether its numbers are FP32, and the last of them BOOL."""
 
 
 def cases(trees: int = 20) -> dict[str, Case]:
@@ -28,7 +30,7 @@ def cases(trees: int = 20) -> dict[str, Case]:
     from sklearn.compose import make_column_transformer
     from sklearn.impute import SimpleImputer
     from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import OrdinalEncoder, StandardScaler
+    from sklearn.preprocessing import MinMaxScaler, OrdinalEncoder, StandardScaler
     from sklearn.svm import LinearSVC
 
     def encoded() -> Any:
@@ -72,6 +74,25 @@ def cases(trees: int = 20) -> dict[str, Case]:
             lambda: make_pipeline(SimpleImputer(), StandardScaler(), m.LogisticRegression()), "two", True
         ),
         "linear regression": Case(lambda: m.LinearRegression(), "number"),
+        "scaled decision tree": Case(
+            lambda: make_pipeline(StandardScaler(), t.DecisionTreeClassifier(random_state=0)), "three"
+        ),
+        "scaled gradient boosting": Case(
+            lambda: make_pipeline(MinMaxScaler(), e.GradientBoostingClassifier(n_estimators=trees, random_state=0)),
+            "two",
+        ),
+        "random forest of single precision": Case(
+            lambda: e.RandomForestClassifier(trees, random_state=0), "two", True, single=True
+        ),
+        "histogram boosting of single precision": Case(
+            lambda: e.HistGradientBoostingClassifier(max_iter=trees), "three", True, single=True
+        ),
+        "histogram boosting of text and single precision": Case(
+            lambda: make_pipeline(encoded(), e.HistGradientBoostingClassifier(max_iter=trees)), "two", single=True
+        ),
+        "logistic regression of single precision": Case(
+            lambda: m.LogisticRegression(max_iter=1000), "two", single=True
+        ),
         "linear support vectors": Case(lambda: LinearSVC(random_state=0), "three"),
     }
 
@@ -99,4 +120,7 @@ def fitted(case: Case, rows: int = 600) -> tuple[Any, pd.DataFrame]:
     model = case.make()
     text = ["text"] if hasattr(model, "steps") and hasattr(model[0], "transformers") else []
     inputs = frame[[*(f"x{i}" for i in range(6)), *text]]
+    if case.single:
+        numbers = [f"x{i}" for i in range(5)]
+        inputs = inputs.astype(dict.fromkeys(numbers, "float32")).assign(x5=inputs["x5"] > 0)
     return model.fit(inputs, frame[case.target]), inputs

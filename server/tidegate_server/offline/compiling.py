@@ -70,6 +70,7 @@ class _Table:
         self.features: list[Feature] = [Number(index) for index in range(len(self.names))]
         self.steps: list[Step] = []
         self.double = double
+        self.single = any(dtype.kind == "f" and dtype.itemsize < 8 for dtype in _dtypes(signature))
         self.takes_infinity = True
 
     def apply(self, step: Any) -> None:
@@ -99,6 +100,8 @@ class _Table:
         flat: list[Feature] = []
         for (step, chosen), start in zip(parts, np.cumsum([0, *widths[:-1]]).tolist(), strict=True):
             flat += self._transform(step, chosen, start, sum(widths))
+        if self.single and (self.steps or not any(isinstance(feature, Code) for feature in flat)):
+            raise NotCompiledError("there is no compiled engine for a ColumnTransformer that works in single precision")
         self.features = flat
         self.double = True
 
@@ -129,6 +132,8 @@ class _Table:
         def note(operation: Operation, numbers: Any, otherwise: float) -> None:
             if numbers is None:
                 return
+            if self.single and operation is not Operation.FILL:  # scikit-learn rounds the numbers too, then
+                raise NotCompiledError(f"there is no compiled engine for {_name(step)} of FP32")
             every = np.full(width, otherwise)
             every[start : start + len(features)] = numbers
             self.steps.append(Step(operation, tuple(to_values(every))))
@@ -352,13 +357,17 @@ def _labels(model: Any) -> tuple[Any, ...]:
     return tuple(to_values(np.asarray(model.classes_)))
 
 
+def _dtypes(signature: Signature) -> list[np.dtype[Any]]:
+    return [spec.datatype.dtype for spec in signature.inputs]
+
+
 def _is_single(signature: Signature) -> bool:
-    dtypes = [spec.datatype.dtype for spec in signature.inputs]
-    return all(dtype.kind in "iuf" for dtype in dtypes) and np.result_type(*dtypes) == np.float32
+    dtypes = _dtypes(signature)
+    return all(dtype.kind in "biuf" for dtype in dtypes) and np.result_type(*dtypes) == np.float32
 
 
 def _is_whole(signature: Signature) -> bool:
-    dtypes = [spec.datatype.dtype for spec in signature.inputs]
+    dtypes = _dtypes(signature)
     return all(dtype.kind in "iu" for dtype in dtypes) and np.result_type(*dtypes).kind in "iu"
 
 

@@ -1,14 +1,14 @@
 """Whether a compiled engine answers as the model does, and from how many rows on it is no longer the faster one.
 
 Compared are rows of the data, and the same with values changed to those where engines differ: at a threshold and one
-step beside it, in double and in single precision, missing, infinite, too large, of no known category. What the model
-refuses the engine must refuse. Nothing is drawn that is not the same the next time.
+or two steps beside it, in double and in single precision, missing, infinite, too large, of no known category. What the
+model refuses the engine must refuse. Nothing is drawn that is not the same the next time.
 """
 
 import statistics
 import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -19,7 +19,7 @@ from tidegate_contract.bundle.datatypes import Datatype
 from tidegate_contract.bundle.manifest import Signature, TensorSpec
 from tidegate_contract.bundle.timings import ROWS, Timings
 from tidegate_server.engines import PREDICT, Engine
-from tidegate_server.engines.compiled import Number, Program
+from tidegate_server.engines.compiled import Number, Operation, Program, Step
 from tidegate_server.engines.trees import Trees
 from tidegate_server.offline.table import spread
 from tidegate_server.tensors import Array, Columns
@@ -33,6 +33,8 @@ _ALONE = 32
 """Rows that are also asked one by one: an answer must not depend on the others."""
 _EDGES = 200
 """Thresholds of a column that are tried."""
+_BESIDE = 2
+"""Neighbours of each that are tried, on both sides and in both precisions."""
 _EXTREMES = 16
 """Columns in which a row alone meets extreme values."""
 _SHARE = 0.3
@@ -124,25 +126,65 @@ def _outcome(engine: Engine, columns: Columns, names: list[str]) -> Columns | No
 
 
 def edges(program: Program, index: int, spec: TensorSpec) -> Array:
-    """Values of an input at which trees branch, and those one step below and above, as far as its type has them."""
+    """Values of an input at which trees branch, and those one or two steps beside, as far as its type has them.
+
+    Where steps come before the trees, the thresholds are carried back through them.
+    """
     dtype = spec.datatype.dtype
-    if not isinstance(program.model, Trees) or program.steps or dtype.kind not in "iuf":
+    if not isinstance(program.model, Trees) or dtype.kind not in "iuf":
         return np.empty(0, dtype)
-    width = len(program.features)
-    column = np.frombuffer(program.model.feature, "<i4") % width
-    own = [place for place, f in enumerate(program.features) if isinstance(f, Number) and f.input == index]
+    column = np.frombuffer(program.model.feature, "<i4") % len(program.features)
     inner = np.frombuffer(program.model.right, "<i4") != np.arange(len(column))
     limits = np.frombuffer(program.model.threshold, "<f8" if program.model.double else "<f4")
-    limits = np.unique(limits[np.isin(column, own) & inner]).astype(np.float64)
-    limits = limits[np.isfinite(limits)]
-    limits = limits[spread(len(limits), _EDGES)] if len(limits) else limits
+    found = [np.empty(0)]
+    for place, feature in enumerate(program.features):
+        if isinstance(feature, Number) and feature.input == index:
+            own = np.unique(limits[(column == place) & inner])
+            own = own[spread(len(own), _EDGES)] if len(own) else own
+            found += [_before(program.steps, place, cut) for cut in _cuts(own)]
+    values = np.concatenate(found)
+    values = values[np.isfinite(values)]
     if dtype.kind in "iu":
         bounds = np.iinfo(dtype)
-        whole = np.concatenate([np.floor(limits), np.ceil(limits)])
+        whole = np.unique(np.concatenate([np.floor(values), np.ceil(values)]))
         return whole[(whole > bounds.min) & (whole < bounds.max)].astype(dtype)
-    single = limits.astype(np.float32)
-    near = [np.nextafter(values, way) for values in (limits, single) for way in (-np.inf, np.inf)]
-    return np.concatenate([limits, single, *near]).astype(dtype)
+    near: list[Array] = []
+    with np.errstate(over="ignore", under="ignore"):
+        for middle in (values, values.astype(np.float32)):
+            low = high = middle
+            near.append(middle)
+            for _ in range(_BESIDE):
+                low, high = np.nextafter(low, -np.inf), np.nextafter(high, np.inf)
+                near += [low, high]
+        return np.unique(np.concatenate(near).astype(dtype))
+
+
+def _cuts(limits: Array) -> list[Array]:
+    """The thresholds, and of single ones those doubles too from which on a value is rounded above them."""
+    doubles = limits.astype(np.float64)
+    if limits.dtype == np.float64:
+        return [doubles]
+    with np.errstate(over="ignore"):
+        return [doubles, (doubles + np.nextafter(limits, np.float32(np.inf))) / 2]
+
+
+def _before(steps: Sequence[Step], place: int, values: Array) -> Array:
+    """What becomes of a column's values, or nearly, when the steps are gone through from the last to the first."""
+    with np.errstate(all="ignore"):
+        for step in reversed(steps):
+            number = np.float64(np.nan if step.numbers[place] is None else step.numbers[place])
+            match step.operation:
+                case Operation.ADD:
+                    values = values - number
+                case Operation.SUBTRACT:
+                    values = values + number
+                case Operation.MULTIPLY:
+                    values = values / number
+                case Operation.DIVIDE:
+                    values = values * number
+                case Operation.FILL:
+                    pass
+    return values
 
 
 def perturb(columns: Columns, pools: Mapping[str, Array], rows: int, seed: int) -> Columns:

@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from sklearn.compose import make_column_transformer
 from sklearn.ensemble import (
     BaggingClassifier,
     GradientBoostingClassifier,
@@ -18,10 +19,12 @@ from sklearn.ensemble import (
 )
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import PolynomialFeatures
+from sklearn.preprocessing import PolynomialFeatures, StandardScaler
+from sklearn.tree import DecisionTreeClassifier
 
 import named_models as models
-from tidegate_contract.bundle.manifest import Signature
+from tidegate_contract.bundle.datatypes import Datatype
+from tidegate_contract.bundle.manifest import Signature, TensorSpec
 from tidegate_server.engines.compiled import CompiledEngine, Program, encode, load
 from tidegate_server.engines.errors import EngineError
 from tidegate_server.engines.scikit import ScikitEngine
@@ -62,6 +65,10 @@ def outcome(engine: Any, columns: Columns, names: list[str]) -> Columns | None:
         return None
 
 
+def odd_number(dtype: np.dtype[Any]) -> st.SearchStrategy[Any]:
+    return st.booleans() if dtype == np.bool_ else st.floats()
+
+
 @pytest.mark.parametrize("name", CASES)
 @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
 @given(data=st.data())
@@ -72,9 +79,12 @@ def test_an_engine_answers_as_the_model_does(name: str, data: st.DataObject) -> 
     columns: Columns = {}
     for index, spec in enumerate(pair.signature.inputs):
         known = [*pair.columns[spec.name][:50].tolist(), *edges(pair.program, index, spec).tolist()]
-        odd = st.sampled_from([None, "mauve", ""]) if spec.datatype.dtype.kind == "O" else st.floats()
+        odd = (
+            st.sampled_from([None, "mauve", ""]) if spec.datatype.dtype.kind == "O" else odd_number(spec.datatype.dtype)
+        )
         values = data.draw(st.lists(st.sampled_from(known) | odd, min_size=rows, max_size=rows))
-        columns[spec.name] = np.array(values, spec.datatype.dtype)
+        with np.errstate(over="ignore"):
+            columns[spec.name] = np.array(values, spec.datatype.dtype)
     expected, found = (outcome(engine, columns, pair.names) for engine in (pair.original, pair.compiled))
     if found is None or expected is None:
         assert found is expected
@@ -148,6 +158,61 @@ def test_a_model_without_an_engine_says_so(model: Any, reason: str) -> None:
     signature = Signature(column_specs(frame), output_specs(model, ask(model, frame)))
     with pytest.raises(NotCompiledError, match=reason):
         compile_model(model, signature)
+
+
+SCALED = {
+    "a scaler": lambda: make_pipeline(StandardScaler(), DecisionTreeClassifier(random_state=0)),
+    "a scaler of some columns": lambda: make_pipeline(
+        make_column_transformer((StandardScaler(), ["x0"]), remainder="passthrough"),
+        DecisionTreeClassifier(random_state=0),
+    ),
+}
+
+
+def _noise(rows: int, types: dict[str, str]) -> tuple[pd.DataFrame, Array]:
+    random = np.random.default_rng(0)
+    frame = pd.DataFrame({name: random.normal(3, 2, rows) for name in types})
+    labels = frame.sum(axis=1) + random.normal(0, 2, rows) > 3 * len(types)
+    frame = frame.assign(**{name: frame[name] > 3 for name in types if types[name] == "bool"})
+    return frame.astype(types), labels.to_numpy()
+
+
+@pytest.mark.parametrize("types", [("float32", "float32"), ("float32", "bool"), ("float32", "float64")], ids=str)
+@pytest.mark.parametrize("make", SCALED.values(), ids=SCALED)
+def test_steps_in_single_precision_are_not_compiled(make: Any, types: tuple[str, str]) -> None:
+    """scikit-learn rounds what it subtracts and divides by as the rows are rounded: other labels near thresholds."""
+    frame, labels = _noise(200, dict(zip(("x0", "x1"), types, strict=True)))
+    model = make().fit(frame, labels)
+    signature = Signature(column_specs(frame), output_specs(model, ask(model, frame)))
+    with pytest.raises(NotCompiledError, match="StandardScaler of FP32"):
+        compile_model(model, signature)
+
+
+def test_a_column_transformer_of_single_precision_is_not_compiled() -> None:
+    frame, labels = _noise(200, {"x0": "float32", "x1": "float32"})
+    model = make_pipeline(make_column_transformer(("passthrough", ["x1", "x0"])), LogisticRegression())
+    signature = Signature(column_specs(frame), output_specs(model.fit(frame, labels), ask(model, frame)))
+    with pytest.raises(NotCompiledError, match="single precision"):
+        compile_model(model, signature)
+
+
+def test_a_switch_beside_single_precision_leaves_it_single() -> None:
+    assert both("logistic regression of single precision").program.double is False
+
+
+@pytest.mark.parametrize("types", [("float32", "float32"), ("float32", "bool")], ids=str)
+def test_steps_in_another_precision_are_found(types: tuple[str, str]) -> None:
+    """Only rows at a threshold, carried back through the scaler, tell that it works in the other precision."""
+    frame, labels = _noise(3000, dict(zip(("x0", "x1"), types, strict=True)))
+    model = SCALED["a scaler"]().fit(frame, labels)
+    inputs = column_specs(frame)
+    outputs = output_specs(model, ask(model, frame))
+    doubles = tuple(TensorSpec(spec.name, Datatype.FP64, spec.shape) for spec in inputs)
+    program = compile_model(model, Signature(doubles, outputs))
+    signature = Signature(inputs, outputs)
+    engine = load(encode(program), signature)
+    with pytest.raises(DifferentError, match="perturbed rows"):
+        compare(ScikitEngine(model, signature), engine, program, to_columns(frame, inputs), signature)
 
 
 def _trees(**changes: Any) -> Trees:
