@@ -68,6 +68,15 @@ def cases(trees: int = 20) -> dict[str, Case]:
         "histogram boosting of text": Case(
             lambda: make_pipeline(encoded(), e.HistGradientBoostingClassifier(max_iter=trees)), "two", True
         ),
+        "scaled histogram boosting": Case(
+            lambda: make_pipeline(StandardScaler(), e.HistGradientBoostingClassifier(max_iter=trees)), "two", True
+        ),
+        "imputed histogram boosting of single precision": Case(
+            lambda: make_pipeline(SimpleImputer(), e.HistGradientBoostingClassifier(max_iter=trees)),
+            "three",
+            True,
+            single=True,
+        ),
         "logistic regression": Case(lambda: m.LogisticRegression(max_iter=1000), "two"),
         "logistic regression, three classes": Case(lambda: m.LogisticRegression(max_iter=1000), "three"),
         "imputed and scaled logistic regression": Case(

@@ -56,7 +56,7 @@ def _compile(model: Any, signature: Signature) -> Program:
         features=tuple(table.features),
         double=table.double,
         steps=tuple(table.steps),
-        takes_infinity=table.takes_infinity and parts.pop("takes_infinity", False),
+        takes_infinity=parts.pop("takes_infinity", False) and table.takes_infinity,
         **parts,
     )
 
