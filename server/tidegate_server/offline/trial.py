@@ -15,7 +15,6 @@ from pathlib import Path
 
 import numpy as np
 
-from tidegate_contract.bundle.datatypes import Datatype
 from tidegate_contract.bundle.manifest import Signature, TensorSpec
 from tidegate_contract.bundle.timings import ROWS, Timings
 from tidegate_server.engines import PREDICT, Engine
@@ -35,8 +34,6 @@ _EDGES = 200
 """Thresholds of a column that are tried."""
 _BESIDE = 2
 """Neighbours of each that are tried, on both sides and in both precisions."""
-_EXTREMES = 16
-"""Columns in which a row alone meets extreme values."""
 _SHARE = 0.3
 """Of a row's values that are changed."""
 _LEAST_ROUNDS, _MOST_ROUNDS, _SECONDS = 5, 200, 0.05
@@ -44,7 +41,7 @@ _LEAST_ROUNDS, _MOST_ROUNDS, _SECONDS = 5, 200, 0.05
 
 @dataclass(frozen=True, slots=True)
 class Equal:
-    """On so many rows the answers were the same."""
+    """On so many rows the answers were the same; rows that both refuse are not counted."""
 
     reference_rows: int
     perturbed_rows: int
@@ -60,18 +57,17 @@ def compare(original: Engine, compiled: Engine, program: Program, columns: Colum
     trial = _Trial(original, compiled, signature, labels=bool(program.classes))
     rows = len(next(iter(columns.values())))
     reference = pick(columns, spread(rows, REFERENCE_ROWS))
-    trial.all(reference, "rows of the data")
+    reference_rows = trial.all(reference, "rows of the data")
     one = pick(columns, np.arange(1))
-    pools, taken = {}, dict[Datatype, Array]()
-    for spec in sorted(signature.inputs, key=lambda spec: spec.name)[:_EXTREMES]:
-        answered = [trial.same(one | {spec.name: value}, f"the value {value[0]}") for value in _each(_extremes(spec))]
-        taken[spec.datatype] = taken.get(spec.datatype, True) & np.array(answered)
+    pools = {}
     for index, spec in enumerate(signature.inputs):
-        extremes = _extremes(spec)[taken.get(spec.datatype, np.array([], np.intp))]
-        pools[spec.name] = np.concatenate([extremes, edges(program, index, spec), _present(columns[spec.name])])
+        extremes = _extremes(spec)
+        taken = [trial.same(one | {spec.name: value}, f"the value {value[0]}") for value in _each(extremes)]
+        tried = [extremes[np.array(taken)], edges(program, index, spec), _present(columns[spec.name])]
+        pools[spec.name] = np.concatenate(tried)
     perturbed = perturb(columns, pools, PERTURBED_ROWS, seed=0)
-    trial.all(perturbed, "perturbed rows")
-    return Equal(len(reference[signature.inputs[0].name]), PERTURBED_ROWS, trial.max_difference)
+    perturbed_rows = trial.all(perturbed, "perturbed rows")
+    return Equal(reference_rows, perturbed_rows, trial.max_difference)
 
 
 class _Trial:
@@ -82,13 +78,24 @@ class _Trial:
         self._labels = labels
         self.max_difference = 0.0
 
-    def all(self, columns: Columns, what: str) -> None:
-        """In large parts, and some rows alone. Raises DifferentError."""
+    def all(self, columns: Columns, what: str) -> int:
+        """In large parts, and some rows alone. How many rows were answered. Raises DifferentError."""
         rows = len(next(iter(columns.values())))
-        for start in range(0, rows, _AT_ONCE):
-            self.same(pick(columns, np.arange(start, min(rows, start + _AT_ONCE))), what)
+        parts = (np.arange(start, min(rows, start + _AT_ONCE)) for start in range(0, rows, _AT_ONCE))
+        answered = sum(self._answered(pick(columns, part), what) for part in parts)
         for row in spread(rows, _ALONE):
             self.same(pick(columns, np.array([row])), what)
+        return answered
+
+    def _answered(self, columns: Columns, what: str) -> int:
+        """How many rows both answer: one row that is refused hides the others, so what is refused is halved."""
+        rows = len(next(iter(columns.values())))
+        if self.same(columns, what):
+            return rows
+        if rows == 1:
+            return 0
+        halves = np.array_split(np.arange(rows), 2)
+        return sum(self._answered(pick(columns, half), what) for half in halves)
 
     def same(self, columns: Columns, what: str) -> bool:
         """Whether both answer, and not refuse. Raises DifferentError where they do not do the same."""

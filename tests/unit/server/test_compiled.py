@@ -17,6 +17,7 @@ from sklearn.ensemble import (
     RandomForestClassifier,
     VotingClassifier,
 )
+from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import PolynomialFeatures, StandardScaler
@@ -330,6 +331,56 @@ def test_what_is_off_by_a_label_or_by_more_than_a_millionth_is_found() -> None:
     for output, change in (("predict_proba", lambda p: p + 1e-5), ("predict", lambda labels: labels[::-1] + "x")):
         with pytest.raises(DifferentError, match=f"{output} of rows of the data"):
             compare(pair.original, _Off(pair.compiled, output, change), *arguments)
+
+
+class _OffOnLargeBatches:
+    """An engine that answers the 300 rows of the data and any single row rightly, and no others."""
+
+    def __init__(self, engine: CompiledEngine) -> None:
+        self._engine = engine
+
+    def predict(self, columns: Columns, outputs: Any) -> Columns:
+        answers = self._engine.predict(columns, outputs)
+        rows = len(answers["predict"])
+        return answers if rows in (1, 300) else {name: answer[::-1] for name, answer in answers.items()}
+
+
+def test_columns_that_refuse_what_the_others_take_hide_no_rows() -> None:
+    """One refused row in a batch, and neither answers it: nothing would be compared."""
+    frame, labels = _noise(300, {f"x{i:02}": "float64" for i in range(18)})
+    imputed = make_column_transformer((SimpleImputer(), list(frame)[:16]), remainder="passthrough")
+    model = make_pipeline(imputed, LogisticRegression(max_iter=1000)).fit(frame, labels)
+    inputs = column_specs(frame)
+    signature = Signature(inputs, output_specs(model, ask(model, frame)))
+    program = compile_model(model, signature)
+    original, engine = ScikitEngine(model, signature), load(encode(program), signature)
+    arguments = program, to_columns(frame, inputs), signature
+    assert compare(original, engine, *arguments).perturbed_rows == 10_000
+    with pytest.raises(DifferentError, match="perturbed rows"):
+        compare(original, _OffOnLargeBatches(engine), *arguments)
+
+
+class _Picky:
+    """An engine that refuses rows of which two columns are zero, as those of the data rarely are."""
+
+    def __init__(self, engine: Any) -> None:
+        self._engine = engine
+
+    def predict(self, columns: Columns, outputs: Any) -> Columns:
+        if ((columns["x0"] == 0) & (columns["x1"] == 0)).any():
+            raise ValueError("no")
+        return self._engine.predict(columns, outputs)  # type: ignore[no-any-return]
+
+
+def test_only_rows_that_are_answered_are_counted() -> None:
+    pair = both("random forest")
+    arguments = pair.program, pair.columns, pair.signature
+    original = _Picky(pair.original)
+    equal = compare(original, _Picky(pair.compiled), *arguments)
+    assert equal.reference_rows == 300
+    assert 5_000 < equal.perturbed_rows < 10_000
+    with pytest.raises(DifferentError, match="perturbed rows"):
+        compare(original, _Picky(_OffOnLargeBatches(pair.compiled)), *arguments)
 
 
 def test_an_engine_that_takes_what_the_model_refuses_is_found() -> None:
