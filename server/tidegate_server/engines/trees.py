@@ -71,6 +71,8 @@ class Forest:
         inside = (right > own) & (right + 1 < np.repeat(ends, trees.sizes))
         if not (leaf | inside).all():
             raise EngineError("a node has children that are not of its tree")
+        if np.bincount(np.concatenate([right[inside], right[inside] + 1]), minlength=total).max() > 1:
+            raise EngineError("a node is the child of two")  # ways down could double at every node
         if not ((feature >= 0) & (feature < 2 * columns)).all():
             raise EngineError("a node compares a column that there is not")
         if trees.width not in (1, trees.outputs) or trees.outputs < 1 or count % (trees.outputs // trees.width):

@@ -246,6 +246,13 @@ BROKEN: dict[str, dict[str, Any]] = {
     "a child beyond the end": {"right": _ints(2, 1, 2)},
     "a child before its parent": {"right": _ints(1, 0, 2)},
     "a negative child": {"right": _ints(-1, 1, 2)},
+    "a child of two": {
+        "sizes": (60,),
+        "right": _ints(*range(1, 59), 58, 59),
+        "feature": bytes(240),
+        "threshold": bytes(480),
+        "values": bytes(16),
+    },
     "a child in another tree": {"sizes": (2, 1)},
     "a tree without nodes": {"sizes": (3, 0)},
     "no tree": {"sizes": (), "right": b"", "feature": b"", "threshold": b"", "values": b""},
