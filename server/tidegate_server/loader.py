@@ -80,6 +80,8 @@ def load_compiled(bundle: VerifiedBundle) -> Engine | None:
         why = str(error)
     except BundleError as error:
         why = error.failure.message
+    except MemoryError:
+        why = "there is not enough memory for it"
     else:
         return engine
     _logger.warning("the compiled engine is not used", extra={"engine": record.kind, "why": why})

@@ -82,8 +82,9 @@ class Forest:
         threshold = read_array(trees.threshold, self.dtype.str, total).copy()
         threshold[leaf] = np.nan
         feature[leaf] = 0
+        of_leaves = read_array(trees.values, "<f8", int(leaf.sum()) * trees.width).reshape(-1, trees.width)
         values: Array = np.zeros((total, trees.width))
-        values[leaf] = read_array(trees.values, "<f8", int(leaf.sum()) * trees.width).reshape(-1, trees.width)
+        values[leaf] = of_leaves
         self._right, self._feature, self._threshold, self._values = right, feature, threshold, values
         self._roots, self._depths = roots, _depths(right, roots)
         self._twice = bool((feature >= columns).any())

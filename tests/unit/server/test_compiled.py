@@ -236,6 +236,14 @@ def _ints(*values: int) -> bytes:
     return np.array(values, "<i4").tobytes()
 
 
+def _chain(nodes: int) -> bytes:
+    """The right child of every inner node is a leaf, and the left one goes on."""
+    right: Array = np.arange(nodes)
+    right[2:-1:2] += 1
+    right[0] = 1
+    return right.astype("<i4").tobytes()
+
+
 def test_a_tree_sends_what_is_missing_where_it_says() -> None:
     x = np.array([[1.5], [1.6], [np.nan], [-np.inf], [np.inf]])
     assert Forest(_trees(), 1).raw(x).ravel().tolist() == [10, 20, 20, 10, 20]
@@ -260,6 +268,16 @@ BROKEN: dict[str, dict[str, Any]] = {
     "a negative column": {"feature": _ints(-1, 0, 0)},
     "too few thresholds": {"threshold": b"12345678"},
     "too many values": {"values": bytes(24)},
+    "values of terabytes that are not there": {
+        "width": 3_000_000,
+        "outputs": 3_000_000,
+        "baseline": (0.0,) * 3_000_000,
+        "values": b"",
+        "sizes": (100_001,),
+        "right": _chain(100_001),
+        "feature": bytes(400_004),
+        "threshold": bytes(800_008),
+    },
     "more outputs than trees": {"outputs": 2, "baseline": (0.0, 0.0)},
     "a width that is not the outputs'": {"width": 3},
     "another baseline": {"baseline": (0.0, 1.0)},

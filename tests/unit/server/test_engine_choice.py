@@ -163,6 +163,18 @@ def test_an_engine_that_cannot_be_used_leaves_the_model_itself(
     assert why in vars(record)["why"]
 
 
+def test_an_engine_that_memory_does_not_suffice_for_leaves_the_model_itself(
+    forest: Packed, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def exhausted(*_: Any) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr("tidegate_server.engines.compiled.load", exhausted)
+    with caplog.at_level(logging.WARNING):
+        assert load_model(forest.directory, None, allow_pickle=False).engine_kind == "original"
+    assert vars(caplog.records[0])["why"] == "there is not enough memory for it"
+
+
 def test_an_engine_with_a_wrong_digest_is_refused_as_any_file_is(forest: Packed, tmp_path: Path) -> None:
     bundle = copy(forest, tmp_path / "b")
     (bundle / ENGINE_FILE).write_bytes(_other_answers((bundle / ENGINE_FILE).read_bytes()))
