@@ -42,8 +42,13 @@ class ChosenEngine:
     def _begin_to_load(self) -> Engine:
         with self._lock:
             if self._loading is None:
-                self._loading = threading.Thread(target=self._load, name="load-original", daemon=True)
-                self._loading.start()
+                loading = threading.Thread(target=self._load, name="load-original", daemon=True)
+                try:
+                    loading.start()
+                except RuntimeError as error:  # no thread is to be had now; the next such batch tries again
+                    _logger.warning("the original is not loaded yet", extra={"why": str(error)})
+                else:
+                    self._loading = loading
         return self._compiled
 
     def _load(self) -> None:

@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 import tarfile
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -215,6 +216,23 @@ def test_many_rows_go_to_the_original_once_it_is_there() -> None:
 def test_an_engine_without_a_limit_never_loads_the_original() -> None:
     engine = ChosenEngine(Named("compiled"), None, lambda: pytest.fail("it was loaded"))
     assert _answers(engine, 100_000) == "compiled"
+
+
+def test_an_original_for_which_there_is_no_thread_is_asked_for_again(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def refuse(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    engine = ChosenEngine(Named("compiled"), 16, lambda: Named("original"))
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", refuse)
+        assert _answers(engine, 17) == "compiled"
+        engine.wait()
+    assert [vars(record)["why"] for record in caplog.records] == ["can't start new thread"]
+    assert _answers(engine, 17) == "compiled"
+    engine.wait()
+    assert _answers(engine, 17) == "original"
 
 
 @pytest.mark.parametrize("error", [BundleError(FailureReason.LOAD_FAILED, "no skops here"), RuntimeError("a bug")])
