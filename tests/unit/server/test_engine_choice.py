@@ -255,7 +255,13 @@ def test_the_limit_is_the_last_number_of_rows_before_the_first_loss() -> None:
     assert FIGURES.limit == 16
     assert msgspec.structs.replace(FIGURES, original=(100.0, 5.0, 1000.0)).limit == 1
     assert msgspec.structs.replace(FIGURES, original=(1.0, 5.0, 1000.0)).limit == 0
-    assert msgspec.structs.replace(FIGURES, original=(100.0, 100.0, 900.0)).limit is None
+    assert msgspec.structs.replace(FIGURES, original=(1.0, 6.0, 9000.0)).limit == 0
+
+
+def test_more_rows_than_were_measured_are_for_an_engine_that_is_clearly_faster() -> None:
+    assert msgspec.structs.replace(FIGURES, original=(100.0, 100.0, 900.0)).limit == 4096
+    assert msgspec.structs.replace(FIGURES, original=(100.0, 100.0, 1799.0)).limit == 4096
+    assert msgspec.structs.replace(FIGURES, original=(100.0, 100.0, 1800.0)).limit is None
 
 
 @pytest.mark.parametrize(
