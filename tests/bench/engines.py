@@ -1,6 +1,6 @@
 """What verified engines must reach: never slower than scikit-learn's predict, and equal to it.
 
-    .venv/bin/python tests/bench/engines.py            1,000,000 rows of 20 models, nine rounds; minutes
+    .venv/bin/python tests/bench/engines.py            1,000,000 rows of each model, nine rounds; minutes
     .venv/bin/python tests/bench/engines.py --short    40,000 rows, five rounds
     .venv/bin/python tests/bench/engines.py speed      one part: speed, equality
 
@@ -180,10 +180,13 @@ def difference(engines: tuple[Any, Any], columns: Columns, signature: Signature,
 
 
 def _pool(present: Array, own: Array) -> Array:
+    if present.dtype.kind == "b":
+        return present
     if present.dtype.kind != "f":
         return np.concatenate([present, np.array([None, "", "no such category"], object)])
     odd = np.array([np.nan, np.inf, -np.inf, 0.0, -0.0, 1e-40, 1e30, -1e30, 1e39])
-    return np.concatenate([np.repeat(own, max(1, 200 // max(1, len(own)))), present[:100], odd])
+    with np.errstate(over="ignore", under="ignore"):
+        return np.concatenate([np.repeat(own, max(1, 200 // max(1, len(own)))), present[:100], odd.astype(own.dtype)])
 
 
 def _tame(pool: Array, *, gaps: bool) -> Array:
