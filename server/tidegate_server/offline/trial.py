@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -34,6 +35,8 @@ _EDGES = 200
 """Thresholds of a column that are tried."""
 _BESIDE = 2
 """Neighbours of each that are tried, on both sides and in both precisions."""
+_EXTREMES = 16
+"""Columns of each type in which a row alone meets extreme values."""
 _SHARE = 0.3
 """Of a row's values that are changed."""
 _LEAST_ROUNDS, _MOST_ROUNDS, _SECONDS = 5, 200, 0.05
@@ -58,16 +61,39 @@ def compare(original: Engine, compiled: Engine, program: Program, columns: Colum
     rows = len(next(iter(columns.values())))
     reference = pick(columns, spread(rows, REFERENCE_ROWS))
     reference_rows = trial.all(reference, "rows of the data")
-    one = pick(columns, np.arange(1))
-    pools = {}
-    for index, spec in enumerate(signature.inputs):
-        extremes = _extremes(spec)
-        taken = [trial.same(one | {spec.name: value}, f"the value {value[0]}") for value in _each(extremes)]
-        tried = [extremes[np.array(taken)], edges(program, index, spec), _present(columns[spec.name])]
-        pools[spec.name] = np.concatenate(tried)
+    taken = _taken(trial, pick(columns, np.arange(1)), signature)
+    pools = {
+        spec.name: np.concatenate([taken[spec.name], edges(program, index, spec), _present(columns[spec.name])])
+        for index, spec in enumerate(signature.inputs)
+    }
     perturbed = perturb(columns, pools, PERTURBED_ROWS, seed=0)
     perturbed_rows = trial.all(perturbed, "perturbed rows")
     return Equal(reference_rows, perturbed_rows, trial.max_difference)
+
+
+def _taken(trial: "_Trial", one: Columns, signature: Signature) -> dict[str, Array]:
+    """The extreme values that each column takes. Raises DifferentError.
+
+    In some columns of each type a row alone meets every value; the others are asked together, and only for what
+    one of those takes.
+    """
+    taken: dict[str, Array] = {}
+    for datatype in {spec.datatype: None for spec in signature.inputs}:
+        names = sorted(spec.name for spec in signature.inputs if spec.datatype is datatype)
+        extremes = _extremes(datatype.dtype)
+        answers = np.zeros((len(names), len(extremes)), bool)
+        for place, value in enumerate(_each(extremes)):
+            what = f"the value {value[0]}"
+            for column, name in enumerate(names[:_EXTREMES]):
+                answers[column, place] = trial.same(one | {name: value}, what)
+            others = names[_EXTREMES:]
+            if others and answers[:, place].any():
+                rows = pick(one, np.zeros(len(others), np.intp))
+                for row, name in enumerate(others):
+                    rows[name][row] = value[0]
+                answers[_EXTREMES:, place] = trial.answered(rows, what)
+        taken |= {name: extremes[own] for name, own in zip(names, answers, strict=True)}
+    return taken
 
 
 class _Trial:
@@ -82,20 +108,20 @@ class _Trial:
         """In large parts, and some rows alone. How many rows were answered. Raises DifferentError."""
         rows = len(next(iter(columns.values())))
         parts = (np.arange(start, min(rows, start + _AT_ONCE)) for start in range(0, rows, _AT_ONCE))
-        answered = sum(self._answered(pick(columns, part), what) for part in parts)
+        answered = sum(int(self.answered(pick(columns, part), what).sum()) for part in parts)
         for row in spread(rows, _ALONE):
             self.same(pick(columns, np.array([row])), what)
         return answered
 
-    def _answered(self, columns: Columns, what: str) -> int:
-        """How many rows both answer: one row that is refused hides the others, so what is refused is halved."""
+    def answered(self, columns: Columns, what: str) -> Array:
+        """Which rows both answer: one row that is refused hides the others, so what is refused is halved."""
         rows = len(next(iter(columns.values())))
         if self.same(columns, what):
-            return rows
+            return np.ones(rows, bool)
         if rows == 1:
-            return 0
+            return np.zeros(rows, bool)
         halves = np.array_split(np.arange(rows), 2)
-        return sum(self._answered(pick(columns, half), what) for half in halves)
+        return np.concatenate([self.answered(pick(columns, half), what) for half in halves])
 
     def same(self, columns: Columns, what: str) -> bool:
         """Whether both answer, and not refuse. Raises DifferentError where they do not do the same."""
@@ -204,8 +230,7 @@ def perturb(columns: Columns, pools: Mapping[str, Array], rows: int, seed: int) 
     return chosen
 
 
-def _extremes(spec: TensorSpec) -> Array:
-    dtype = spec.datatype.dtype
+def _extremes(dtype: np.dtype[Any]) -> Array:
     match dtype.kind:
         case "f":
             single = float(np.finfo(np.float32).max)

@@ -359,7 +359,7 @@ def test_what_is_off_by_a_label_or_by_more_than_a_millionth_is_found() -> None:
 
 
 class _OffOnLargeBatches:
-    """An engine that answers the 300 rows of the data and any single row rightly, and no others."""
+    """An engine that answers the 300 rows of the data and one or two rows rightly, and no others."""
 
     def __init__(self, engine: CompiledEngine) -> None:
         self._engine = engine
@@ -367,7 +367,7 @@ class _OffOnLargeBatches:
     def predict(self, columns: Columns, outputs: Any) -> Columns:
         answers = self._engine.predict(columns, outputs)
         rows = len(answers["predict"])
-        return answers if rows in (1, 300) else {name: answer[::-1] for name, answer in answers.items()}
+        return answers if rows <= 2 or rows == 300 else {name: answer[::-1] for name, answer in answers.items()}
 
 
 def test_columns_that_refuse_what_the_others_take_hide_no_rows() -> None:
