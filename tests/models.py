@@ -59,13 +59,14 @@ def with_wrong_golden_answer(good: Bundle, folder: Path) -> Bundle:
 
 
 def that_cannot_be_loaded(good: Bundle, folder: Path) -> Bundle:
-    """A bundle whose bytes are exactly those it names, and no model."""
+    """A bundle whose bytes are exactly those it names, and no model, nor an engine that could answer for it."""
     garbage = b"this is no model"
 
     def swap(manifest: dict[str, object]) -> None:
         files = manifest["files"]
         assert isinstance(files, dict)
         files["model.skops"] = {"sha256": hashlib.sha256(garbage).hexdigest(), "size": len(garbage)}
+        del manifest["engines"]
 
     changed = _changed(good, folder, swap)
     _write(changed.directory / "model.skops", garbage)
