@@ -260,9 +260,8 @@ async def _all(works: Iterable[Awaitable[Any]]) -> tuple[Any, ...]:
     Raises what one of those that failed has raised, a bug before what another try may mend.
     """
     answers = await asyncio.gather(*works, return_exceptions=True)
-    errors = [answer for answer in answers if isinstance(answer, BaseException)]
-    for error in sorted(errors, key=lambda error: isinstance(error, (*TRANSIENT, NotLeader))):
-        raise error
+    if errors := [answer for answer in answers if isinstance(answer, BaseException)]:
+        raise min(errors, key=lambda error: isinstance(error, (*TRANSIENT, NotLeader)))
     return tuple(answers)
 
 

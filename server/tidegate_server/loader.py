@@ -3,9 +3,10 @@
 import logging
 import time
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
-from tidegate_contract.bundle.manifest import Manifest
+from tidegate_contract.bundle.manifest import EngineRecord, Manifest
 from tidegate_contract.bundle.timings import limit_of
 from tidegate_contract.bundle.verify import VerifiedBundle, verify
 from tidegate_contract.failure import BundleError, FailureReason
@@ -46,12 +47,13 @@ def load_model(directory: Path, expected_digest: str | None, *, allow_pickle: bo
     bundle = verify(directory, expected_digest)
     permit(bundle.manifest, allow_pickle=allow_pickle)
     profile = read_profile(bundle)
-    compiled, limit = load_compiled(bundle), limit_of(bundle.timings())
-    if compiled is None or limit == 0:
-        engine, kind = load_original(bundle, allow_pickle=allow_pickle), ORIGINAL
+    record, limit = bundle.manifest.engine, limit_of(bundle.timings())
+    original = partial(load_original, bundle, allow_pickle=allow_pickle)
+    if record and limit != 0 and (compiled := load_compiled(bundle, record)):
+        engine: Engine = ChosenEngine(compiled, limit, original)
+        kind = record.kind
     else:
-        engine = ChosenEngine(compiled, limit, lambda: load_original(bundle, allow_pickle=allow_pickle))
-        kind = bundle.manifest.engine.kind if bundle.manifest.engine else ORIGINAL
+        engine, kind = original(), ORIGINAL
     return LoadedModel(engine, bundle.manifest, bundle.digest, profile, time.perf_counter() - start, kind)
 
 
@@ -62,14 +64,11 @@ def load_original(bundle: VerifiedBundle, *, allow_pickle: bool) -> Engine:
     return engine
 
 
-def load_compiled(bundle: VerifiedBundle) -> Engine | None:
-    """The engine that the manifest prefers to the model, once it has answered the golden rows.
+def load_compiled(bundle: VerifiedBundle, record: EngineRecord) -> Engine | None:
+    """An engine of the manifest, once it has answered the golden rows.
 
-    None if there is none, or it cannot be used; the log says why. Raises BundleError if its file changed.
+    None if it cannot be used; the log says why. Raises BundleError if its file changed.
     """
-    record = bundle.manifest.engine
-    if record is None:
-        return None
     from tidegate_server.engines.compiled import load
 
     content = bundle.read(record.file)

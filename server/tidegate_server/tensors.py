@@ -21,6 +21,11 @@ Columns = dict[str, Array]
 """Tensors by name: inputs of shape [n], outputs of shape [n] or [n, k]."""
 
 
+def rows_of(columns: Columns) -> int:
+    """How many rows a table of at least one column has."""
+    return len(next(iter(columns.values())))
+
+
 class TensorError(ValueError):
     """Values that are not of their datatype; the message names neither the values nor the column."""
 

@@ -34,6 +34,7 @@ import skops.io
 import named_models
 from bench.scenarios.report import Report
 from tidegate_contract.bundle.manifest import Signature
+from tidegate_server.engines import Engine
 from tidegate_server.engines.chosen import ChosenEngine
 from tidegate_server.engines.compiled import Program, encode, load
 from tidegate_server.engines.scikit import ScikitEngine
@@ -161,7 +162,7 @@ class Difference:
         )
 
 
-def difference(engines: tuple[Any, Any], columns: Columns, signature: Signature, program: Program) -> Difference:
+def difference(engines: tuple[Engine, Engine], columns: Columns, signature: Signature, program: Program) -> Difference:
     """Of the second engine from the first."""
     rows = len(columns[signature.inputs[0].name])
     expected, found = (_outcome(engine, columns, [spec.name for spec in signature.outputs]) for engine in engines)
@@ -194,10 +195,10 @@ def _tame(pool: Array, *, gaps: bool) -> Array:
     return pool[(np.abs(pool) < 1e38) | (np.isnan(pool) & gaps)]
 
 
-def _outcome(engine: Any, columns: Columns, outputs: Sequence[str]) -> Columns | None:
+def _outcome(engine: Engine, columns: Columns, outputs: Sequence[str]) -> Columns | None:
     try:
         with np.errstate(all="ignore"), warnings.catch_warnings(action="ignore"):
-            return engine.predict(columns, outputs)  # type: ignore[no-any-return]
+            return engine.predict(columns, outputs)
     except ValueError:
         return None
 

@@ -11,6 +11,7 @@ Unknown fields are ignored, so that a server reads the bundles of the next relea
 import hashlib
 import re
 from enum import StrEnum
+from functools import cached_property
 from pathlib import PurePosixPath
 
 import msgspec
@@ -71,7 +72,7 @@ class TensorSpec(msgspec.Struct, frozen=True, omit_defaults=True):
     """Of a matrix of probabilities: the class of each column."""
 
 
-class Signature(msgspec.Struct, frozen=True):
+class Signature(msgspec.Struct, frozen=True, dict=True):
     """What goes in and what comes out, both in the model's own order."""
 
     inputs: tuple[TensorSpec, ...]
@@ -79,10 +80,15 @@ class Signature(msgspec.Struct, frozen=True):
     kind: SignatureKind = SignatureKind.COLUMNS
 
     def input(self, name: str) -> TensorSpec | None:
-        return next((spec for spec in self.inputs if spec.name == name), None)
+        return self._inputs.get(name)
 
     def output(self, name: str) -> TensorSpec | None:
         return next((spec for spec in self.outputs if spec.name == name), None)
+
+    @cached_property
+    def _inputs(self) -> dict[str, TensorSpec]:
+        """By name: every request asks for each."""
+        return {spec.name: spec for spec in self.inputs}
 
 
 class GoldenRows(msgspec.Struct, frozen=True):

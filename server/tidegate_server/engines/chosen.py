@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 
 from tidegate_contract.failure import BundleError
 from tidegate_server.engines import Engine
-from tidegate_server.tensors import Columns
+from tidegate_server.tensors import Columns, rows_of
 
 _logger = logging.getLogger(__name__)
 
@@ -21,16 +21,16 @@ class ChosenEngine:
     def __init__(self, compiled: Engine, limit: int | None, load_original: Callable[[], Engine]) -> None:
         """`limit`: up to how many rows the compiled engine answers; None: always. `load_original` is called once, and
         may raise BundleError."""
-        self._compiled = compiled
+        self.compiled = compiled
         self._limit = limit
-        self._load_original = load_original
+        self.load_original = load_original
         self._original: Engine | None = None
         self._lock = threading.Lock()
         self._loading: threading.Thread | None = None
 
     def predict(self, columns: Columns, outputs: Sequence[str]) -> Columns:
-        engine = self._compiled
-        if self._limit is not None and len(next(iter(columns.values()))) > self._limit:
+        engine = self.compiled
+        if self._limit is not None and rows_of(columns) > self._limit:
             engine = self._original or self._begin_to_load()
         return engine.predict(columns, outputs)
 
@@ -49,11 +49,11 @@ class ChosenEngine:
                     _logger.warning("the original is not loaded yet", extra={"why": str(error)})
                 else:
                     self._loading = loading
-        return self._compiled
+        return self.compiled
 
     def _load(self) -> None:
         try:
-            self._original = self._load_original()
+            self._original = self.load_original()
         except BundleError as error:
             why = error.failure.message
             _logger.warning("the original does not load, and the compiled engine answers all", extra={"why": why})

@@ -157,9 +157,8 @@ def in_order(terms: Array) -> Array:
 
     numpy does that by itself only where the terms are longer than one number.
     """
-    if terms[0].size == 1:
-        return np.add.accumulate(terms, axis=0)[-1]  # type: ignore[no-any-return]
-    return np.add.reduce(terms, axis=0)  # type: ignore[no-any-return]
+    total: Array = np.add.accumulate(terms, axis=0)[-1] if terms[0].size == 1 else np.add.reduce(terms, axis=0)
+    return total
 
 
 def read_array(content: bytes, dtype: str, count: int) -> Array:

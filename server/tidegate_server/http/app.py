@@ -1,5 +1,6 @@
 """The Open Inference Protocol over HTTP: which path answers what; inference itself is in `infer`."""
 
+import re
 import time
 from importlib.metadata import version
 
@@ -12,7 +13,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from tidegate_server.http.codec import encode_metadata
 from tidegate_server.http.errors import OipError, a_bug, encode_error
-from tidegate_server.http.infer import INFER_PATH, RETRY_AFTER_SECONDS, Infer, serving_of
+from tidegate_server.http.infer import RETRY_AFTER_SECONDS, Infer, serving_of
 from tidegate_server.metrics import Metrics
 from tidegate_server.state import ServerState
 
@@ -21,6 +22,7 @@ REVISION_HEADER = b"tidegate-revision"
 
 _MODEL = "/v2/models/{model}"
 _VERSION = "/v2/models/{model}/versions/{version}"
+INFER_PATH = re.compile(r"/v2/models/(?P<model>[^/]+)(?:/versions/(?P<version>[^/]+))?/infer")
 
 
 def make_app(state: ServerState, metrics: Metrics, timeout_seconds: float) -> ASGIApp:
@@ -99,8 +101,11 @@ class Front:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        straight = scope["type"] == "http" and scope["method"] == "POST" and INFER_PATH.fullmatch(scope["path"])
-        await (self._infer if straight else self._app)(scope, receive, send)
+        if scope["type"] == "http" and scope["method"] == "POST" and (path := INFER_PATH.fullmatch(scope["path"])):
+            scope["path_params"] = path.groupdict()
+            await self._infer(scope, receive, send)
+        else:
+            await self._app(scope, receive, send)
 
 
 class Observed:

@@ -120,8 +120,8 @@ def decode_request(body: bytes, signature: Signature, json_length: int | None = 
         raise OipError(400, f"the body is not JSON: {error}") from error
     columns: Columns = {}
     rows = -1
-    for place, tensor in enumerate(request.inputs):
-        spec = _spec(signature, place, tensor.name)
+    for tensor in request.inputs:
+        spec = signature.input(tensor.name)
         if spec is None:
             raise OipError(400, f"the model has no input {_short(tensor.name)}; it takes {_names(signature.inputs)}")
         if tensor.name in columns:
@@ -172,13 +172,6 @@ def _wanted(outputs: list[_Output] | None, signature: Signature) -> tuple[str, .
     if len(set(names)) != len(names):
         raise OipError(400, "an output is asked for twice")
     return tuple(names)
-
-
-def _spec(signature: Signature, place: int, name: str) -> TensorSpec | None:
-    """The input of that name; most requests have them in the signature's own order."""
-    if place < len(signature.inputs) and signature.inputs[place].name == name:
-        return signature.inputs[place]
-    return signature.input(name)
 
 
 def _plain_column(tensor: _Input, spec: TensorSpec) -> Array | None:

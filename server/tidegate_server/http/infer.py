@@ -5,7 +5,6 @@ Large ones, and those that want an explanation, are a work of their own beside t
 """
 
 import asyncio
-import re
 from collections.abc import Coroutine, Iterable
 from math import prod
 from typing import TypeVar
@@ -20,10 +19,9 @@ from tidegate_server.http.errors import OipError, a_bug, encode_error, the_model
 from tidegate_server.state import ServerState, Serving
 from tidegate_server.tensors import Columns
 
-INFER_PATH = re.compile(r"/v2/models/([^/]+)(?:/versions/([^/]+))?/infer")
 MAX_BODY_BYTES = 16 << 20
 RETRY_AFTER_SECONDS = 1
-JSON_LENGTH_HEADER = "inference-header-content-length"
+JSON_LENGTH_HEADER = b"inference-header-content-length"
 SMALL_BODY_BYTES = 16 << 10
 SMALL_ANSWER_VALUES = 4096
 """What is taken apart and put together on the loop: at most about a millisecond of it."""
@@ -33,7 +31,7 @@ Headers = Iterable[tuple[bytes, bytes]]
 
 
 class Infer:
-    """The ASGI application of one path."""
+    """The ASGI application of one path, whose parameters are the model and, if it names one, the version."""
 
     def __init__(self, state: ServerState, timeout_seconds: float) -> None:
         self._state = state
@@ -54,10 +52,8 @@ class Infer:
 
     async def _answer(self, scope: Scope, receive: Receive) -> Answer:
         """Raises OipError, ClientDisconnect."""
-        path = INFER_PATH.fullmatch(scope["path"])
-        if path is None:
-            raise OipError(404, "there is nothing at this path")
-        serving = serving_of(self._state, path[1], path[2])
+        path = scope["path_params"]
+        serving = serving_of(self._state, path["model"], path.get("version"))
         arrived = False
         try:
             async with asyncio.timeout(self._timeout):
@@ -90,16 +86,14 @@ def _check(headers: Headers) -> int | None:
     """How much of the body is JSON; None where all of it is. Raises OipError 400 or 413 for what is not to be read."""
     json_length = None
     for name, value in headers:
-        match name:
-            case b"content-length":
-                if _size(value) is None:
-                    raise _too_large()
-            case b"content-encoding" if value != b"identity":
-                raise OipError(400, "a compressed body is not supported; send it plain")
-            case b"inference-header-content-length":
-                json_length = _size(value)
-                if json_length is None:
-                    raise OipError(400, "Inference-Header-Content-Length is a number of bytes")
+        if name == b"content-length" and _size(value) is None:
+            raise _too_large()
+        if name == b"content-encoding" and value != b"identity":
+            raise OipError(400, "a compressed body is not supported; send it plain")
+        if name == JSON_LENGTH_HEADER:
+            json_length = _size(value)
+            if json_length is None:
+                raise OipError(400, "Inference-Header-Content-Length is a number of bytes")
     return json_length
 
 
@@ -212,7 +206,7 @@ async def _send(send: Send, status: int, answer: Answer, headers: Headers = ()) 
     kind = b"application/json"
     if answer.json_length is not None:
         kind = b"application/octet-stream"
-        headers = ((JSON_LENGTH_HEADER.encode(), str(answer.json_length).encode()),)
+        headers = ((JSON_LENGTH_HEADER, str(answer.json_length).encode()),)
     length = str(len(answer.body)).encode()
     told = [(b"content-length", length), (b"content-type", kind), *headers]
     await send({"type": "http.response.start", "status": status, "headers": told})

@@ -37,14 +37,14 @@ from tidegate_contract.bundle.manifest import (
 )
 from tidegate_contract.bundle.timings import TIMINGS_NAME
 from tidegate_contract.bundle.timings import encode as encode_timings
-from tidegate_contract.bundle.verify import verify
 from tidegate_contract.profile import PROFILE_NAME, Profile, ProfileError
 from tidegate_contract.profile import encode as encode_profile
 from tidegate_server.engines import PREDICT, compiled
+from tidegate_server.engines.chosen import ChosenEngine
 from tidegate_server.engines.errors import EngineError
 from tidegate_server.engines.scikit import ScikitEngine
 from tidegate_server.engines.trees import Trees
-from tidegate_server.loader import load_compiled, load_model, load_original
+from tidegate_server.loader import load_model
 from tidegate_server.offline.check import Finding
 from tidegate_server.offline.check import check as check_data
 from tidegate_server.offline.compiling import NotCompiledError, compile_model
@@ -136,7 +136,8 @@ def pack(
     answers = ask(model, golden)
     signature = Signature(inputs, output_specs(model, answers))
     progress("comparing a compiled engine with the model")
-    tried = _compile(model, signature, to_columns(rows, inputs))
+    columns = to_columns(rows, inputs)
+    tried = _compile(model, signature, columns)
     model_file = f"model.{'skops' if model_format is Format.SKLEARN_SKOPS else 'joblib'}"
     contents = {model_file: content, PROFILE_NAME: encode_profile(profile)}
     if tried.content is not None:
@@ -161,9 +162,7 @@ def pack(
     )
     check(manifest)
     progress("writing the bundle and loading it as the server does")
-    return _write(
-        manifest, contents, out, findings, to_columns(rows, inputs), allow_pickle=allow_pickle, progress=progress
-    )
+    return _write(manifest, contents, out, findings, columns, allow_pickle=allow_pickle, progress=progress)
 
 
 @dataclass(frozen=True, slots=True)
@@ -268,11 +267,10 @@ def _write(
             (staged / path).write_bytes(content)
         (staged / MANIFEST_NAME).write_bytes(manifest_bytes)
         loaded = load_model(staged, digest, allow_pickle=allow_pickle)
-        bundle = verify(staged, digest)
-        original = load_original(bundle, allow_pickle=allow_pickle)
-        if engine := load_compiled(bundle):
+        if isinstance(loaded.engine, ChosenEngine):
             progress("measuring the compiled engine against the model")
-            (staged / TIMINGS_NAME).write_bytes(encode_timings(measure(original, engine, columns)))
+            original = loaded.engine.load_original()  # which such a server reads only when it needs it
+            (staged / TIMINGS_NAME).write_bytes(encode_timings(measure(original, loaded.engine.compiled, columns)))
         if out.exists():
             out.rename(Path(scratch, "replaced"))
         staged.rename(out)

@@ -22,7 +22,7 @@ from tidegate_server.engines import PREDICT, Engine
 from tidegate_server.engines.compiled import Number, Operation, Program, Step
 from tidegate_server.engines.trees import Trees
 from tidegate_server.offline.table import spread
-from tidegate_server.tensors import Array, Columns
+from tidegate_server.tensors import Array, Columns, rows_of
 
 TOLERANCE = 1e-6
 """Of probabilities and numbers, times 1 + |the model's answer|."""
@@ -58,7 +58,7 @@ class DifferentError(Exception):
 def compare(original: Engine, compiled: Engine, program: Program, columns: Columns, signature: Signature) -> Equal:
     """Ask both the same. `columns` are rows of the data. Raises DifferentError."""
     trial = _Trial(original, compiled, signature, labels=bool(program.classes))
-    rows = len(next(iter(columns.values())))
+    rows = rows_of(columns)
     reference = pick(columns, spread(rows, REFERENCE_ROWS))
     reference_rows = trial.all(reference, "rows of the data")
     taken = _taken(trial, pick(columns, np.arange(1)), signature)
@@ -106,7 +106,7 @@ class _Trial:
 
     def all(self, columns: Columns, what: str) -> int:
         """In large parts, and some rows alone. How many rows were answered. Raises DifferentError."""
-        rows = len(next(iter(columns.values())))
+        rows = rows_of(columns)
         parts = (np.arange(start, min(rows, start + _AT_ONCE)) for start in range(0, rows, _AT_ONCE))
         answered = sum(int(self.answered(pick(columns, part), what).sum()) for part in parts)
         for row in spread(rows, _ALONE):
@@ -115,7 +115,7 @@ class _Trial:
 
     def answered(self, columns: Columns, what: str) -> Array:
         """Which rows both answer: one row that is refused hides the others, so what is refused is halved."""
-        rows = len(next(iter(columns.values())))
+        rows = rows_of(columns)
         if self.same(columns, what):
             return np.ones(rows, bool)
         if rows == 1:
@@ -223,7 +223,7 @@ def _before(steps: Sequence[Step], place: int, values: Array) -> Array:
 def perturb(columns: Columns, pools: Mapping[str, Array], rows: int, seed: int) -> Columns:
     """So many rows of the data, of whose values some are taken from the pools; the same ones for the same seed."""
     random = np.random.default_rng(seed)
-    chosen = pick(columns, random.integers(0, len(next(iter(columns.values()))), rows))
+    chosen = pick(columns, random.integers(0, rows_of(columns), rows))
     for name, pool in pools.items():
         changed = random.random(rows) < _SHARE
         chosen[name][changed] = pool[random.integers(0, len(pool), int(changed.sum()))]
@@ -259,7 +259,7 @@ def pick(columns: Columns, rows: Array) -> Columns:
 
 def measure(original: Engine, compiled: Engine, columns: Columns, rows: tuple[int, ...] = ROWS) -> Timings:
     """Medians of both at each number of rows, in turns."""
-    held = len(next(iter(columns.values())))
+    held = rows_of(columns)
     medians = []
     for count in rows:
         batch = pick(columns, np.arange(count) % held)
