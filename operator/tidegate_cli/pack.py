@@ -25,6 +25,12 @@ from tidegate_cli.progress import steps
 @click.option("--trust", multiple=True, metavar="TYPE", help="Allow a type that a skops file names; may be repeated.")
 @click.option("--allow-pickle", is_flag=True, help="Pack a .joblib or .pkl file, whose code runs when it is read.")
 @click.option("--metric", multiple=True, metavar="NAME=VALUE", help="A held-out metric to record; may be repeated.")
+@click.option(
+    "--strict",
+    multiple=True,
+    metavar="COLUMN",
+    help="Refuse requests with values in this column that the data has none like; may be repeated.",
+)
 @click.option("--force", is_flag=True, help="Replace a bundle that is there.")
 def pack(
     model: Path,
@@ -35,6 +41,7 @@ def pack(
     trust: tuple[str, ...],
     allow_pickle: bool,
     metric: tuple[str, ...],
+    strict: tuple[str, ...],
     force: bool,
 ) -> None:
     """Make a bundle of MODEL, a scikit-learn model saved by skops (or joblib).
@@ -58,6 +65,7 @@ def pack(
             allow_pickle=allow_pickle,
             trust=trust,
             metrics=metrics,
+            strict=strict,
             created=created,
             force=force,
             progress=progress,

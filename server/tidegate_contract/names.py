@@ -29,6 +29,8 @@ TERMINATION_LOG = "/dev/termination-log"
 # Environment of the server container.
 ENV_MODEL_NAME = "TIDEGATE_MODEL_NAME"
 ENV_REVISION = "TIDEGATE_REVISION"
+ENV_POD_UID = "TIDEGATE_POD_UID"
+"""Whose counters a server's are; unset: the name of its host."""
 ENV_BUNDLE_DIR = "TIDEGATE_BUNDLE_DIR"
 ENV_BUNDLE_DIGEST = "TIDEGATE_BUNDLE_DIGEST"
 """`sha256:<64 hex>` of manifest.json; unset: any manifest is taken, its files are still verified."""

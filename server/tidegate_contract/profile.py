@@ -9,6 +9,7 @@ invalid. What is missing or invalid is a matter of the data's quality and never 
 """
 
 from collections.abc import Sequence
+from functools import cached_property
 from typing import Any
 
 import msgspec
@@ -65,7 +66,7 @@ class Numeric(msgspec.Struct, frozen=True, tag="numeric"):
         return len(self.counts) + 1
 
 
-class Categorical(msgspec.Struct, frozen=True, tag="categorical"):
+class Categorical(msgspec.Struct, frozen=True, dict=True, tag="categorical"):
     """A column of text: a cell for each frequent value, and one for the others that the reference holds."""
 
     name: str
@@ -77,10 +78,16 @@ class Categorical(msgspec.Struct, frozen=True, tag="categorical"):
 
     def codes(self, values: Values) -> Codes:
         """The cell of each value; `missing_code` for None, `invalid_code` for a value that was never seen."""
+        cells, unseen = self._cells, self.invalid_code
+        return np.array([cells.get(value, unseen) for value in values], dtype=np.int64)
+
+    @cached_property
+    def _cells(self) -> dict[Any, int]:
+        """By value: every row asks for it."""
         cells: dict[Any, int] = dict.fromkeys(self.rare, len(self.values))
         cells |= {value: cell for cell, value in enumerate(self.values)}
         cells[None] = self.missing_code
-        return np.array([cells.get(value, self.invalid_code) for value in values], dtype=np.int64)
+        return cells
 
     @property
     def missing_code(self) -> int:

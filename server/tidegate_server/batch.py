@@ -17,10 +17,11 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-import numpy as np
-
+from tidegate_contract.bundle.manifest import Signature
 from tidegate_server.engines import Engine
-from tidegate_server.tensors import Columns
+from tidegate_server.outputs import check_form
+from tidegate_server.recorder import Marked
+from tidegate_server.tensors import Columns, Table, gather, rows_of
 
 MAX_WAITING = 64
 """Requests that may be queued or running; at 10 ms each the last one waits about as long as a person notices."""
@@ -39,6 +40,12 @@ COMPANY_SHARE, COMPANY_SECONDS = 0.1, 2e-3
 """How long the next predict waits for company: a share of the last one's time, and no longer than this."""
 
 T = TypeVar("T")
+Record = Callable[[Columns, Columns, int, Sequence[Marked]], None]
+"""What `Recorder.add` takes."""
+
+
+def _forget(*_: object) -> None:
+    pass
 
 
 class QueueFullError(Exception):
@@ -77,10 +84,11 @@ class _Asked:
     future: "asyncio.Future[Any]"
     work: Callable[[], Any] | None = None
     """A work of its own; without one, a predict that may be folded."""
-    columns: Columns | None = None
+    table: Table | None = None
     outputs: tuple[str, ...] = ()
     rows: int = 0
     size: int = 0
+    evidence: bool = False
     alone: bool = False
     """It was part of a predict that raised."""
     running: bool = False
@@ -94,19 +102,49 @@ class _Asked:
         return self.outputs == first.outputs or set(self.outputs) == set(first.outputs)
 
 
+class Answers:
+    """What one predict said to all who asked together."""
+
+    __slots__ = ("columns", "plain")
+
+    def __init__(self, columns: Columns) -> None:
+        self.columns = columns
+        self.plain: dict[str, list[Any]] = {}
+        """Outputs that somebody has made lists of already, for the others."""
+
+
+@dataclass(slots=True, eq=False)
+class Share:
+    """The rows of an answer that are one request's own."""
+
+    of: Answers
+    start: int
+    end: int
+
+    @property
+    def columns(self) -> Columns:
+        found = self.of.columns
+        return {name: answer[self.start : self.end] for name, answer in found.items()}
+
+
 class Predictor:
     """Runs an engine's predicts one after another. On the event loop only, but for `predict`."""
 
     def __init__(
         self,
         engine: Engine,
-        observe: Callable[[float], None],
+        observe: Callable[[int, float], None],
+        signature: Signature,
+        record: Record = _forget,
         max_waiting: int = MAX_WAITING,
         max_bytes: int = MAX_BYTES,
     ) -> None:
-        """`observe` is told the seconds of each predict."""
+        """`observe` is told the rows and seconds of each predict, `record` what was asked and answered."""
         self._engine = engine
         self._observe = observe
+        self._signature = signature
+        self._dtypes = {spec.name: spec.datatype.dtype for spec in signature.inputs}
+        self.record = record
         self._places_left = max_waiting
         self._bytes_left = max_bytes
         self._pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="predict")
@@ -133,7 +171,16 @@ class Predictor:
         try:
             return self._engine.predict(columns, outputs)
         finally:
-            self._observe(time.perf_counter() - start)
+            self._observe(rows_of(columns), time.perf_counter() - start)
+
+    @property
+    def waiting(self) -> int:
+        """Requests in the queue."""
+        return len(self._waiting)
+
+    def columns(self, table: Table) -> Columns:
+        """A request's table as the engine takes it."""
+        return gather([table], self._dtypes)
 
     def take(self, places: int = 0, size: int = 0) -> None:
         """Of what is left. Raises QueueFullError."""
@@ -221,16 +268,14 @@ class Predictor:
 
     def _fold(self, batch: Sequence[_Asked], rows: int, *, on_loop: bool) -> tuple[Columns, float]:
         """One predict of all of them, and its seconds. Raises whatever the model raises."""
-        parts = [asked.columns for asked in batch if asked.columns is not None]
-        columns = parts[0]
-        if len(parts) > 1:
-            columns = {name: np.concatenate([part[name] for part in parts]) for name in columns}
+        columns = gather([asked.table for asked in batch if asked.table is not None], self._dtypes)
         start = time.perf_counter()
         answers = self.predict(columns, batch[0].outputs)
         seconds = time.perf_counter() - start
         self._pace.saw(rows, seconds, on_loop=on_loop)
-        if len(batch) > 1 and any(len(answers[name]) != rows for name in batch[0].outputs):
-            raise ValueError("an answer has another number of rows than was asked")
+        check_form(answers, batch[0].outputs, rows, self._signature)
+        marks = [Marked(asked.rows, asked.evidence) for asked in batch] if any(a.evidence for a in batch) else ()
+        self.record(columns, answers, rows, marks)
         return answers, seconds
 
     def _ended(self, batch: list[_Asked], done: "Future[Any]") -> None:
@@ -282,13 +327,10 @@ class Predictor:
 
 def _answered(batch: Sequence[_Asked], answers: Columns) -> None:
     """Give each the rows that are its own."""
-    if len(batch) == 1:
-        _settle(batch[0], answers)
-        return
-    end = 0
+    found, end = Answers(answers), 0
     for asked in batch:
         start, end = end, end + asked.rows
-        _settle(asked, {name: answer[start:end] for name, answer in answers.items()})
+        _settle(asked, Share(found, start, end))
 
 
 def _settle(asked: _Asked, result: object) -> None:
@@ -331,13 +373,13 @@ class Place:
         result: T = await self._wait(_Asked(asyncio.get_running_loop().create_future(), work))
         return result
 
-    async def predict(self, columns: Columns, outputs: tuple[str, ...], rows: int) -> Columns:
+    async def predict(self, table: Table, outputs: tuple[str, ...], rows: int, *, evidence: bool = False) -> Share:
         """Queue a predict that may be folded with others, and wait for its own rows. Cancelled as `run` is.
 
         Raises whatever the model raises about these rows.
         """
         future = asyncio.get_running_loop().create_future()
-        result: Columns = await self._wait(_Asked(future, None, columns, outputs, rows, self._size))
+        result: Share = await self._wait(_Asked(future, None, table, outputs, rows, self._size, evidence))
         return result
 
     async def _wait(self, asked: _Asked) -> Any:

@@ -19,15 +19,17 @@ from types import FrameType
 from typing import NoReturn
 
 import uvicorn
-from prometheus_client import CollectorRegistry, start_http_server
+from prometheus_client import CollectorRegistry
 
 from tidegate_contract.failure import BundleError, Failure, report
 from tidegate_server.batch import Predictor
 from tidegate_server.http.app import make_app
 from tidegate_server.loader import LoadedModel, load_model
-from tidegate_server.metrics import Metrics
+from tidegate_server.metrics import Metrics, Quality
+from tidegate_server.recorder import Recorder
 from tidegate_server.settings import Settings
 from tidegate_server.state import ServerState, Serving
+from tidegate_server.telling import tell
 
 EXIT_BUNDLE_REFUSED = 3
 _BACKLOG = 1024
@@ -50,7 +52,7 @@ class TidegateServer(uvicorn.Server):
         self._metrics = Metrics()
         super().__init__(
             uvicorn.Config(
-                make_app(self._state, self._metrics, settings.timeout_seconds),
+                make_app(self._state, self._metrics.requests, settings.timeout_seconds),
                 log_config=None,
                 access_log=False,
                 server_header=False,
@@ -65,6 +67,11 @@ class TidegateServer(uvicorn.Server):
     @property
     def registry(self) -> CollectorRegistry:
         return self._metrics.registry
+
+    def recorder(self) -> Recorder | None:
+        """The counters of what is served; None while nothing is."""
+        serving = self._state.serving
+        return None if serving is None else serving.recorder
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Open the listeners, then start to load."""
@@ -95,14 +102,21 @@ class TidegateServer(uvicorn.Server):
             gc.enable()
 
     def _ready(self, model: LoadedModel) -> None:
+        revision = self._settings.revision or model.digest.removeprefix("sha256:")[:10]
+        recorder = Recorder(model.profile, pod=self._settings.pod, revision=revision, digest=model.digest)
+        predictor = Predictor(model.engine, self._metrics.predicted, model.manifest.signature, recorder.add)
         serving = Serving(
             model=self._settings.model_name or model.manifest.name,
-            revision=self._settings.revision or model.digest.removeprefix("sha256:")[:10],
+            revision=revision,
             digest=model.digest,
             manifest=model.manifest,
             profile=model.profile,
-            predictor=Predictor(model.engine, self._metrics.predict_seconds.observe),
+            predictor=predictor,
+            recorder=recorder,
         )
+        recorder.start()
+        self._metrics.queued.set_function(lambda: predictor.waiting)
+        self._metrics.registry.register(Quality(recorder))
         self._metrics.load_seconds.set(model.load_seconds)
         self._metrics.model_info.labels(serving.model, serving.revision, serving.digest).set(1)
         self._state.serving = serving
@@ -122,6 +136,7 @@ class TidegateServer(uvicorn.Server):
         """Let go of the model; a predict that hangs is left behind."""
         if self._state.serving is not None:
             self._state.serving.predictor.close()
+            self._state.serving.recorder.close()
 
     def _stop(self, exit_code: int) -> None:
         self.exit_code = exit_code
@@ -161,7 +176,7 @@ def serve(settings: Settings, on_ready: Callable[[Serving], None] = lambda servi
     with listen(settings.host, settings.http_port) as listener:
         server = TidegateServer(settings, on_ready)
         if settings.metrics_port:
-            start_http_server(settings.metrics_port, settings.host, server.registry)
+            tell(settings.host, settings.metrics_port, server.registry, server.recorder)
         server.run(sockets=[listener])
         server.close()
     return Outcome(server.exit_code, server.failure)

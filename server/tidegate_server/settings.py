@@ -30,6 +30,8 @@ class Settings:
     host: str = "0.0.0.0"  # noqa: S104 - a pod's address is not known beforehand
     http_port: int = names.HTTP_PORT
     metrics_port: int = names.METRICS_PORT
+    pod: str = ""
+    """Whose counters these are."""
     termination_log: Path = Path(names.TERMINATION_LOG)
 
 
@@ -50,6 +52,7 @@ def read_settings(environ: Mapping[str, str]) -> Settings:
         bundle_dir=Path(environ.get(names.ENV_BUNDLE_DIR) or names.BUNDLE_DIR),
         digest=digest,
         allow_pickle=_boolean(environ, names.ENV_ALLOW_PICKLE),
+        pod=environ.get(names.ENV_POD_UID) or environ.get("HOSTNAME", ""),
         drain_seconds=_seconds(environ, names.ENV_DRAIN_SECONDS, DEFAULT_DRAIN_SECONDS, least=0),
         timeout_seconds=_seconds(environ, names.ENV_TIMEOUT_SECONDS, DEFAULT_TIMEOUT_SECONDS, least=0.001),
     )

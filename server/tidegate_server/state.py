@@ -1,13 +1,21 @@
 """What the server is at this moment: loading, ready, or draining."""
 
 from dataclasses import dataclass
+from functools import cached_property
 
 from tidegate_contract.bundle.manifest import Manifest
 from tidegate_contract.profile import Profile
 from tidegate_server.batch import Predictor
+from tidegate_server.http.door import Door
+from tidegate_server.http.plain import Plain
+from tidegate_server.recorder import Recorder
+
+Header = tuple[bytes, bytes]
+REVISION_HEADER = b"tidegate-revision"
+CONNECTION_CLOSE: Header = (b"connection", b"close")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Serving:
     """A model that may answer, under the names that clients know it by."""
 
@@ -17,6 +25,20 @@ class Serving:
     manifest: Manifest
     profile: Profile | None
     predictor: Predictor
+    recorder: Recorder
+
+    @cached_property
+    def plain(self) -> Plain:
+        return Plain(self.model, self.revision, self.manifest.signature)
+
+    @cached_property
+    def door(self) -> Door | None:
+        """None where no column is strict."""
+        return Door(self.profile, self.manifest.strict) if self.profile and self.manifest.strict else None
+
+    @cached_property
+    def header(self) -> Header:
+        return (REVISION_HEADER, self.revision.encode())
 
 
 class ServerState:
@@ -25,6 +47,12 @@ class ServerState:
     def __init__(self) -> None:
         self.serving: Serving | None = None
         self.draining = False
+
+    @property
+    def headers(self) -> tuple[Header, ...]:
+        """Of every answer: which revision gave it, and of a draining server to connect elsewhere next time."""
+        found = (self.serving.header,) if self.serving is not None else ()
+        return (*found, CONNECTION_CLOSE) if self.draining else found
 
     @property
     def unready(self) -> str | None:

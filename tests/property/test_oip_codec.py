@@ -11,8 +11,6 @@ from hypothesis import strategies as st
 
 from bundles import SIGNATURE
 from tidegate_contract.bundle.datatypes import Datatype
-from tidegate_contract.bundle.manifest import Signature, TensorSpec
-from tidegate_server.http import codec
 from tidegate_server.http.binary import pack, unpack
 from tidegate_server.http.codec import decode_request, decode_tensor, encode_response
 from tidegate_server.http.errors import OipError
@@ -115,7 +113,7 @@ def _is_answered(body: bytes) -> None:
         status = error.status
     else:
         status = 200
-        assert {len(column) for column in request.columns.values()} == {request.rows}
+        assert {len(column) for column in request.table.values()} == {request.rows}
     assert status in (200, 400, 413)
 
 
@@ -192,31 +190,3 @@ VALUES = (
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=3)
 )
 LARGE_VALUES = st.sampled_from([1e39, -1e39, 3.4028235e38, 1.7976931348623157e308, 128, -129, 2**63, 2**64, 0.5])
-
-
-@given(
-    datatype=st.sampled_from(sorted(Datatype)),
-    said=st.sampled_from([None, *sorted(Datatype)]),
-    data=st.lists(VALUES | LARGE_VALUES, max_size=4) | st.lists(LARGE_VALUES, min_size=1, max_size=1),
-    more=st.integers(-1, 1),
-)
-@settings(patient, max_examples=500)
-def test_the_short_way_of_few_values_says_what_the_long_one_says(
-    datatype: Datatype, said: Datatype | None, data: list[object], more: int
-) -> None:
-    signature = Signature((TensorSpec("x", datatype, (-1,)),), (TensorSpec("predict", Datatype.INT64, (-1,)),))
-    shape = [max(0, len(data) + more if more and len(data) % 2 else len(data))]
-    tensor = {"name": "x", "shape": shape, "datatype": said or datatype, "data": data}
-    body = msgspec.json.encode({"inputs": [tensor]})
-
-    def found() -> tuple[object, ...]:
-        try:
-            column = decode_request(body, signature).columns["x"]
-        except OipError as error:
-            return error.status, error.message
-        return column.dtype, column.shape, [None if value != value else value for value in column.tolist()]
-
-    short = found()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(codec, "PLAIN_ROWS", -1)
-        assert short == found()

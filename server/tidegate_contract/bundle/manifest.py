@@ -161,6 +161,8 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Held-out metrics by name."""
     engines: tuple[EngineRecord, ...] = ()
     """What else can answer, the preferred one first."""
+    strict: tuple[str, ...] = ()
+    """Columns whose values the server refuses where the profile's reference had none like them."""
 
     @property
     def engine(self) -> EngineRecord | None:
@@ -214,6 +216,8 @@ def check(manifest: Manifest) -> None:
     if lost := [record.file for record in manifest.engines if record.file and record.file not in manifest.files]:
         raise ManifestError(f"engines: {lost[0]!r} is not among the files")
     _check_signature(manifest.signature)
+    if unknown := [name for name in manifest.strict if manifest.signature.input(name) is None]:
+        raise ManifestError(f"strict: {unknown[0]!r} is not among the inputs of the signature")
     _check_golden(manifest.golden, manifest.signature)
 
 

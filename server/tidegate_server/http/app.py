@@ -1,12 +1,10 @@
 """The Open Inference Protocol over HTTP: which path answers what; inference itself is in `infer`."""
 
 import re
-import time
 from importlib.metadata import version
 
 import msgspec
 from fastapi import FastAPI, Request, Response
-from prometheus_client import Counter
 from starlette.exceptions import HTTPException
 from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -14,20 +12,19 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from tidegate_server.http.codec import encode_metadata
 from tidegate_server.http.errors import OipError, a_bug, encode_error
 from tidegate_server.http.infer import RETRY_AFTER_SECONDS, Infer, serving_of
-from tidegate_server.metrics import Metrics
+from tidegate_server.metrics import Requests
 from tidegate_server.state import ServerState
 
 EXTENSIONS = ("binary_tensor_data", "tidegate_explain")
-REVISION_HEADER = b"tidegate-revision"
 
 _MODEL = "/v2/models/{model}"
 _VERSION = "/v2/models/{model}/versions/{version}"
 INFER_PATH = re.compile(r"/v2/models/(?P<model>[^/]+)(?:/versions/(?P<version>[^/]+))?/infer")
 
 
-def make_app(state: ServerState, metrics: Metrics, timeout_seconds: float) -> ASGIApp:
+def make_app(state: ServerState, requests: Requests, timeout_seconds: float) -> ASGIApp:
     """The ASGI application of a server whose model may still be loading."""
-    infer = Infer(state, timeout_seconds)
+    infer = Infer(state, requests, timeout_seconds)
     routes: list[BaseRoute] = [Route(f"{path}/infer", infer, methods=["POST"]) for path in (_MODEL, _VERSION)]
     app = FastAPI(title="tidegate", openapi_url=None, docs_url=None, redoc_url=None, routes=routes)
 
@@ -64,7 +61,7 @@ def make_app(state: ServerState, metrics: Metrics, timeout_seconds: float) -> AS
     app.add_exception_handler(OipError, _on_oip_error)
     app.add_exception_handler(HTTPException, _on_http_exception)
     app.add_exception_handler(Exception, _on_bug)
-    return Observed(Front(infer, app), state, metrics)
+    return Front(infer, app, state)
 
 
 async def _on_oip_error(_: Request, error: Exception) -> Response:
@@ -96,57 +93,21 @@ def _json(body: bytes, status: int = 200, headers: dict[str, str] | None = None)
 class Front:
     """Requests to infer go straight to it: a route of FastAPI costs more than all the rest of them."""
 
-    def __init__(self, infer: Infer, app: ASGIApp) -> None:
+    def __init__(self, infer: Infer, app: ASGIApp, state: ServerState) -> None:
         self._infer = infer
         self._app = app
+        self._state = state
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and scope["method"] == "POST" and (path := INFER_PATH.fullmatch(scope["path"])):
             scope["path_params"] = path.groupdict()
             await self._infer(scope, receive, send)
-        else:
-            await self._app(scope, receive, send)
-
-
-class Observed:
-    """Around the application: names the revision on every answer, counts infer requests, and asks clients of a
-    draining server to connect elsewhere next time."""
-
-    def __init__(self, app: ASGIApp, state: ServerState, metrics: Metrics) -> None:
-        self._app = app
-        self._state = state
-        self._metrics = metrics
-        self._in_flight = 0
-        self._counters: dict[int, Counter] = {}
-        metrics.in_flight.set_function(lambda: self._in_flight)
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
             return
-        status = 499  # the client went away: no answer was started
 
         async def mark(message: Message) -> None:
-            nonlocal status
             if message["type"] == "http.response.start":
-                status = message["status"]
-                headers = message["headers"]
-                if self._state.serving is not None:
-                    headers.append((REVISION_HEADER, self._state.serving.revision.encode()))
-                if self._state.draining:
-                    headers.append((b"connection", b"close"))
+                said = message["headers"]
+                said += [header for header in self._state.headers if header not in said]
             await send(message)
 
-        if not (scope["method"] == "POST" and scope["path"].endswith("/infer")):
-            await self._app(scope, receive, mark)
-            return
-        start = time.perf_counter()
-        self._in_flight += 1
-        try:
-            await self._app(scope, receive, mark)
-        finally:
-            self._in_flight -= 1
-            if (counter := self._counters.get(status)) is None:
-                counter = self._counters[status] = self._metrics.requests.labels(str(status))
-            counter.inc()
-            self._metrics.request_seconds.observe(time.perf_counter() - start)
+        await self._app(scope, receive, mark if scope["type"] == "http" else send)

@@ -9,7 +9,7 @@ import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import msgspec
 import numpy as np
@@ -19,6 +19,7 @@ from tidegate_contract.bundle.manifest import Manifest, Signature, TensorSpec
 from tidegate_server.explain import Explained
 from tidegate_server.http import binary
 from tidegate_server.http.errors import OipError
+from tidegate_server.outputs import InvalidOutputError, check_finite, check_form
 from tidegate_server.tensors import Array, Columns, TensorError, conform, from_values, to_values
 
 MAX_RANK = 8
@@ -26,8 +27,6 @@ MAX_ROWS = 65_536
 """Of one request: more would keep the others waiting."""
 _NESTED = re.compile(rb"^\s*\[\s*\[")
 _ELEMENT: dict[str, Any] = {"b": bool, "i": int, "u": int, "f": float | None, "O": str | None}
-PLAIN_ROWS, PLAIN_BYTES = 64, 4096
-_LARGEST = float(np.finfo(np.float32).max)
 _NO_JSON = {name: f"{name} has no JSON form; send it as binary data, or FP32" for name in ("FP16", "BF16")}
 BINARY_SIZE = "binary_data_size"
 EXPLANATION = "attributions"
@@ -59,12 +58,25 @@ class _Request(msgspec.Struct):
 _decode_request = msgspec.json.Decoder(_Request).decode
 
 
+class Wanted(Protocol):
+    """What a request says of its answer."""
+
+    @property
+    def id(self) -> str | None: ...
+    @property
+    def outputs(self) -> tuple[str, ...]: ...
+    @property
+    def rows(self) -> int: ...
+    @property
+    def raw(self) -> frozenset[str]: ...
+
+
 @dataclass(frozen=True, slots=True)
 class InferRequest:
     """A request that matches a signature."""
 
     id: str | None
-    columns: Columns
+    table: Columns
     """Every input of the signature, of its type, shape [rows]."""
     outputs: tuple[str, ...]
     """The wanted outputs, in the order asked for; all of them if none was named."""
@@ -126,16 +138,18 @@ def decode_request(body: bytes, signature: Signature, json_length: int | None = 
             raise OipError(400, f"the model has no input {_short(tensor.name)}; it takes {_names(signature.inputs)}")
         if tensor.name in columns:
             raise OipError(400, f"input {tensor.name!r} is given twice")
-        column = _plain_column(tensor, spec)
-        if column is None:
+        try:
             column = _column(tensor, spec, tail)
-        if rows not in (-1, len(column)):
-            raise OipError(400, f"input {tensor.name!r} has {len(column)} rows and an input before it has {rows}")
+            if rows not in (-1, len(column)):
+                raise OipError(400, f"input {tensor.name!r} has {len(column)} rows and an input before it has {rows}")
+        except OipError as error:
+            error.column = spec.name
+            raise
         rows = len(column)
         columns[tensor.name] = column
     missing = [spec.name for spec in signature.inputs if spec.name not in columns]
     if missing:
-        raise OipError(400, f"inputs are missing: {', '.join(missing)}")
+        raise OipError(400, f"inputs are missing: {', '.join(missing)}", column=missing[0])
     if rows < 1:
         raise OipError(400, "a request needs at least one row")
     tail.expect_end()
@@ -172,27 +186,6 @@ def _wanted(outputs: list[_Output] | None, signature: Signature) -> tuple[str, .
     if len(set(names)) != len(names):
         raise OipError(400, "an output is asked for twice")
     return tuple(names)
-
-
-def _plain_column(tensor: _Input, spec: TensorSpec) -> Array | None:
-    """What `_column` says of a few JSON values of the signature's own type, at a fifth of the cost.
-
-    None of everything else, and of whatever is wrong: `_column` has the words for that.
-    """
-    if tensor.parameters or tensor.datatype != spec.datatype or len(tensor.shape) != 1 or tensor.shape[0] > PLAIN_ROWS:
-        return None
-    data, dtype = memoryview(tensor.data), spec.datatype.dtype
-    if len(data) > PLAIN_BYTES:
-        return None
-    try:
-        values = _value_decoder(dtype.kind, 1).decode(data)
-        if len(values) != tensor.shape[0]:
-            return None
-        if spec.datatype is Datatype.FP32 and any(value and abs(value) > _LARGEST for value in values):
-            return None  # of FP64 the decoder has refused it
-        return np.array(values, dtype)
-    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError, OverflowError):
-        return None
 
 
 def _column(tensor: _Input, spec: TensorSpec, tail: _Tail) -> Array:
@@ -303,26 +296,24 @@ def _flatten(values: list[Any], shape: Sequence[int]) -> list[Any]:
 def encode_response(
     model: str,
     version: str,
-    request: InferRequest,
+    request: Wanted,
     answers: Columns,
     signature: Signature,
     explained: Explained | None = None,
+    prediction_id: str = "",
 ) -> Answer:
     """The answer to a request; data flat in row-major order. An explanation is one output more, always as JSON.
 
-    Raises OipError 500 for an answer that the signature does not promise: another shape, or a number that is not
-    finite (JSON has none).
+    Raises InvalidOutputError for an answer that the signature does not promise.
     """
+    check_form(answers, request.outputs, request.rows, signature)
     outputs: list[dict[str, object]] = []
     tail: list[bytes] = []
+    datatypes = {spec.name: spec.datatype for spec in signature.outputs}
     for name in request.outputs:
-        spec = signature.output(name)
         array = answers[name]
-        if spec is None or array.shape != (request.rows, *spec.shape[1:]) or array.dtype != spec.datatype.dtype:
-            raise OipError(500, f"the model's answer {name!r} does not have the shape and type of its signature")
-        if array.dtype.kind == "f" and not bool(np.isfinite(array).all()):
-            raise OipError(500, f"the model's answer {name!r} holds a number that is not finite")
-        output: dict[str, object] = {"name": name, "shape": list(array.shape), "datatype": str(spec.datatype)}
+        check_finite(name, array)
+        output: dict[str, object] = {"name": name, "shape": list(array.shape), "datatype": str(datatypes[name])}
         if name in request.raw:
             tail.append(binary.pack(array))
             outputs.append(output | {"parameters": {BINARY_SIZE: len(tail[-1])}})
@@ -333,6 +324,8 @@ def encode_response(
     answer: dict[str, object] = {"model_name": model, "model_version": version}
     if request.id is not None:
         answer["id"] = request.id
+    if prediction_id:
+        answer["parameters"] = {"prediction_id": prediction_id}
     document = msgspec.json.encode({**answer, "outputs": outputs}, enc_hook=str)
     return Answer(b"".join((document, *tail)), len(document)) if request.raw else Answer(document)
 
@@ -340,7 +333,7 @@ def encode_response(
 def _explanation(explained: Explained) -> dict[str, object]:
     found = explained.attributions
     if not bool(np.isfinite(found).all()):
-        raise OipError(500, "the model's answer without one of its columns is not finite")
+        raise InvalidOutputError("the model's answer without one of its columns is not finite")
     return {
         "name": EXPLANATION,
         "shape": list(found.shape),

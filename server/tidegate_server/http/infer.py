@@ -6,22 +6,31 @@ Large ones, and those that want an explanation, are a work of their own beside t
 
 import asyncio
 from collections.abc import Coroutine, Iterable
-from math import prod
+from dataclasses import dataclass
+from time import perf_counter
 from typing import TypeVar
 
 from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope, Send
 
-from tidegate_server.batch import Place, QueueFullError
+from tidegate_server.batch import Place, QueueFullError, Share
+from tidegate_server.deadlines import Deadlines
 from tidegate_server.explain import ExplanationError, explain
 from tidegate_server.http.codec import Answer, InferRequest, decode_request, encode_response
-from tidegate_server.http.errors import OipError, a_bug, encode_error, the_model_raised
+from tidegate_server.http.errors import OipError, a_bug, encode_error, invalid_output, the_model_raised
+from tidegate_server.http.plain import PlainRequest
+from tidegate_server.metrics import Requests
+from tidegate_server.outputs import InvalidOutputError
+from tidegate_server.recorder import Marked
 from tidegate_server.state import ServerState, Serving
-from tidegate_server.tensors import Columns
 
 MAX_BODY_BYTES = 16 << 20
 RETRY_AFTER_SECONDS = 1
+GONE = 499
+"""The status that is counted where a client went away: nothing was answered."""
 JSON_LENGTH_HEADER = b"inference-header-content-length"
+EVIDENCE_HEADER = b"tidegate-evidence"
+READ_HEADERS = frozenset({b"content-length", b"content-encoding", JSON_LENGTH_HEADER, EVIDENCE_HEADER})
 SMALL_BODY_BYTES = 16 << 10
 SMALL_ANSWER_VALUES = 4096
 """What is taken apart and put together on the loop: at most about a millisecond of it."""
@@ -33,41 +42,96 @@ Headers = Iterable[tuple[bytes, bytes]]
 class Infer:
     """The ASGI application of one path, whose parameters are the model and, if it names one, the version."""
 
-    def __init__(self, state: ServerState, timeout_seconds: float) -> None:
+    def __init__(self, state: ServerState, requests: Requests, timeout_seconds: float) -> None:
         self._state = state
-        self._timeout = timeout_seconds
+        self._requests = requests
+        self._deadlines = Deadlines(timeout_seconds)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        start = perf_counter()
+        asked = _Asked()
+        self._requests.in_flight += 1
+        status = GONE
         try:
-            answer = await self._answer(scope, receive)
+            answer = await self._answer(scope, receive, asked)
+            status = 200
+            await self._send(send, 200, answer)
         except ClientDisconnect:
-            return  # nobody is there to be told
+            pass  # nobody is there to be told
         except OipError as error:
-            await _refuse(send, error)
+            status = error.status
+            await self._refuse(send, error)
         except Exception as error:
-            await _refuse(send, a_bug(error))
+            status = 500
+            await self._refuse(send, a_bug(error))
             raise
-        else:
-            await _send(send, 200, answer)
+        finally:
+            seconds = perf_counter() - start
+            self._requests.in_flight -= 1
+            self._requests.saw(status, seconds)
+            if self._state.serving is not None and status == 200:
+                self._state.serving.recorder.answered(seconds, evidence=asked.evidence)
 
-    async def _answer(self, scope: Scope, receive: Receive) -> Answer:
+    async def _answer(self, scope: Scope, receive: Receive, asked: "_Asked") -> Answer:
         """Raises OipError, ClientDisconnect."""
         path = scope["path_params"]
         serving = serving_of(self._state, path["model"], path.get("version"))
         arrived = False
         try:
-            async with asyncio.timeout(self._timeout):
-                with serving.predictor.place() as place:
-                    json_length = _check(scope["headers"])
-                    body = await _read_body(receive, place)
-                    arrived = True
-                    return await _predict(serving, place, body, json_length, receive)
+            with self._deadlines.begin(), serving.predictor.place() as place:
+                asked.read(scope["headers"])
+                body = await _read_body(receive, place)
+                arrived = True
+                return await _predict(serving, place, body, asked, receive)
         except QueueFullError as error:
-            raise OipError(503, "the queue is full", RETRY_AFTER_SECONDS) from error
+            raise OipError(503, "the queue is full", RETRY_AFTER_SECONDS, kind="queue_full") from error
+        except InvalidOutputError as error:
+            raise invalid_output(error) from error
         except TimeoutError as error:
             if arrived:
                 raise OipError(504, "the model did not answer before the deadline of the request") from error
             raise OipError(408, "the request body did not arrive in time") from error
+
+    async def _refuse(self, send: Send, error: OipError) -> None:
+        self._requests.refused(error.kind, error.column)
+        headers = [] if error.retry_after is None else [(b"retry-after", str(error.retry_after).encode())]
+        await self._send(send, error.status, Answer(encode_error(error.message)), headers)
+
+    async def _send(self, send: Send, status: int, answer: Answer, headers: Headers = ()) -> None:
+        kind = b"application/json"
+        if answer.json_length is not None:
+            kind = b"application/octet-stream"
+            headers = ((JSON_LENGTH_HEADER, str(answer.json_length).encode()),)
+        length = b"%d" % len(answer.body)
+        told = [(b"content-length", length), (b"content-type", kind), *self._state.headers, *headers]
+        await send({"type": "http.response.start", "status": status, "headers": told})
+        await send({"type": "http.response.body", "body": answer.body})
+
+
+@dataclass(slots=True)
+class _Asked:
+    """What the headers of a request say."""
+
+    json_length: int | None = None
+    """How much of the body is JSON; None where all of it is."""
+    evidence: bool = False
+    """A router assigned it at random."""
+
+    def read(self, headers: Headers) -> None:
+        """Raises OipError 400 or 413 for what is not to be read."""
+        for name, value in headers:
+            if name not in READ_HEADERS:
+                continue
+            if name == b"content-length" and _size(value) is None:
+                raise _too_large()
+            if name == b"content-encoding" and value != b"identity":
+                raise OipError(400, "a compressed body is not supported; send it plain")
+            if name == EVIDENCE_HEADER:
+                self.evidence = True
+            if name == JSON_LENGTH_HEADER:
+                self.json_length = _size(value)
+                if self.json_length is None:
+                    raise OipError(400, "Inference-Header-Content-Length is a number of bytes")
 
 
 def serving_of(state: ServerState, model: str, version: str | None) -> Serving:
@@ -80,21 +144,6 @@ def serving_of(state: ServerState, model: str, version: str | None) -> Serving:
     if version not in (None, serving.revision):
         raise OipError(404, f"there is no such version here; this server has {serving.revision}")
     return serving
-
-
-def _check(headers: Headers) -> int | None:
-    """How much of the body is JSON; None where all of it is. Raises OipError 400 or 413 for what is not to be read."""
-    json_length = None
-    for name, value in headers:
-        if name == b"content-length" and _size(value) is None:
-            raise _too_large()
-        if name == b"content-encoding" and value != b"identity":
-            raise OipError(400, "a compressed body is not supported; send it plain")
-        if name == JSON_LENGTH_HEADER:
-            json_length = _size(value)
-            if json_length is None:
-                raise OipError(400, "Inference-Header-Content-Length is a number of bytes")
-    return json_length
 
 
 def _size(value: bytes) -> int | None:
@@ -125,24 +174,30 @@ async def _read_body(receive: Receive, place: Place) -> bytes:
     return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
 
-async def _predict(serving: Serving, place: Place, body: bytes, json_length: int | None, receive: Receive) -> Answer:
-    """Raises OipError, ClientDisconnect."""
+async def _predict(serving: Serving, place: Place, body: bytes, asked: _Asked, receive: Receive) -> Answer:
+    """Raises OipError, InvalidOutputError, ClientDisconnect."""
     if len(body) > SMALL_BODY_BYTES:
-        return await _unless_gone(receive, place.run(lambda: _whole(serving, body, json_length)))
+        return await _unless_gone(receive, place.run(lambda: _whole(serving, body, asked)))
     signature = serving.manifest.signature
-    request = decode_request(body, signature, json_length)
-    values = sum(prod(spec.shape[1:]) for spec in signature.outputs)
-    if request.explain or request.rows * values > SMALL_ANSWER_VALUES:
-        return await _unless_gone(receive, place.run(lambda: _finished(serving, request)))
+    plain = None if asked.json_length is not None else serving.plain.decode(body)
+    request = plain or decode_request(body, signature, asked.json_length)
+    if serving.door:
+        serving.door.check(request.table)
+    if request.explain or request.rows * serving.plain.values > SMALL_ANSWER_VALUES:
+        return await _unless_gone(receive, place.run(lambda: _finished(serving, request, asked)))
     prompt = serving.predictor.prompt(request.rows)
-    answering = _folded(place, request)
-    answers = await (answering if prompt else _unless_gone(receive, answering))
-    return encode_response(serving.model, serving.revision, request, answers, signature)
+    answering = _folded(place, request, asked)
+    share = await (answering if prompt else _unless_gone(receive, answering))
+    if isinstance(request, PlainRequest):
+        return Answer(serving.plain.encode(request, share))
+    return encode_response(serving.model, serving.revision, request, share.columns, signature)
 
 
-async def _folded(place: Place, request: InferRequest) -> Columns:
+async def _folded(place: Place, request: InferRequest | PlainRequest, asked: _Asked) -> Share:
     try:
-        return await place.predict(request.columns, request.outputs, request.rows)
+        return await place.predict(request.table, request.outputs, request.rows, evidence=asked.evidence)
+    except InvalidOutputError:
+        raise
     except Exception as error:
         raise the_model_raised(error) from error
 
@@ -177,37 +232,28 @@ async def _disconnect(receive: Receive) -> None:
         pass
 
 
-def _whole(serving: Serving, body: bytes, json_length: int | None) -> Answer:
-    """Decode, predict, encode; in the thread of the model. Raises OipError."""
-    return _finished(serving, decode_request(body, serving.manifest.signature, json_length))
+def _whole(serving: Serving, body: bytes, asked: _Asked) -> Answer:
+    """Decode, predict, encode; in the thread of the model. Raises OipError, InvalidOutputError."""
+    request = decode_request(body, serving.manifest.signature, asked.json_length)
+    if serving.door:
+        serving.door.check(request.table)
+    return _finished(serving, request, asked)
 
 
-def _finished(serving: Serving, request: InferRequest) -> Answer:
-    """Predict, encode; in the thread of the model. Raises OipError."""
+def _finished(serving: Serving, request: InferRequest | PlainRequest, asked: _Asked) -> Answer:
+    """Predict, encode; in the thread of the model. Raises OipError, InvalidOutputError."""
     signature = serving.manifest.signature
+    columns = serving.predictor.columns(request.table)
     predict, explained = serving.predictor.predict, None
     try:
         if request.explain:
-            explained = explain(predict, request.columns, request.outputs, signature, serving.profile)
-        answers = explained.answers if explained else predict(request.columns, request.outputs)
+            explained = explain(predict, columns, request.outputs, signature, serving.profile)
+        answers = explained.answers if explained else predict(columns, request.outputs)
     except ExplanationError as error:
         raise OipError(400, str(error)) from error
     except Exception as error:
         raise the_model_raised(error) from error
-    return encode_response(serving.model, serving.revision, request, answers, signature, explained)
-
-
-async def _refuse(send: Send, error: OipError) -> None:
-    headers = [] if error.retry_after is None else [(b"retry-after", str(error.retry_after).encode())]
-    await _send(send, error.status, Answer(encode_error(error.message)), headers)
-
-
-async def _send(send: Send, status: int, answer: Answer, headers: Headers = ()) -> None:
-    kind = b"application/json"
-    if answer.json_length is not None:
-        kind = b"application/octet-stream"
-        headers = ((JSON_LENGTH_HEADER, str(answer.json_length).encode()),)
-    length = str(len(answer.body)).encode()
-    told = [(b"content-length", length), (b"content-type", kind), *headers]
-    await send({"type": "http.response.start", "status": status, "headers": told})
-    await send({"type": "http.response.body", "body": answer.body})
+    answer = encode_response(serving.model, serving.revision, request, answers, signature, explained)
+    marks = [Marked(request.rows, evidence=True)] if asked.evidence else ()
+    serving.recorder.add(columns, answers, request.rows, marks)
+    return answer

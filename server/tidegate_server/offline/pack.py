@@ -93,6 +93,7 @@ def pack(
     allow_pickle: bool = False,
     trust: Sequence[str] = (),
     metrics: Mapping[str, float] | None = None,
+    strict: Sequence[str] = (),
     created: str = "",
     tolerance: float = 1e-6,
     force: bool = False,
@@ -105,6 +106,7 @@ def pack(
     target    the column of the data that is predicted; left out of the signature
     name      the bundle's name; the model file's if none is given
     metrics   held-out metrics to record; nothing is computed here, for the data may be what the model was trained on
+    strict    columns in which the server refuses values that the data has none like: missing, out of range, unseen
     created   RFC 3339, recorded as it is
     force     replace a bundle that is at `out`
     progress  is told each step as it begins
@@ -130,6 +132,8 @@ def pack(
     findings = check_data(rows if target is None else rows.assign(**{target: frame[target]}), target)
     inputs = column_specs(rows)  # of every row: the few that are asked for may hold no missing value
     profile = _profile(model, rows, inputs, progress)
+    if unknown := [column for column in strict if profile.feature(column) is None]:
+        raise PackError(f"column {unknown[0]!r} cannot be strict: the data has no such input, or no value in it")
     progress("asking the model for its golden rows")
     rows = rows.iloc[candidates(rows)]
     golden = rows.iloc[choose(rows, ask(model, rows)[PREDICT])]
@@ -159,6 +163,7 @@ def pack(
         lineage=Lineage(describe(model), file_sha256(data) if isinstance(data, Path) else "", created),
         metrics=dict(metrics or {}),
         engines=(tried.record,),
+        strict=tuple(sorted(set(strict))),
     )
     check(manifest)
     progress("writing the bundle and loading it as the server does")

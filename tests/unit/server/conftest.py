@@ -14,6 +14,7 @@ import pytest
 from bundles import SIGNATURE, classifier, flights, manifest, regressor
 from tidegate_contract.profile import Profile
 from tidegate_server.batch import Predictor
+from tidegate_server.recorder import Recorder
 from tidegate_server.state import Serving
 from tidegate_server.tensors import Columns
 from tidegate_server.threads import limit_threads
@@ -93,8 +94,10 @@ def serving(
     engine: FakeEngine, max_waiting: int = 8, max_bytes: int = 64 << 20, profile: Profile | None = None
 ) -> Serving:
     """A loaded model of the signature of `bundles.SIGNATURE`."""
-    predictor = Predictor(engine, lambda seconds: None, max_waiting, max_bytes)
-    return Serving("flights", "abc123", "sha256:" + "0" * 64, manifest(signature=SIGNATURE), profile, predictor)
+    digest = "sha256:" + "0" * 64
+    recorder = Recorder(profile, pod="pod-1", revision="abc123", digest=digest)
+    predictor = Predictor(engine, lambda rows, seconds: None, SIGNATURE, recorder.add, max_waiting, max_bytes)
+    return Serving("flights", "abc123", digest, manifest(signature=SIGNATURE), profile, predictor, recorder)
 
 
 @pytest.fixture

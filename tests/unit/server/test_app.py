@@ -39,7 +39,9 @@ class Server:
         self.state = ServerState()
         self.state.serving = serving
         self.metrics = Metrics()
-        transport = httpx2.ASGITransport(make_app(self.state, self.metrics, timeout), raise_app_exceptions=False)
+        transport = httpx2.ASGITransport(
+            make_app(self.state, self.metrics.requests, timeout), raise_app_exceptions=False
+        )
         self.client = httpx2.AsyncClient(transport=transport, base_url="http://server")
 
     async def get(self, path: str) -> tuple[int, Any]:
@@ -265,6 +267,7 @@ async def test_a_full_queue_is_503_with_retry_after_and_health_is_answered_meanw
 
 
 LARGE = {"inputs": [], "id": "x" * SMALL_BODY_BYTES}
+SPECIAL = {**BODY, "parameters": {"explain": False}}
 MANY = {
     "inputs": [
         {"name": "carrier", "shape": [3], "datatype": "BYTES", "data": ["UA"] * 3},
@@ -277,9 +280,11 @@ MANY = {
     ("body", "step", "beside"),
     [
         pytest.param(LARGE, "decode_request", True, id="a large request"),
-        pytest.param(BODY, "decode_request", False, id="a small request"),
+        pytest.param(SPECIAL, "decode_request", False, id="a small request"),
+        pytest.param(BODY, "Plain.decode", False, id="a usual request"),
         pytest.param(MANY, "encode_response", True, id="a large answer"),
-        pytest.param(BODY, "encode_response", False, id="a small answer"),
+        pytest.param(SPECIAL, "encode_response", False, id="a small answer"),
+        pytest.param(BODY, "Plain.encode", False, id="a usual answer"),
     ],
 )
 async def test_what_is_large_is_taken_apart_and_put_together_beside_the_event_loop(
@@ -292,7 +297,7 @@ async def test_what_is_large_is_taken_apart_and_put_together_beside_the_event_lo
         found.append(threading.current_thread() is not threading.main_thread())
         raise OipError(400, "seen")
 
-    monkeypatch.setattr(infer, step, watch)
+    monkeypatch.setattr(f"tidegate_server.http.{'plain' if 'Plain' in step else 'infer'}.{step}", watch)
     assert await ready.infer(body) == (400, {"error": "seen"})
     assert found == [beside]
 
@@ -345,5 +350,5 @@ async def test_infer_requests_are_counted_by_status_and_probes_are_not(ready: Se
 
 
 async def test_a_bug_is_500_in_the_same_form(ready: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tidegate_server.http.infer.decode_request", lambda *_: 1 / 0)
+    monkeypatch.setattr("tidegate_server.http.plain.Plain.decode", lambda *_: 1 / 0)
     assert await ready.infer() == (500, {"error": "the server has a bug: ZeroDivisionError"})

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from bundles import SIGNATURE
 from tidegate_server.batch import Predictor, QueueFullError
 
 COLUMNS = {"delay": np.array([1.0])}
@@ -32,7 +33,7 @@ async def _give_up(task: "asyncio.Task[Any]") -> None:
 
 async def test_a_caller_that_gave_up_is_not_predicted_for(fake_engine: Any, gate: Any) -> None:
     engine = fake_engine(gate)
-    predictor = Predictor(engine, lambda seconds: None, max_waiting=2)
+    predictor = Predictor(engine, lambda rows, seconds: None, SIGNATURE, max_waiting=2)
     running = await _running(predictor, gate, "predict")
     await _give_up(asyncio.create_task(_predict(predictor, "predict_proba")))
     gate.opened.set()
@@ -45,7 +46,7 @@ async def test_work_that_was_given_up_is_forgotten_while_another_predict_hangs(f
     class Body:
         pass
 
-    predictor = Predictor(fake_engine(gate), lambda seconds: None)
+    predictor = Predictor(fake_engine(gate), lambda rows, seconds: None, SIGNATURE)
     running = await _running(predictor, gate, "predict")
     bodies: list[weakref.ref[Body]] = []
 
@@ -63,7 +64,7 @@ async def test_work_that_was_given_up_is_forgotten_while_another_predict_hangs(f
 
 
 async def test_a_predict_that_runs_keeps_its_place_until_it_ends(fake_engine: Any, gate: Any) -> None:
-    predictor = Predictor(fake_engine(gate), lambda seconds: None, max_waiting=1)
+    predictor = Predictor(fake_engine(gate), lambda rows, seconds: None, SIGNATURE, max_waiting=1)
     await _give_up(await _running(predictor, gate, "predict"))
     with pytest.raises(QueueFullError):
         predictor.place()
@@ -71,7 +72,7 @@ async def test_a_predict_that_runs_keeps_its_place_until_it_ends(fake_engine: An
 
 
 def test_a_place_is_given_back_with_its_bytes(fake_engine: Any) -> None:
-    predictor = Predictor(fake_engine(), lambda seconds: None, max_waiting=2, max_bytes=10)
+    predictor = Predictor(fake_engine(), lambda rows, seconds: None, SIGNATURE, max_waiting=2, max_bytes=10)
     for _ in range(3):
         with predictor.place() as one, predictor.place() as other:
             one.hold(4)
@@ -87,7 +88,7 @@ async def test_a_model_that_raises_frees_its_place(fake_engine: Any) -> None:
         raise KeyError("x")
 
     seconds: list[float] = []
-    predictor = Predictor(fake_engine(behave), seconds.append, max_waiting=1)
+    predictor = Predictor(fake_engine(behave), lambda rows, spent: seconds.append(spent), SIGNATURE, max_waiting=1)
     for _ in range(3):
         with pytest.raises(KeyError):
             await _predict(predictor, "predict")

@@ -12,11 +12,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tidegate_contract.bundle.datatypes import Datatype
+from tidegate_contract.bundle.manifest import Signature, TensorSpec
 from tidegate_server import batch
 from tidegate_server.batch import Pace, Predictor
 from tidegate_server.tensors import Columns
 
 BAD = -1.0
+SIGNATURE = Signature(
+    (TensorSpec("x", Datatype.FP64, (-1,)),),
+    (TensorSpec("predict", Datatype.FP64, (-1,)), TensorSpec("other", Datatype.FP64, (-1,))),
+)
 
 
 @dataclass
@@ -43,12 +49,13 @@ class Twice:
 
 async def ask(predictor: Predictor, *values: float, outputs: tuple[str, ...] = ("predict",)) -> dict[str, list[float]]:
     with predictor.place() as place:
-        found = await place.predict({"x": np.array(values, np.float64)}, outputs, len(values))
-    return {name: answer.tolist() for name, answer in found.items()}
+        share = await place.predict({"x": np.array(values, np.float64)}, outputs, len(values))
+    return {name: answer.tolist() for name, answer in share.columns.items()}
 
 
 def predictor_of(engine: Twice, seconds: list[float] | None = None) -> Predictor:
-    return Predictor(engine, (seconds if seconds is not None else []).append)
+    seen = seconds if seconds is not None else []
+    return Predictor(engine, lambda rows, spent: seen.append(spent), SIGNATURE)
 
 
 async def behind(engine: Twice, gate: Any, *asked: "asyncio.Task[Any]") -> None:

@@ -1,0 +1,219 @@
+"""Counting what was asked and answered, beside the requests.
+
+    a predict of one or many requests -> ring (a reference each) -> a thread, four times a second -> cells
+
+A request pays for putting its columns into the ring, and nothing else. What does not fit is left out and said so.
+Whoever reads the counters counts first what still waits: a reading holds every row that was answered before it.
+"""
+
+import secrets
+import threading
+import time
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from tidegate_contract.counters import (
+    SLOW_BOUNDS,
+    WARMING_REQUESTS,
+    WARMING_SECONDS,
+    Counters,
+    Evidence,
+    slow_cell,
+)
+from tidegate_contract.profile import Codes, Column, Numeric, Profile
+from tidegate_server.tensors import Array, Columns
+
+RING_ENTRIES = 4096
+RING_ROWS = 65_536
+"""What may wait. One entry of more rows is taken when nothing else waits."""
+EAGER_ENTRIES = 1024
+"""From so many on, counting begins at once."""
+INTERVAL_SECONDS = 0.25
+SLICE_ROWS = 4096
+"""Counted in one go: the interpreter is held no longer than that takes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Marked:
+    """So many rows of one request, and whether a router assigned it at random."""
+
+    rows: int
+    evidence: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    columns: Columns
+    answers: Columns
+    rows: int
+    marks: Sequence[Marked]
+    """Of the requests that were folded into it; empty where none is evidence."""
+
+
+class _Cells:
+    """Rows in the cells of one column, then missing, then invalid."""
+
+    def __init__(self, column: Column) -> None:
+        self.column = column
+        self.counts = np.zeros(column.invalid_code + 1, np.int64)
+
+    def codes(self, values: Array) -> Codes:
+        if isinstance(self.column, Numeric):
+            return self.column.codes(values)
+        return self.column.codes([None if value is None else str(value) for value in values.tolist()])
+
+    def add(self, codes: Codes) -> None:
+        self.counts += np.bincount(codes, minlength=self.counts.size)
+
+    @property
+    def told(self) -> tuple[int, ...]:
+        return tuple(self.counts.tolist())
+
+
+class Recorder:
+    """The counters of one process. Any thread may call any of it."""
+
+    def __init__(self, profile: Profile | None, *, pod: str, revision: str, digest: str) -> None:
+        """Without a profile there are no cells, and rows are only counted."""
+        self._pod, self._revision, self._digest = pod, revision, digest
+        self._epoch = secrets.token_hex(8)
+        self._sequence = 0
+        self._ring: deque[_Entry] = deque()
+        self._ring_rows = 0
+        self._ring_lock = threading.Lock()
+        self._count_lock = threading.Lock()
+        """Held while counting. Never asked for by one who holds the other."""
+        self._wanted = threading.Event()
+        self._ended = False
+        self._rows = 0
+        self._left_out = 0
+        self._features = {column.name: _Cells(column) for column in (profile.features if profile else ())}
+        score = profile.score if profile else None
+        self._score = _Cells(score) if score else None
+        self._evidence_score = _Cells(score) if score else None
+        self._score_of, self._score_at = _place(profile.score_of if profile else "")
+        self._requests = 0
+        self._evidence = 0
+        self._slow = [0] * (len(SLOW_BOUNDS) + 1)
+        self._began = time.monotonic()
+        self._warming = True
+        self._thread = threading.Thread(target=self._run, name="recorder", daemon=True)
+
+    def start(self) -> None:
+        """Begin to count; before it, rows wait in the ring."""
+        self._thread.start()
+
+    def close(self) -> None:
+        """Count what waits, and end the thread."""
+        self._ended = True
+        self._wanted.set()
+        if self._thread.ident is not None:
+            self._thread.join()
+        self._count()
+
+    def add(self, columns: Columns, answers: Columns, rows: int, marks: Sequence[Marked] = ()) -> None:
+        """Rows that were answered. The arrays are kept for a moment and must not be changed."""
+        with self._ring_lock:
+            waiting = len(self._ring)
+            if waiting and (waiting >= RING_ENTRIES or self._ring_rows + rows > RING_ROWS):
+                self._left_out += rows
+                return
+            self._ring.append(_Entry(columns, answers, rows, marks))
+            self._ring_rows += rows
+        if waiting == EAGER_ENTRIES or rows > SLICE_ROWS:
+            self._wanted.set()
+
+    def answered(self, seconds: float, *, evidence: bool) -> None:
+        """A request was answered; on the event loop only."""
+        if self._warming:
+            self._requests += 1
+            warm = self._requests > WARMING_REQUESTS or time.monotonic() - self._began > WARMING_SECONDS
+            self._warming = not warm
+        if evidence:
+            self._evidence += 1
+            if not self._warming:
+                self._slow[slow_cell(seconds)] += 1
+
+    def read(self) -> Counters:
+        """Everything that was counted so far, what waits included."""
+        self._count()
+        with self._count_lock:
+            self._sequence += 1
+            return Counters(
+                pod=self._pod,
+                revision=self._revision,
+                digest=self._digest,
+                epoch=self._epoch,
+                sequence=self._sequence,
+                rows=self._rows,
+                left_out=self._left_out,
+                features={name: cells.told for name, cells in self._features.items()},
+                score=self._score.told if self._score else (),
+                evidence=Evidence(
+                    requests=self._evidence,
+                    slow=tuple(self._slow),
+                    score=self._evidence_score.told if self._evidence_score else (),
+                ),
+            )
+
+    def _run(self) -> None:
+        while not self._ended:
+            self._wanted.wait(INTERVAL_SECONDS)
+            self._wanted.clear()
+            self._count()
+
+    def _count(self) -> None:
+        with self._count_lock:
+            while entries := self._next():
+                self._count_entries(entries)
+
+    def _next(self) -> list[_Entry]:
+        """The first that wait, of about SLICE_ROWS rows together."""
+        entries: list[_Entry] = []
+        rows = 0
+        with self._ring_lock:
+            while self._ring and (not entries or rows + self._ring[0].rows <= SLICE_ROWS):
+                entries.append(self._ring.popleft())
+                rows += entries[-1].rows
+            self._ring_rows -= rows
+        return entries
+
+    def _count_entries(self, entries: Sequence[_Entry]) -> None:
+        for name, cells in self._features.items():
+            values = _joined([entry.columns[name] for entry in entries])
+            for start in range(0, len(values), SLICE_ROWS):
+                cells.add(cells.codes(values[start : start + SLICE_ROWS]))
+        self._rows += sum(entry.rows for entry in entries)
+        if self._score is None or self._evidence_score is None:
+            return
+        scored = [entry for entry in entries if self._score_of in entry.answers]
+        if not scored:
+            return
+        found = _joined([entry.answers[self._score_of] for entry in scored])
+        codes = self._score.codes(found if self._score_at is None else found[:, self._score_at])
+        self._score.add(codes)
+        if any(entry.marks for entry in scored):
+            self._evidence_score.add(codes[_evidence_rows(scored)])
+
+
+def _joined(parts: Sequence[Array]) -> Array:
+    return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+
+def _evidence_rows(entries: Sequence[_Entry]) -> Array:
+    """Which rows are evidence, shape [rows of all of them]."""
+    marks = [mark for entry in entries for mark in entry.marks or (Marked(entry.rows, evidence=False),)]
+    return np.repeat([mark.evidence for mark in marks], [mark.rows for mark in marks])
+
+
+def _place(score_of: str) -> tuple[str, int | None]:
+    """The output that a profile's score is made of, and which of its columns.
+
+    >>> _place("predict_proba[1]"), _place("predict")
+    (('predict_proba', 1), ('predict', None))
+    """
+    name, bracket, rest = score_of.partition("[")
+    return name, int(rest.rstrip("]")) if bracket else None
