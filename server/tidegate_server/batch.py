@@ -15,6 +15,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, TypeVar
 
 from tidegate_contract.bundle.manifest import Signature
@@ -53,7 +54,7 @@ class QueueFullError(Exception):
 
 
 class Pace:
-    """Which predicts are short: known from the last five of about as many rows, by the fastest of them.
+    """Which predicts are short: known from the last five of about as many rows, or of more, by the fastest of them.
 
     Not by their mean: in the thread some are held up by the loop, which has to let go of the interpreter first. One
     that waits for something outside is never fast there.
@@ -61,20 +62,29 @@ class Pace:
 
     def __init__(self) -> None:
         self._last: dict[int, deque[float]] = {}
+        self._short = 0
+        """The largest size, as its number of bits, whose predicts are short."""
         self._pause = 0
 
     def short(self, rows: int) -> bool:
         """Whether a predict of so many rows may run on the loop."""
-        last = self._last.get(rows.bit_length())
-        return last is not None and len(last) == last.maxlen and self._pause == 0 and min(last) <= SHORT_SECONDS
+        return rows.bit_length() <= self._short and self._pause == 0
 
     def saw(self, rows: int, seconds: float, *, on_loop: bool) -> None:
         """A predict of so many rows took so long."""
-        self._last.setdefault(rows.bit_length(), deque(maxlen=5)).append(seconds)
+        size = rows.bit_length()
+        last = self._last.setdefault(size, deque(maxlen=5))
+        last.append(seconds)
+        if (size <= self._short) != _are_short(last):
+            self._short = max((size for size, last in self._last.items() if _are_short(last)), default=0)
         if on_loop and seconds > STALL_SECONDS:
             self._pause = STALL_PAUSE
         elif self._pause:
             self._pause -= 1
+
+
+def _are_short(last: deque[float]) -> bool:
+    return len(last) == last.maxlen and min(last) <= SHORT_SECONDS
 
 
 @dataclass(slots=True, eq=False)
@@ -156,9 +166,14 @@ class Predictor:
         self._company = 0
         self._patience: asyncio.TimerHandle | None = None
 
+    @cached_property
+    def loop(self) -> asyncio.AbstractEventLoop:
+        """The loop of whoever asked first. Python asks the system for the process's number whenever it looks."""
+        return asyncio.get_running_loop()
+
     def prompt(self, rows: int) -> bool:
         """Whether a request of so many rows would be answered in the next turn of the loop."""
-        return not self._busy and self._pace.short(rows + sum(asked.rows for asked in self._waiting))
+        return not self._busy and self._pace.short(rows)
 
     def place(self) -> "Place":
         """A place in the queue, to be left by `with`. Raises QueueFullError."""
@@ -217,7 +232,7 @@ class Predictor:
             self._patience.cancel()
             self._patience = None
         self._starting = True
-        asyncio.get_running_loop().call_soon(self._start)
+        self.loop.call_soon(self._start)
 
     def _start(self) -> None:
         self._starting = False
@@ -232,7 +247,7 @@ class Predictor:
             self._on_loop(batch, rows)
             return
         self._busy = True
-        loop = asyncio.get_running_loop()
+        loop = self.loop
 
         def ended(done: "Future[Any]") -> None:
             if not loop.is_closed():
@@ -303,7 +318,7 @@ class Predictor:
         wait = min(COMPANY_SECONDS, COMPANY_SHARE * seconds)
         self._company = answered + len(self._waiting)
         if self._company > 1 and wait >= COMPANY_SHARE * SHORT_SECONDS:
-            self._patience = asyncio.get_running_loop().call_later(wait, self._enough)
+            self._patience = self.loop.call_later(wait, self._enough)
 
     def _enough(self) -> None:
         self._patience = None
@@ -370,7 +385,7 @@ class Place:
         A caller that is cancelled while it waits takes its work out of the queue; work that runs already goes on,
         and keeps the place until it ends.
         """
-        result: T = await self._wait(_Asked(asyncio.get_running_loop().create_future(), work))
+        result: T = await self._wait(_Asked(self._predictor.loop.create_future(), work))
         return result
 
     async def predict(self, table: Table, outputs: tuple[str, ...], rows: int, *, evidence: bool = False) -> Share:
@@ -378,7 +393,7 @@ class Place:
 
         Raises whatever the model raises about these rows.
         """
-        future = asyncio.get_running_loop().create_future()
+        future = self._predictor.loop.create_future()
         result: Share = await self._wait(_Asked(future, None, table, outputs, rows, self._size, evidence))
         return result
 

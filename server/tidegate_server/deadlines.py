@@ -14,10 +14,12 @@ class Deadlines:
         self._seconds = seconds
         self._open: dict[Deadline, None] = {}
         self._timer: asyncio.TimerHandle | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        """Kept: Python asks the system for the process's number whenever it is asked for the loop."""
 
     def begin(self) -> "Deadline":
         """The deadline of the current task, `seconds` from now; to be used by `with`, which raises TimeoutError."""
-        loop = asyncio.get_running_loop()
+        loop = self._loop = self._loop or asyncio.get_running_loop()
         deadline = Deadline(self, asyncio.current_task(loop), loop.time() + self._seconds)  # type: ignore[arg-type]
         self._open[deadline] = None
         if self._timer is None:

@@ -36,6 +36,9 @@ _BACKLOG = 1024
 _KEEP_ALIVE_SECONDS = 75
 """Longer than clients and proxies keep an idle connection by habit: the side that may send should close."""
 
+GARBAGE = 20_000
+"""Objects that may be made before somebody looks for garbage among them: requests in flight are many, and none is."""
+
 _logger = logging.getLogger(__name__)
 
 
@@ -56,6 +59,7 @@ class TidegateServer(uvicorn.Server):
                 log_config=None,
                 access_log=False,
                 server_header=False,
+                proxy_headers=False,
                 lifespan="off",
                 ws="none",
                 backlog=_BACKLOG,
@@ -100,6 +104,7 @@ class TidegateServer(uvicorn.Server):
             loop.call_soon_threadsafe(self._ready, model)
         finally:
             gc.enable()
+            gc.set_threshold(GARBAGE, 20, 100)
 
     def _ready(self, model: LoadedModel) -> None:
         revision = self._settings.revision or model.digest.removeprefix("sha256:")[:10]

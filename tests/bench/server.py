@@ -235,7 +235,7 @@ def is_whole(answer: bytes) -> bool:
 def measure(server: Server, connections: int, seconds: float) -> Cell:
     command = [sys.executable, __file__, "--load", server.model, "--port", str(server.port)]
     command += ["--connections", str(connections), "--seconds", str(seconds)]
-    cpu, (count, inside) = server.cpu_seconds(), server.predicts()
+    (count, inside), cpu = server.predicts(), server.cpu_seconds()
     found = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, timeout=seconds + 60).stdout)
     cpu = server.cpu_seconds() - cpu
     count, inside = (after - before for after, before in zip(server.predicts(), (count, inside), strict=True))

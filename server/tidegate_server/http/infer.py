@@ -177,17 +177,17 @@ async def _read_body(receive: Receive, place: Place) -> bytes:
 async def _predict(serving: Serving, place: Place, body: bytes, asked: _Asked, receive: Receive) -> Answer:
     """Raises OipError, InvalidOutputError, ClientDisconnect."""
     if len(body) > SMALL_BODY_BYTES:
-        return await _unless_gone(receive, place.run(lambda: _whole(serving, body, asked)))
+        return await _unless_gone(serving, receive, place.run(lambda: _whole(serving, body, asked)))
     signature = serving.manifest.signature
     plain = None if asked.json_length is not None else serving.plain.decode(body)
     request = plain or decode_request(body, signature, asked.json_length)
     if serving.door:
         serving.door.check(request.table)
     if request.explain or request.rows * serving.plain.values > SMALL_ANSWER_VALUES:
-        return await _unless_gone(receive, place.run(lambda: _finished(serving, request, asked)))
+        return await _unless_gone(serving, receive, place.run(lambda: _finished(serving, request, asked)))
     prompt = serving.predictor.prompt(request.rows)
     answering = _folded(place, request, asked)
-    share = await (answering if prompt else _unless_gone(receive, answering))
+    share = await (answering if prompt else _unless_gone(serving, receive, answering))
     if isinstance(request, PlainRequest):
         return Answer(serving.plain.encode(request, share))
     return encode_response(serving.model, serving.revision, request, share.columns, signature)
@@ -202,9 +202,10 @@ async def _folded(place: Place, request: InferRequest | PlainRequest, asked: _As
         raise the_model_raised(error) from error
 
 
-async def _unless_gone(receive: Receive, answer: Coroutine[None, None, T]) -> T:
+async def _unless_gone(serving: Serving, receive: Receive, answer: Coroutine[None, None, T]) -> T:
     """The answer, if somebody still waits for it. Raises ClientDisconnect, and what the answer raises."""
-    task: asyncio.Task[object] = asyncio.current_task()  # type: ignore[assignment] # a coroutine runs in one
+    loop = serving.predictor.loop
+    task: asyncio.Task[object] = asyncio.current_task(loop)  # type: ignore[assignment] # a coroutine runs in one
     waiting, gone = True, False
 
     def leave(_: "asyncio.Task[None]") -> None:
@@ -213,7 +214,7 @@ async def _unless_gone(receive: Receive, answer: Coroutine[None, None, T]) -> T:
             gone = True
             task.cancel()
 
-    watch = asyncio.create_task(_disconnect(receive))
+    watch = loop.create_task(_disconnect(receive))
     watch.add_done_callback(leave)
     try:
         return await answer

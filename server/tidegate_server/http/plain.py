@@ -5,9 +5,10 @@ wrong, it leaves to the codec, which has the words for that. Values stay plain l
 arrays, and all who were answered by one predict share the work of making lists of its answers.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import prod
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 import numpy as np
@@ -53,7 +54,14 @@ class Plain:
 
     def __init__(self, model: str, version: str, signature: Signature) -> None:
         self._wants = {spec.name: _Want(spec) for spec in signature.inputs}
-        self._decode = _decoder({want.kind for want in self._wants.values()}).decode
+        self._decode = _decoder(list(self._wants.values())).decode
+        kinds = {want.kind for want in self._wants.values()}
+        self._unsure = [
+            (name, want.takes) for name, want in self._wants.items() if len(kinds) > 1 or want.low is not None
+        ]
+        """Columns whose values the decoder alone does not vouch for."""
+        self._datatypes = {name: want.datatype for name, want in self._wants.items()}
+        self._one_datatype = len(set(self._datatypes.values())) == 1
         self._all = tuple(spec.name for spec in signature.outputs)
         self._outputs = {spec.name: spec for spec in signature.outputs}
         self.values = sum(prod(spec.shape[1:]) for spec in signature.outputs)
@@ -68,26 +76,25 @@ class Plain:
         except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
             return None
         inputs, outputs = request.inputs, self._all
-        if len(inputs) != len(self._wants) or not inputs or request.parameters is not None:
-            return None
         rows = len(inputs[0].data)
-        if not 1 <= rows <= MAX_ROWS:
+        flat, tall = [rows], [rows, 1]
+        table: dict[str, list[Any]] = {}
+        for tensor in inputs:
+            data, shape = tensor.data, tensor.shape
+            if len(data) != rows or (shape != flat and shape != tall):
+                return None
+            table[tensor.name] = data
+        if len(table) != len(inputs) or table.keys() != self._wants.keys():
+            return None
+        if not self._one_datatype and {tensor.name: tensor.datatype for tensor in inputs} != self._datatypes:
+            return None
+        if self._unsure and not all(takes(table[name]) for name, takes in self._unsure):
             return None
         if request.outputs:
             outputs = tuple(output.name for output in request.outputs)
-            special = any(output.parameters is not None for output in request.outputs)
-            if special or len(set(outputs)) != len(outputs) or not self._outputs.keys() >= set(outputs):
+            if len(set(outputs)) != len(outputs) or not self._outputs.keys() >= set(outputs):
                 return None
-        table: dict[str, list[Any]] = {}
-        flat, tall = [rows], [rows, 1]
-        for tensor in inputs:
-            want, data, shape = self._wants.get(tensor.name), tensor.data, tensor.shape
-            if want is None or len(data) != rows or (shape != flat and shape != tall):
-                return None
-            if tensor.parameters is not None or tensor.datatype != want.datatype or not want.takes(data):
-                return None
-            table[tensor.name] = data
-        return PlainRequest(request.id, table, outputs, rows) if len(table) == len(inputs) else None
+        return PlainRequest(request.id, table, outputs, rows)
 
     def encode(self, request: PlainRequest, share: Share, prediction_id: str = "") -> bytes:
         """The answer to a request. Raises InvalidOutputError for a number that is not finite."""
@@ -121,44 +128,43 @@ class _Want:
         self.datatype = str(spec.datatype)
         self.kind = "i" if dtype.kind == "u" else dtype.kind
         self._types = _TYPES[self.kind]
-        self._low: float | None = None
+        self.low: float | None = None
+        """Where a range has to be looked at."""
         self._high: float = 0
         if self.kind == "i" and spec.datatype is not Datatype.INT64:
-            self._low, self._high = int(np.iinfo(dtype).min), int(np.iinfo(dtype).max)
+            self.low, self._high = int(np.iinfo(dtype).min), int(np.iinfo(dtype).max)
         elif spec.datatype is Datatype.FP32:
-            self._low, self._high = float(np.finfo(dtype).min), float(np.finfo(dtype).max)
+            self.low, self._high = float(np.finfo(dtype).min), float(np.finfo(dtype).max)
 
     def takes(self, data: list[Any]) -> bool:
         if not self._types.issuperset(map(type, data)):
             return False
-        return self._low is None or all(value is None or self._low <= value <= self._high for value in data)
+        return self.low is None or all(value is None or self.low <= value <= self._high for value in data)
 
 
-def _decoder(kinds: set[str]) -> msgspec.json.Decoder[Any]:
-    """Of requests whose data are lists of any of these kinds: which of them belongs where is seen afterwards."""
+def _decoder(wants: Sequence[_Want]) -> msgspec.json.Decoder[Any]:
+    """Of requests whose data are lists of any type that a column has: which of them belongs where is seen afterwards.
+
+    Parameters of any kind are not usual: it refuses them.
+    """
     element: Any = None
-    for kind in sorted(kinds):
+    for kind in sorted({want.kind for want in wants}):
         element = _ELEMENTS[kind] if element is None else element | _ELEMENTS[kind]
-    special = (msgspec.Raw | None, None)
-    tensor = msgspec.defstruct(
-        "Input",
-        [
-            ("name", str),
-            ("shape", list[int]),
-            ("datatype", str),
-            ("data", list[element]),
-            ("parameters", *special),
-        ],
-    )
-    output = msgspec.defstruct("Output", [("name", str), ("parameters", *special)])
+    datatypes: Any = Literal[tuple(sorted({want.datatype for want in wants}))]
+    values: Any = Annotated[list[element], msgspec.Meta(min_length=1, max_length=MAX_ROWS)]
+    parameters: tuple[str, Any, Any] = ("parameters", None, None)
+    fields: list[tuple[str, Any] | tuple[str, Any, Any]] = [
+        ("name", str),
+        ("shape", list[int]),
+        ("datatype", datatypes),
+        ("data", values),
+        parameters,
+    ]
+    tensor: Any = msgspec.defstruct("Input", fields)
+    output: Any = msgspec.defstruct("Output", [("name", str), parameters])
+    inputs: Any = Annotated[list[tensor], msgspec.Meta(min_length=1)]
     request = msgspec.defstruct(
-        "Request",
-        [
-            ("inputs", list[tensor]),  # type: ignore[valid-type] # made here
-            ("id", str | None, None),
-            ("outputs", list[output] | None, None),  # type: ignore[valid-type]
-            ("parameters", *special),
-        ],
+        "Request", [("inputs", inputs), ("id", str | None, None), ("outputs", list[output] | None, None), parameters]
     )
     return msgspec.json.Decoder(request)
 
