@@ -84,7 +84,7 @@ class Quality(Collector):
         self._recorder = recorder
 
     def collect(self) -> Iterator[Metric]:
-        counters = self._recorder.read()
+        counters = self._recorder.look()
         yield CounterMetricFamily("tidegate_recorded_rows", "Rows whose values were counted.", value=counters.rows)
         yield CounterMetricFamily(
             "tidegate_left_out_rows", "Rows that came faster than they could be counted.", value=counters.left_out

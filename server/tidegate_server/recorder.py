@@ -6,6 +6,7 @@ A request pays for putting its columns into the ring, and nothing else. What doe
 Whoever reads the counters counts first what still waits: a reading holds every row that was answered before it.
 """
 
+import math
 import secrets
 import threading
 import time
@@ -32,6 +33,8 @@ RING_ROWS = 65_536
 EAGER_ENTRIES = 1024
 """From so many on, counting begins at once."""
 INTERVAL_SECONDS = 0.25
+LATELY_SECONDS, LINGER_SECONDS = 5.0, 2.0
+"""A pod that was read so lately waits so long at its end for one more reading."""
 SLICE_ROWS = 4096
 """Counted in one go: the interpreter is held no longer than that takes."""
 
@@ -88,6 +91,8 @@ class Recorder:
         """Held while counting. Never asked for by one who holds the other."""
         self._wanted = threading.Event()
         self._ended = False
+        self._delivered = threading.Event()
+        self._read_at = -math.inf
         self._rows = 0
         self._left_out = 0
         self._features = {column.name: _Cells(column) for column in (profile.features if profile else ())}
@@ -138,10 +143,15 @@ class Recorder:
                 self._slow[slow_cell(seconds)] += 1
 
     def read(self) -> Counters:
-        """Everything that was counted so far, what waits included."""
+        """A reading of the operator's: everything that was counted so far, what waits included."""
+        self._read_at = time.monotonic()
+        self._sequence += 1
+        return self.look()
+
+    def look(self) -> Counters:
+        """The same for others."""
         self._count()
         with self._count_lock:
-            self._sequence += 1
             return Counters(
                 pod=self._pod,
                 revision=self._revision,
@@ -158,6 +168,21 @@ class Recorder:
                     score=self._evidence_score.told if self._evidence_score else (),
                 ),
             )
+
+    def delivered(self, ended: bool) -> None:
+        """A reading was sent, which began after the end or before it."""
+        if ended:
+            self._delivered.set()
+
+    @property
+    def ended(self) -> bool:
+        """Nothing will be counted any more."""
+        return self._ended
+
+    def linger(self) -> None:
+        """After `close`: wait until somebody who read the counters lately has read the last ones too."""
+        if time.monotonic() - self._read_at < LATELY_SECONDS:
+            self._delivered.wait(LINGER_SECONDS)
 
     def _run(self) -> None:
         while not self._ended:

@@ -142,6 +142,7 @@ class TidegateServer(uvicorn.Server):
         if self._state.serving is not None:
             self._state.serving.predictor.close()
             self._state.serving.recorder.close()
+            self._state.serving.recorder.linger()
 
     def _stop(self, exit_code: int) -> None:
         self.exit_code = exit_code

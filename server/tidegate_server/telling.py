@@ -4,7 +4,7 @@ A thread of its own, so that a reading never waits behind a predict.
 """
 
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from socketserver import ThreadingMixIn
 from typing import Any
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
@@ -20,6 +20,17 @@ StartResponse = Callable[[str, list[tuple[str, str]]], object]
 
 class _Server(ThreadingMixIn, WSGIServer):
     daemon_threads = True
+
+
+class _Reading:
+    """A body that tells when it was sent: whoever sends it closes it then."""
+
+    def __init__(self, body: bytes, sent: Callable[[], None]) -> None:
+        self._body = body
+        self.close = sent
+
+    def __iter__(self) -> Iterator[bytes]:
+        yield self._body
 
 
 class _Silent(WSGIRequestHandler):
@@ -41,8 +52,9 @@ def tell(host: str, port: int, registry: CollectorRegistry, recorder: Callable[[
         if found is None:
             start_response("503 Service Unavailable", [("Content-Type", "application/json")])
             return [b'{"error":"the model is loading"}']
+        ended = found.ended
         start_response("200 OK", [("Content-Type", "application/json")])
-        return [encode(found.read())]
+        return _Reading(encode(found.read()), lambda: found.delivered(ended))
 
     server = make_server(host, port, app, _Server, _Silent)
     threading.Thread(target=server.serve_forever, name="telling", daemon=True).start()

@@ -6,9 +6,11 @@ import re
 import struct
 import threading
 from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 from typing import Any
 
 import httpx2
+import msgspec
 import numpy as np
 import pytest
 from fastapi import FastAPI
@@ -19,7 +21,7 @@ from tidegate_server.http.app import make_app
 from tidegate_server.http.errors import OipError
 from tidegate_server.http.infer import MAX_BODY_BYTES, SMALL_BODY_BYTES
 from tidegate_server.metrics import Metrics
-from tidegate_server.offline.profile import build
+from tidegate_server.offline.profile import build, score_of
 from tidegate_server.state import ServerState, Serving
 
 INFER = "/v2/models/flights/infer"
@@ -352,3 +354,72 @@ async def test_infer_requests_are_counted_by_status_and_probes_are_not(ready: Se
 async def test_a_bug_is_500_in_the_same_form(ready: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tidegate_server.http.plain.Plain.decode", lambda *_: 1 / 0)
     assert await ready.infer() == (500, {"error": "the server has a bug: ZeroDivisionError"})
+
+
+async def test_errors_are_counted_by_their_class_and_by_the_input_that_was_wrong(
+    make_serving: Any, fake_engine: Any
+) -> None:
+    def behave(columns: Any) -> None:
+        if columns["delay"][0] == 1:
+            raise ValueError("secret")
+
+    server = Server(make_serving(fake_engine(behave)))
+    wrong = [
+        {**BODY, "inputs": BODY["inputs"][:1]},
+        {**BODY, "inputs": [{**BODY["inputs"][0], "shape": [2]}, BODY["inputs"][1]]},
+        {"inputs": [BODY["inputs"][0], {"name": "delay", "shape": [1], "datatype": "FP64", "data": [1.0]}]},
+        {},
+    ]
+    assert [(await server.infer(body))[0] for body in wrong] == [400, 400, 500, 400]
+    assert server.metric('tidegate_errors_total{class="bad_request"} 3.0')
+    assert server.metric('tidegate_errors_total{class="model_raised"} 1.0')
+    assert server.metric('tidegate_refused_inputs_total{feature="delay"} 1.0')
+    assert server.metric('tidegate_refused_inputs_total{feature="carrier"} 1.0')
+
+
+async def test_an_answer_that_breaks_the_signature_is_500_of_its_own_class_and_spoils_no_other(
+    make_serving: Any,
+) -> None:
+    class Odd:
+        def predict(self, columns: Any, outputs: Any) -> Any:
+            proba = np.tile([0.5, 0.5], (len(columns["delay"]), 1))
+            proba[columns["delay"] == 7] = np.nan
+            return {"predict": np.ones(len(proba), np.int64), "predict_proba": proba}
+
+    server = Server(make_serving(Odd()))
+    odd = {"inputs": [BODY["inputs"][0], {"name": "delay", "shape": [1], "datatype": "FP64", "data": [7.0]}]}
+    found = await asyncio.gather(*(server.infer(odd if place == 2 else BODY) for place in range(5)))
+    assert [status for status, _ in found] == [200, 200, 500, 200, 200]
+    assert found[2][1] == {"error": "the model's answer 'predict_proba' holds a number that is not finite"}
+    assert server.metric('tidegate_errors_total{class="invalid_output"} 1.0')
+
+
+async def test_a_strict_column_is_refused_before_the_model_is_asked(make_serving: Any, fake_engine: Any) -> None:
+    engine = fake_engine()
+    profile = build({"carrier": np.array(["UA", "AA"], np.object_), "delay": np.array([0.0, 10.0])})
+    serving = make_serving(engine, profile=profile)
+    strict = replace(serving, manifest=msgspec.structs.replace(serving.manifest, strict=("carrier",)))
+    server = Server(strict)
+    other = {**BODY["inputs"][0], "data": ["XX"]}
+    for extra in ({}, {"parameters": {"explain": False}}, {"id": "x" * SMALL_BODY_BYTES}):
+        status, body = await server.infer({"inputs": [other, BODY["inputs"][1]], **extra})
+        assert status == 400
+        assert body["error"].startswith("input 'carrier', row 0: a value that the model has never seen")
+    assert engine.calls == []
+    assert (await server.infer())[0] == 200
+    assert server.metric('tidegate_errors_total{class="strict"} 3.0')
+
+
+async def test_every_answered_row_is_recorded_and_evidence_apart(make_serving: Any, fake_engine: Any) -> None:
+    profile = build({"delay": np.array([0.0, 10.0])}, score_of({"predict": np.array([0, 1])}))
+    serving = make_serving(fake_engine(), profile=profile)
+    server = Server(serving)
+    extras: list[Any] = [{}, *({"parameters": {"explain": explain}} for explain in (False, True))]
+    for extra in (*extras, {"id": "x" * SMALL_BODY_BYTES}):
+        assert (await server.infer({**BODY, **extra}))[0] == 200
+    marked = await server.client.post(INFER, json=BODY, headers={"tidegate-evidence": "1"})
+    assert marked.status_code == 200
+    assert (await server.infer({}))[0] == 400
+    found = serving.recorder.read()
+    assert (found.rows, sum(found.features["delay"]), sum(found.score)) == (5, 5, 5)
+    assert (found.evidence.requests, sum(found.evidence.score)) == (1, 1)

@@ -19,6 +19,8 @@ import tritonclient.http as triton
 from tritonclient import utils as triton_utils
 
 from tidegate_contract.bundle.datatypes import Datatype
+from tidegate_contract.counters import COUNTERS_PATH, Counters
+from tidegate_contract.counters import decode as decode_counters
 from tidegate_contract.failure import decode
 
 INFER = "/v2/models/flights/infer"
@@ -275,7 +277,45 @@ def test_a_real_bundle_is_served_and_measured(start: Any, bundle: Path, tmp_path
     assert 'model="flights"' in metrics
     assert "tidegate_predict_seconds_count 1.0" in metrics
     assert "tidegate_load_seconds" in metrics
+    assert "tidegate_recorded_rows_total 20.0" in metrics
+    missing = golden["inputs"]["carrier"].count(None)
+    assert f'tidegate_quality_total{{feature="carrier",kind="missing"}} {missing}.0' in metrics
     server.process.send_signal(signal.SIGTERM)
+    assert server.end()[0] == 0
+
+
+def read_counters(server: Process) -> Counters:
+    status, body = server.ask("GET", COUNTERS_PATH, port=server.metrics_port)
+    assert status == 200
+    return decode_counters(body.encode())
+
+
+def test_the_operator_reads_counters_and_the_last_of_them_at_the_end(start: Any, bundle: Path, tmp_path: Path) -> None:
+    server = start("-c", REAL, "{port}", "{metrics}", str(bundle), "", str(tmp_path / "log"))
+    server.wait_for("/v2/health/ready")
+    golden = json.loads((bundle / "manifest.json").read_text())["golden"]["inputs"]
+    types = {"carrier": "BYTES", "delay": "FP64", "hour": "INT64", "weekend": "BOOL"}
+    inputs = [
+        {"name": name, "shape": [5], "datatype": datatype, "data": golden[name][:5]} for name, datatype in types.items()
+    ]
+    body = json.dumps({"inputs": inputs})
+    first = read_counters(server)
+    assert (first.rows, first.sequence, sum(first.features["delay"])) == (0, 1, 0)
+    for _ in range(3):
+        assert server.ask("POST", INFER, body)[0] == 200
+    second = read_counters(server)
+    assert (second.rows, second.sequence, second.epoch) == (15, 2, first.epoch)
+    assert (sum(second.features["delay"]), sum(second.score)) == (15, 15)
+    server.process.send_signal(signal.SIGTERM)
+    assert server.ask("POST", INFER, body)[0] == 200  # still served
+    last = second
+    while server.process.poll() is None:
+        try:
+            last = read_counters(server)
+        except OSError:
+            break
+        time.sleep(0.3)
+    assert last.rows == 20
     assert server.end()[0] == 0
 
 

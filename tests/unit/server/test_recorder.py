@@ -189,3 +189,22 @@ def test_counters_survive_the_wire() -> None:
     assert decode(encode(found)) == found
     assert len(encode(found)) < 2000
     assert recorder_of().read().epoch != found.epoch
+
+
+def test_at_the_end_a_regular_reader_is_waited_for_and_nobody_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "LINGER_SECONDS", 20)
+    recorder = recorder_of()
+    recorder.look()
+    recorder.close()
+    recorder.linger()  # nobody reads
+    recorder = recorder_of()
+    recorder.read()
+    recorder.delivered(ended=False)
+    recorder.close()
+    waiting = threading.Thread(target=recorder.linger)
+    waiting.start()
+    waiting.join(0.05)
+    assert waiting.is_alive()
+    recorder.delivered(ended=True)
+    waiting.join(5)
+    assert not waiting.is_alive()
