@@ -82,6 +82,14 @@ def test_a_time_is_recorded_only_if_it_is_given(trained: Any, tmp_path: Path) ->
     assert (packed.manifest.lineage.created, packed.manifest.metrics) == (created, {"roc_auc": 0.7})
 
 
+def test_a_strict_column_is_recorded_if_the_data_has_one_like_it(trained: Any, tmp_path: Path) -> None:
+    packed = pack(trained.skops, trained.frame, tmp_path / "b", strict=("delay", "carrier", "delay"))
+    assert packed.manifest.strict == ("carrier", "delay")
+    with pytest.raises(PackError, match="column 'other' cannot be strict"):
+        pack(trained.skops, trained.frame, tmp_path / "c", strict=("other",))
+    assert not (tmp_path / "c").exists()
+
+
 def test_a_bundle_is_replaced_only_by_force(trained: Any, tmp_path: Path) -> None:
     out = tmp_path / "b"
     first = pack(trained.skops, trained.frame, out, name="one").digest
