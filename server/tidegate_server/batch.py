@@ -32,11 +32,13 @@ MAX_FOLDED_ROWS = 1024
 MAX_FOLDED_BYTES = 1 << 20
 """What one predict of several requests may have: they all wait for the last row of it."""
 
+RECENT = 5
 SHORT_SECONDS = 200e-6
 """A predict that takes no longer may run on the loop: about what the server needs for four requests beside it."""
 STALL_SECONDS = 2e-3
-STALL_PAUSE = 1000
-"""Once one has taken so long on the loop, so many predicts run in the thread."""
+FIRST_PAUSE, STALL_PAUSE = 16, 1000
+"""Once one has taken so long on the loop, so many predicts run in the thread: a few after the first, as the processor
+may have been taken away; four times as many after each that follows within a thousand, and a thousand at most."""
 COMPANY_SHARE, COMPANY_SECONDS = 0.1, 2e-3
 """How long the next predict waits for company: a share of the last one's time, and no longer than this."""
 
@@ -65,26 +67,37 @@ class Pace:
         self._short = 0
         """The largest size, as its number of bits, whose predicts are short."""
         self._pause = 0
+        self._last_pause = FIRST_PAUSE
+        self._calm = STALL_PAUSE
+        """Predicts on the loop since the last that held it up."""
 
     def short(self, rows: int) -> bool:
         """Whether a predict of so many rows may run on the loop."""
-        return rows.bit_length() <= self._short and self._pause == 0
+        if self._pause:
+            return False
+        size = rows.bit_length()
+        last = self._last.get(size)
+        return size <= self._short if last is None or len(last) < RECENT else min(last) <= SHORT_SECONDS
 
     def saw(self, rows: int, seconds: float, *, on_loop: bool) -> None:
         """A predict of so many rows took so long."""
         size = rows.bit_length()
-        last = self._last.setdefault(size, deque(maxlen=5))
+        last = self._last.setdefault(size, deque(maxlen=RECENT))
         last.append(seconds)
         if (size <= self._short) != _are_short(last):
             self._short = max((size for size, last in self._last.items() if _are_short(last)), default=0)
         if on_loop and seconds > STALL_SECONDS:
-            self._pause = STALL_PAUSE
-        elif self._pause:
+            again = self._calm < STALL_PAUSE
+            self._pause = self._last_pause = min(STALL_PAUSE, 4 * self._last_pause) if again else FIRST_PAUSE
+            self._calm = 0
+            return
+        self._calm += on_loop
+        if self._pause:
             self._pause -= 1
 
 
 def _are_short(last: deque[float]) -> bool:
-    return len(last) == last.maxlen and min(last) <= SHORT_SECONDS
+    return len(last) == RECENT and min(last) <= SHORT_SECONDS
 
 
 @dataclass(slots=True, eq=False)

@@ -195,13 +195,33 @@ def test_a_predict_is_short_if_the_fastest_of_five_was() -> None:
     assert not pace.short(1)
 
 
-def test_one_that_held_up_the_loop_sends_the_next_thousand_to_the_thread() -> None:
+def test_a_size_that_was_not_seen_is_short_if_a_larger_one_is() -> None:
+    pace = Pace()
+    for _ in range(5):
+        pace.saw(40, 1e-5, on_loop=False)
+    assert (pace.short(1), pace.short(63), pace.short(64)) == (True, True, False)
+    for _ in range(5):
+        pace.saw(1, 1.0, on_loop=False)
+    assert (pace.short(1), pace.short(2), pace.short(63)) == (False, True, True)
+    for _ in range(5):
+        pace.saw(40, 1.0, on_loop=False)
+    assert not pace.short(2)
+
+
+def test_one_that_held_up_the_loop_sends_the_next_ones_to_the_thread_more_of_them_each_time() -> None:
     pace = Pace()
     for _ in range(5):
         pace.saw(1, 1e-5, on_loop=True)
+    for pause in (16, 64, 256, 1000, 1000):
+        pace.saw(1, 1.0, on_loop=True)
+        for _ in range(pause):
+            assert not pace.short(1)
+            pace.saw(1, 1e-5, on_loop=False)
+        assert pace.short(1)
+    for _ in range(1000):
+        pace.saw(1, 1e-5, on_loop=True)
     pace.saw(1, 1.0, on_loop=True)
-    for _ in range(batch.STALL_PAUSE):
-        assert not pace.short(1)
+    for _ in range(16):
         pace.saw(1, 1e-5, on_loop=False)
     assert pace.short(1)
 
