@@ -29,6 +29,8 @@ TERMINATION_LOG = "/dev/termination-log"
 # Environment of the server container.
 ENV_MODEL_NAME = "TIDEGATE_MODEL_NAME"
 ENV_REVISION = "TIDEGATE_REVISION"
+MAX_REVISION_BYTES = 63
+"""What a prediction id carries of a revision's name; printable, as UTF-8."""
 ENV_POD_UID = "TIDEGATE_POD_UID"
 """Whose counters a server's are; unset: the name of its host."""
 ENV_BUNDLE_DIR = "TIDEGATE_BUNDLE_DIR"
@@ -43,3 +45,11 @@ ENV_TIMEOUT_SECONDS = "TIDEGATE_TIMEOUT_SECONDS"
 
 SECRET_ENV_PREFIX = "TIDEGATE_SECRET_"  # noqa: S105 - a prefix, not a secret
 """The fetcher sees key `k` of `spec.model.secretName` as the variable TIDEGATE_SECRET_k."""
+
+# Headers of requests and answers, in lower case.
+GENERATION_HEADER = "tidegate-generation"
+"""Of a request: the weight step that the router sent it under, an unsigned integer; absent without a router."""
+EVIDENCE_HEADER = "tidegate-evidence"
+"""Of a request: there for a randomised first attempt, which alone is evidence about a candidate."""
+PREDICTION_ID_HEADER = "tidegate-prediction-id"
+"""Of an answer; in its JSON the parameter `prediction_id` says the same."""

@@ -46,9 +46,12 @@ def read_settings(environ: Mapping[str, str]) -> Settings:
     digest = environ.get(names.ENV_BUNDLE_DIGEST) or None
     if digest is not None and not re.match(DIGEST_PATTERN, digest):
         raise SettingsError(f"{names.ENV_BUNDLE_DIGEST} must be sha256: and 64 hex digits, and is {digest!r}")
+    revision = environ.get(names.ENV_REVISION, "")
+    if len(revision.encode(errors="replace")) > names.MAX_REVISION_BYTES or not revision.isprintable():
+        raise SettingsError(f"{names.ENV_REVISION} must be at most {names.MAX_REVISION_BYTES} bytes of printable text")
     return Settings(
         model_name=environ.get(names.ENV_MODEL_NAME, ""),
-        revision=environ.get(names.ENV_REVISION, ""),
+        revision=revision,
         bundle_dir=Path(environ.get(names.ENV_BUNDLE_DIR) or names.BUNDLE_DIR),
         digest=digest,
         allow_pickle=_boolean(environ, names.ENV_ALLOW_PICKLE),

@@ -49,6 +49,8 @@ def test_an_empty_variable_is_an_unset_one() -> None:
         ("TIDEGATE_TIMEOUT_SECONDS", "0"),
         ("TIDEGATE_TIMEOUT_SECONDS", "nan"),
         ("TIDEGATE_TIMEOUT_SECONDS", "inf"),
+        ("TIDEGATE_REVISION", "r" * 64),
+        ("TIDEGATE_REVISION", "a\nb"),
     ],
 )
 def test_what_cannot_be_meant_is_named(name: str, value: str) -> None:
