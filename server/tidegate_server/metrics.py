@@ -1,6 +1,6 @@
 """Prometheus metrics of one server, on a port of their own: a scrape never waits behind a predict.
 
-Labels are bounded by construction: `code` is one of the server's own statuses, and a
+Labels are bounded by construction: `code` is one of the server's own statuses, `result` one of three words, and a
 process serves one model of one revision.
 """
 
@@ -119,6 +119,12 @@ class Metrics:
         self.queued = Gauge("tidegate_queued", "Infer requests that wait for the model.", registry=self.registry)
         self.load_seconds = Gauge(
             "tidegate_load_seconds", "From reading the bundle to its golden rows answered.", registry=self.registry
+        )
+        self.feedback = Counter(
+            "tidegate_feedback",
+            "Rows whose true value was counted, or had been before (repeated); requests that were refused.",
+            ["result"],
+            registry=self.registry,
         )
         self.model_info = Gauge(
             "tidegate_model_info", "1, with what is served.", ["model", "revision", "digest"], registry=self.registry

@@ -1,7 +1,7 @@
 """One server process, from its settings to its exit code.
 
     listen -> verify, load, ask the golden rows (in a thread) -> ready -> SIGTERM -> unready, still serving
-    -> finish what is in flight -> exit
+    -> finish what is in flight -> counters of feedback to the log -> exit
 
 The listener comes first: liveness answers and readiness says why not, while libraries are imported.
 """
@@ -55,7 +55,7 @@ class TidegateServer(uvicorn.Server):
         self._metrics = Metrics()
         super().__init__(
             uvicorn.Config(
-                make_app(self._state, self._metrics.requests, settings.timeout_seconds),
+                make_app(self._state, self._metrics, settings.timeout_seconds),
                 log_config=None,
                 access_log=False,
                 server_header=False,
@@ -138,7 +138,10 @@ class TidegateServer(uvicorn.Server):
         self._on_ready(serving)
 
     def close(self) -> None:
-        """Let go of the model; a predict that hangs is left behind."""
+        """Let go of the model; a predict that hangs is left behind. What feedback was counted goes to the log: it is
+        of the past soon, and whoever collects it may have come by too early."""
+        if (report := self._state.feedback.snapshot()).arms:
+            _logger.info("feedback", extra={"losses": report})
         if self._state.serving is not None:
             self._state.serving.predictor.close()
             self._state.serving.recorder.close()

@@ -6,6 +6,7 @@ from functools import cached_property
 from tidegate_contract.bundle.manifest import Manifest
 from tidegate_contract.profile import Profile
 from tidegate_server.batch import Predictor
+from tidegate_server.feedback import Feedback
 from tidegate_server.http.door import Door
 from tidegate_server.http.plain import Plain
 from tidegate_server.recorder import Recorder
@@ -47,6 +48,7 @@ class ServerState:
     def __init__(self) -> None:
         self.serving: Serving | None = None
         self.draining = False
+        self.feedback = Feedback()
 
     @property
     def headers(self) -> tuple[Header, ...]:

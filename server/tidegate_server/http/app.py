@@ -11,8 +11,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from tidegate_server.http.codec import encode_metadata
 from tidegate_server.http.errors import OipError, a_bug, encode_error
+from tidegate_server.http.feedback import FeedbackRoute
 from tidegate_server.http.infer import RETRY_AFTER_SECONDS, Infer, serving_of
-from tidegate_server.metrics import Requests
+from tidegate_server.metrics import Metrics
 from tidegate_server.state import ServerState
 
 EXTENSIONS = ("binary_tensor_data", "tidegate_explain")
@@ -22,10 +23,14 @@ _VERSION = "/v2/models/{model}/versions/{version}"
 INFER_PATH = re.compile(r"/v2/models/(?P<model>[^/]+)(?:/versions/(?P<version>[^/]+))?/infer")
 
 
-def make_app(state: ServerState, requests: Requests, timeout_seconds: float) -> ASGIApp:
+def make_app(state: ServerState, metrics: Metrics, timeout_seconds: float) -> ASGIApp:
     """The ASGI application of a server whose model may still be loading."""
-    infer = Infer(state, requests, timeout_seconds)
-    routes: list[BaseRoute] = [Route(f"{path}/infer", infer, methods=["POST"]) for path in (_MODEL, _VERSION)]
+    infer = Infer(state, metrics.requests, timeout_seconds)
+    feedback = FeedbackRoute(state, metrics, timeout_seconds).put
+    routes: list[BaseRoute] = []
+    for path in (_MODEL, _VERSION):
+        routes.append(Route(f"{path}/infer", infer, methods=["POST"]))
+        routes.append(Route(f"{path}/feedback/{{id}}", feedback, methods=["PUT"]))
     app = FastAPI(title="tidegate", openapi_url=None, docs_url=None, redoc_url=None, routes=routes)
 
     @app.get("/v2/health/live")

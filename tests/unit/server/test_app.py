@@ -42,7 +42,7 @@ class Server:
         self.state.serving = serving
         self.metrics = Metrics()
         transport = httpx2.ASGITransport(
-            make_app(self.state, self.metrics.requests, timeout), raise_app_exceptions=False
+            make_app(self.state, self.metrics, timeout), raise_app_exceptions=False
         )
         self.client = httpx2.AsyncClient(transport=transport, base_url="http://server")
 

@@ -18,10 +18,12 @@ import pytest
 import tritonclient.http as triton
 from tritonclient import utils as triton_utils
 
+from bundles import SIGNATURE
 from tidegate_contract.bundle.datatypes import Datatype
 from tidegate_contract.counters import COUNTERS_PATH, Counters
 from tidegate_contract.counters import decode as decode_counters
 from tidegate_contract.failure import decode
+from tidegate_contract.prediction_id import PredictionIds
 
 INFER = "/v2/models/flights/infer"
 BODY = json.dumps(
@@ -33,6 +35,8 @@ BODY = json.dumps(
     }
 )
 TESTS = Path(__file__).parents[2]
+PATHS = os.pathsep.join([str(TESTS), str(TESTS.parent / "server")])
+"""The server of this checkout, whichever one the environment was made from."""
 
 
 def _free_port() -> int:
@@ -48,7 +52,7 @@ class Process:
         self.port = _free_port()
         self.metrics_port = _free_port()
         arguments = [part.format(port=self.port, metrics=self.metrics_port) for part in command]
-        environ = {"PATH": os.environ["PATH"], "PYTHONPATH": str(TESTS), "OMP_NUM_THREADS": "1", **environ}
+        environ = {"PATH": os.environ["PATH"], "PYTHONPATH": PATHS, "OMP_NUM_THREADS": "1", **environ}
         self.process = subprocess.Popen([sys.executable, *arguments], stderr=subprocess.PIPE, text=True, env=environ)
 
     def ask(self, method: str, path: str, body: str | bytes | None = None, port: int | None = None) -> tuple[int, str]:
@@ -365,3 +369,29 @@ def test_a_wrong_environment_is_2_and_names_the_variable(start: Any) -> None:
     code, lines = start("-m", "tidegate_server", TIDEGATE_ALLOW_PICKLE="maybe").end()
     assert code == 2
     assert lines[-1]["why"] == "TIDEGATE_ALLOW_PICKLE must be true or false, and is 'maybe'"
+
+
+def test_feedback_is_counted_and_left_in_the_log_at_the_end(stand_in: Any) -> None:
+    """Of predictions that another process made: the id is all that is needed."""
+    server = stand_in(drain=0.2)
+    server.wait_for("/v2/health/ready")
+    answers = {"predict": np.array([1]), "predict_proba": np.array([[0.25, 0.75]])}
+    ids = PredictionIds("def456", SIGNATURE)
+    one, other = (ids.make(answers, 1, 17, True, time.time()) for _ in range(2))
+    path = "/v2/models/flights/feedback"
+    assert server.ask("PUT", f"{path}/{one}", '{"value": 1}') == (200, '{"counted":1,"repeated":0}')
+    assert server.ask("PUT", f"{path}/{one}", '{"value": 1}') == (200, '{"counted":0,"repeated":1}')
+    assert server.ask("PUT", f"{path}/{one[:-1]}", '{"value": 1}')[0] == 400
+    metrics = server.ask("GET", "/metrics", port=server.metrics_port)[1]
+    assert [line for line in metrics.splitlines() if line.startswith("tidegate_feedback_total")] == [
+        f'tidegate_feedback_total{{result="{result}"}} 1.0' for result in ("counted", "repeated", "refused")
+    ]
+    server.process.send_signal(signal.SIGTERM)
+    server.wait_for("/v2/health/ready", status=503)
+    assert server.ask("PUT", f"{path}/{other}", '{"value": 0}')[0] == 200  # a draining server still takes it
+    code, log = server.end()
+    assert (code, [line["message"] for line in log]) == (0, ["listening", "ready", "draining", "feedback"])
+    (found,) = log[-1]["losses"]["arms"]
+    assert found["arm"] == {"revision": "def456", "generation": 17, "evidence": True}
+    assert (found["losses"]["right"], found["losses"]["wrong"]) == (1, 1)
+    assert found["losses"]["brier"] == {"2": 1, "18": 1}
