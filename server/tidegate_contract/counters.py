@@ -8,6 +8,8 @@ from bisect import bisect_left
 
 import msgspec
 
+from tidegate_contract.losses import LossReport
+
 COUNTERS_PATH = "/counters"
 """On the metrics port of every serving pod."""
 
@@ -49,6 +51,8 @@ class Counters(msgspec.Struct, frozen=True, kw_only=True):
     score: tuple[int, ...] = ()
     """The same of the answers. Its sum is below `rows` where requests did not ask for the output it is made of."""
     evidence: Evidence = Evidence()
+    losses: LossReport = LossReport()
+    """What this pod was told of predictions, its own and others'."""
 
 
 def slow_cell(seconds: float) -> int:

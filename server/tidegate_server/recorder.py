@@ -11,7 +11,7 @@ import secrets
 import threading
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,6 +24,7 @@ from tidegate_contract.counters import (
     Evidence,
     slow_cell,
 )
+from tidegate_contract.losses import LossReport
 from tidegate_contract.profile import Codes, Column, Numeric, Profile
 from tidegate_server.tensors import Array, Columns
 
@@ -79,8 +80,17 @@ class _Cells:
 class Recorder:
     """The counters of one process. Any thread may call any of it."""
 
-    def __init__(self, profile: Profile | None, *, pod: str, revision: str, digest: str) -> None:
-        """Without a profile there are no cells, and rows are only counted."""
+    def __init__(
+        self,
+        profile: Profile | None,
+        *,
+        pod: str,
+        revision: str,
+        digest: str,
+        losses: Callable[[], LossReport] = LossReport,
+    ) -> None:
+        """Without a profile there are no cells, and rows are only counted. `losses` are counted elsewhere."""
+        self._losses = losses
         self._pod, self._revision, self._digest = pod, revision, digest
         self._epoch = secrets.token_hex(8)
         self._sequence = 0
@@ -167,6 +177,7 @@ class Recorder:
                     slow=tuple(self._slow),
                     score=self._evidence_score.told if self._evidence_score else (),
                 ),
+                losses=self._losses(),
             )
 
     def delivered(self, ended: bool) -> None:

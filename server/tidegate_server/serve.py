@@ -108,7 +108,10 @@ class TidegateServer(uvicorn.Server):
 
     def _ready(self, model: LoadedModel) -> None:
         revision = self._settings.revision or model.digest.removeprefix("sha256:")[:10]
-        recorder = Recorder(model.profile, pod=self._settings.pod, revision=revision, digest=model.digest)
+        losses = self._state.feedback.snapshot
+        recorder = Recorder(
+            model.profile, pod=self._settings.pod, revision=revision, digest=model.digest, losses=losses
+        )
         predictor = Predictor(model.engine, self._metrics.predicted, model.manifest.signature, recorder.add)
         serving = Serving(
             model=self._settings.model_name or model.manifest.name,

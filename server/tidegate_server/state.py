@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from tidegate_contract.bundle.manifest import Manifest
+from tidegate_contract.prediction_id import PredictionIds
 from tidegate_contract.profile import Profile
 from tidegate_server.batch import Predictor
 from tidegate_server.feedback import Feedback
@@ -31,6 +32,10 @@ class Serving:
     @cached_property
     def plain(self) -> Plain:
         return Plain(self.model, self.revision, self.manifest.signature)
+
+    @cached_property
+    def ids(self) -> PredictionIds:
+        return PredictionIds(self.revision, self.manifest.signature)
 
     @cached_property
     def door(self) -> Door | None:

@@ -92,6 +92,7 @@ class Answer:
     """The body of an answer; where binary data follow its JSON, the length of that."""
 
     body: bytes
+    prediction_id: str = ""
     json_length: int | None = None
 
 
@@ -299,8 +300,8 @@ def encode_response(
     request: Wanted,
     answers: Columns,
     signature: Signature,
-    explained: Explained | None = None,
     prediction_id: str = "",
+    explained: Explained | None = None,
 ) -> Answer:
     """The answer to a request; data flat in row-major order. An explanation is one output more, always as JSON.
 
@@ -327,7 +328,9 @@ def encode_response(
     if prediction_id:
         answer["parameters"] = {"prediction_id": prediction_id}
     document = msgspec.json.encode({**answer, "outputs": outputs}, enc_hook=str)
-    return Answer(b"".join((document, *tail)), len(document)) if request.raw else Answer(document)
+    if not request.raw:
+        return Answer(document, prediction_id)
+    return Answer(b"".join((document, *tail)), prediction_id, len(document))
 
 
 def _explanation(explained: Explained) -> dict[str, object]:

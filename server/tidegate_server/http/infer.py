@@ -7,12 +7,14 @@ Large ones, and those that want an explanation, are a work of their own beside t
 import asyncio
 from collections.abc import Coroutine, Iterable
 from dataclasses import dataclass
-from time import perf_counter
+from time import perf_counter, time
 from typing import TypeVar
 
 from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope, Send
 
+from tidegate_contract import names
+from tidegate_contract.prediction_id import generation_of
 from tidegate_server.batch import Place, QueueFullError, Share
 from tidegate_server.deadlines import Deadlines
 from tidegate_server.explain import ExplanationError, explain
@@ -29,8 +31,12 @@ RETRY_AFTER_SECONDS = 1
 GONE = 499
 """The status that is counted where a client went away: nothing was answered."""
 JSON_LENGTH_HEADER = b"inference-header-content-length"
-EVIDENCE_HEADER = b"tidegate-evidence"
-READ_HEADERS = frozenset({b"content-length", b"content-encoding", JSON_LENGTH_HEADER, EVIDENCE_HEADER})
+EVIDENCE_HEADER = names.EVIDENCE_HEADER.encode()
+GENERATION_HEADER = names.GENERATION_HEADER.encode()
+PREDICTION_ID_HEADER = names.PREDICTION_ID_HEADER.encode()
+READ_HEADERS = frozenset(
+    {b"content-length", b"content-encoding", JSON_LENGTH_HEADER, EVIDENCE_HEADER, GENERATION_HEADER}
+)
 SMALL_BODY_BYTES = 16 << 10
 SMALL_ANSWER_VALUES = 4096
 """What is taken apart and put together on the loop: at most about a millisecond of it."""
@@ -104,6 +110,8 @@ class Infer:
             headers = ((JSON_LENGTH_HEADER, str(answer.json_length).encode()),)
         length = b"%d" % len(answer.body)
         told = [(b"content-length", length), (b"content-type", kind), *self._state.headers, *headers]
+        if answer.prediction_id:
+            told.append((PREDICTION_ID_HEADER, answer.prediction_id.encode()))
         await send({"type": "http.response.start", "status": status, "headers": told})
         await send({"type": "http.response.body", "body": answer.body})
 
@@ -116,6 +124,8 @@ class _Asked:
     """How much of the body is JSON; None where all of it is."""
     evidence: bool = False
     """A router assigned it at random."""
+    generation: int = 0
+    """The weight step that a router gave it."""
 
     def read(self, headers: Headers) -> None:
         """Raises OipError 400 or 413 for what is not to be read."""
@@ -128,6 +138,8 @@ class _Asked:
                 raise OipError(400, "a compressed body is not supported; send it plain")
             if name == EVIDENCE_HEADER:
                 self.evidence = True
+            if name == GENERATION_HEADER:
+                self.generation = generation_of(value)
             if name == JSON_LENGTH_HEADER:
                 self.json_length = _size(value)
                 if self.json_length is None:
@@ -188,9 +200,11 @@ async def _predict(serving: Serving, place: Place, body: bytes, asked: _Asked, r
     prompt = serving.predictor.prompt(request.rows)
     answering = _folded(place, request, asked)
     share = await (answering if prompt else _unless_gone(serving, receive, answering))
+    answers = share.columns
+    prediction_id = serving.ids.make(answers, request.rows, asked.generation, asked.evidence, time())
     if isinstance(request, PlainRequest):
-        return Answer(serving.plain.encode(request, share))
-    return encode_response(serving.model, serving.revision, request, share.columns, signature)
+        return Answer(serving.plain.encode(request, share, prediction_id), prediction_id)
+    return encode_response(serving.model, serving.revision, request, answers, signature, prediction_id)
 
 
 async def _folded(place: Place, request: InferRequest | PlainRequest, asked: _Asked) -> Share:
@@ -254,7 +268,8 @@ def _finished(serving: Serving, request: InferRequest | PlainRequest, asked: _As
         raise OipError(400, str(error)) from error
     except Exception as error:
         raise the_model_raised(error) from error
-    answer = encode_response(serving.model, serving.revision, request, answers, signature, explained)
+    prediction_id = serving.ids.make(answers, request.rows, asked.generation, asked.evidence, time())
+    answer = encode_response(serving.model, serving.revision, request, answers, signature, prediction_id, explained)
     marks = [Marked(request.rows, evidence=True)] if asked.evidence else ()
     serving.recorder.add(columns, answers, request.rows, marks)
     return answer

@@ -16,6 +16,7 @@ import pytest
 from fastapi import FastAPI
 from prometheus_client import generate_latest
 
+from tidegate_contract.prediction_id import parse
 from tidegate_server.http import infer
 from tidegate_server.http.app import make_app
 from tidegate_server.http.errors import OipError
@@ -41,9 +42,7 @@ class Server:
         self.state = ServerState()
         self.state.serving = serving
         self.metrics = Metrics()
-        transport = httpx2.ASGITransport(
-            make_app(self.state, self.metrics, timeout), raise_app_exceptions=False
-        )
+        transport = httpx2.ASGITransport(make_app(self.state, self.metrics, timeout), raise_app_exceptions=False)
         self.client = httpx2.AsyncClient(transport=transport, base_url="http://server")
 
     async def get(self, path: str) -> tuple[int, Any]:
@@ -104,6 +103,7 @@ async def test_infer(path: str, ready: Server) -> None:
         "model_name": "flights",
         "model_version": "abc123",
         "id": "7",
+        "parameters": {"prediction_id": answer.headers["tidegate-prediction-id"]},
         "outputs": [
             {"name": "predict", "shape": [1], "datatype": "INT64", "data": [1]},
             {"name": "predict_proba", "shape": [1, 2], "datatype": "FP64", "data": [0.25, 0.75]},
@@ -304,6 +304,13 @@ async def test_what_is_large_is_taken_apart_and_put_together_beside_the_event_lo
     assert found == [beside]
 
 
+class SameId:
+    """Gives every answer the same id."""
+
+    def make(self, *_: object) -> str:
+        return "x"
+
+
 async def test_infer_does_not_go_through_fastapi(ready: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(FastAPI, "__call__", lambda *_: pytest.fail("it did"))
     assert (await ready.infer())[0] == 200
@@ -314,6 +321,7 @@ async def test_infer_does_not_go_through_fastapi(ready: Server, monkeypatch: pyt
 async def test_the_route_of_fastapi_answers_the_same(
     ready: Server, monkeypatch: pytest.MonkeyPatch, path: str, content: str
 ) -> None:
+    ready.state.serving.__dict__["ids"] = SameId()
     straight = await ready.client.post(path, content=content)
     monkeypatch.setattr("tidegate_server.http.app.INFER_PATH", re.compile("nothing"))
     routed = await ready.client.post(path, content=content)
@@ -423,3 +431,34 @@ async def test_every_answered_row_is_recorded_and_evidence_apart(make_serving: A
     found = serving.recorder.read()
     assert (found.rows, sum(found.features["delay"]), sum(found.score)) == (5, 5, 5)
     assert (found.evidence.requests, sum(found.evidence.score)) == (1, 1)
+
+
+@pytest.mark.parametrize(
+    "extra",
+    [
+        {},
+        {"parameters": {"explain": False}},
+        {"parameters": {"binary_data_output": True}},
+        {"id": "x" * SMALL_BODY_BYTES},
+    ],
+    ids=["usual", "special", "binary", "large"],
+)
+async def test_the_truth_of_an_answer_is_counted_under_what_its_id_says(ready: Server, extra: dict[str, Any]) -> None:
+    headers = {"tidegate-generation": "17", "tidegate-evidence": "1"}
+    answer = await ready.client.post(INFER, json={**MANY, **extra}, headers=headers)
+    name = answer.headers["tidegate-prediction-id"]
+    length = int(answer.headers.get("inference-header-content-length", len(answer.content)))
+    assert json.loads(answer.content[:length])["parameters"] == {"prediction_id": name}
+    found = parse(name)
+    assert (found.revision, found.generation, found.evidence, found.rows) == ("abc123", 17, True, 3)
+    path = f"/v2/models/flights/feedback/{name}"
+    assert (await ready.client.put(f"{path}.0", json={"value": 1})).json() == {"counted": 1, "repeated": 0}
+    assert (await ready.client.put(path, json={"values": [1, 0, 0]})).json() == {"counted": 2, "repeated": 1}
+    (told,) = ready.state.feedback.snapshot().arms
+    assert (told.arm.generation, told.arm.evidence, told.losses.right, told.losses.wrong) == (17, True, 1, 2)
+
+
+async def test_a_malformed_generation_counts_as_none(ready: Server) -> None:
+    answer = await ready.client.post(INFER, json=BODY, headers={"tidegate-generation": "x"})
+    found = parse(answer.headers["tidegate-prediction-id"])
+    assert (found.generation, found.evidence) == (0, False)
