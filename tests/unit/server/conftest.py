@@ -2,7 +2,7 @@
 
 import os
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 
 from bundles import SIGNATURE, classifier, flights, manifest, regressor
+from processes import Process
 from tidegate_contract.profile import Profile
 from tidegate_server.batch import Predictor
 from tidegate_server.recorder import Recorder
@@ -98,6 +99,20 @@ def serving(
     recorder = Recorder(profile, pod="pod-1", revision="abc123", digest=digest)
     predictor = Predictor(engine, lambda rows, seconds: None, SIGNATURE, recorder.add, max_waiting, max_bytes)
     return Serving("flights", "abc123", digest, manifest(signature=SIGNATURE), profile, predictor, recorder)
+
+
+@pytest.fixture
+def start() -> Iterator[Callable[..., Process]]:
+    started: list[Process] = []
+
+    def run(*command: str, **environ: str) -> Process:
+        started.append(Process(*command, **environ))
+        return started[-1]
+
+    yield run
+    for server in started:
+        server.process.kill()
+        server.process.communicate()
 
 
 @pytest.fixture

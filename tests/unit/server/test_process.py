@@ -2,14 +2,11 @@
 
 import http.client
 import json
-import os
 import signal
 import socket
-import subprocess
-import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +16,7 @@ import tritonclient.http as triton
 from tritonclient import utils as triton_utils
 
 from bundles import SIGNATURE
+from processes import REAL, Process
 from tidegate_contract.bundle.datatypes import Datatype
 from tidegate_contract.counters import COUNTERS_PATH, Counters
 from tidegate_contract.counters import decode as decode_counters
@@ -34,65 +32,6 @@ BODY = json.dumps(
         ]
     }
 )
-TESTS = Path(__file__).parents[2]
-PATHS = os.pathsep.join([str(TESTS), str(TESTS.parent / "server")])
-"""The server of this checkout, whichever one the environment was made from."""
-
-
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port: int = listener.getsockname()[1]
-        return port
-
-
-class Process:
-    """A server process, and a client of it."""
-
-    def __init__(self, *command: str, **environ: str) -> None:
-        self.port = _free_port()
-        self.metrics_port = _free_port()
-        arguments = [part.format(port=self.port, metrics=self.metrics_port) for part in command]
-        environ = {"PATH": os.environ["PATH"], "PYTHONPATH": PATHS, "OMP_NUM_THREADS": "1", **environ}
-        self.process = subprocess.Popen([sys.executable, *arguments], stderr=subprocess.PIPE, text=True, env=environ)
-
-    def ask(self, method: str, path: str, body: str | bytes | None = None, port: int | None = None) -> tuple[int, str]:
-        connection = http.client.HTTPConnection("127.0.0.1", port or self.port, timeout=10)
-        try:
-            connection.request(method, path, body)
-            answer = connection.getresponse()
-            return answer.status, answer.read().decode()
-        finally:
-            connection.close()
-
-    def wait_for(self, path: str, status: int = 200, seconds: float = 40) -> None:
-        deadline = time.monotonic() + seconds
-        while time.monotonic() < deadline:
-            try:
-                if self.ask("GET", path)[0] == status:
-                    return
-            except OSError:
-                pass
-            time.sleep(0.02)
-        raise AssertionError(f"{path} did not answer {status}: {self.process.poll()}")
-
-    def end(self, seconds: float = 30) -> tuple[int, list[dict[str, Any]]]:
-        """Exit code and log, when it has ended."""
-        _, errors = self.process.communicate(timeout=seconds)
-        return self.process.returncode, [json.loads(line) for line in errors.splitlines()]
-
-
-@pytest.fixture
-def start() -> Iterator[Callable[..., Process]]:
-    started: list[Process] = []
-
-    def run(*command: str, **environ: str) -> Process:
-        started.append(Process(*command, **environ))
-        return started[-1]
-
-    yield run
-    for server in started:
-        server.process.kill()
-        server.process.communicate()
 
 
 @pytest.fixture
@@ -103,22 +42,6 @@ def stand_in(start: Any) -> Callable[..., Process]:
         return server
 
     return run
-
-
-REAL = """
-import os, sys
-from pathlib import Path
-from tidegate_server.threads import limit_threads
-limit_threads(os.environ)
-from tidegate_server.logs import configure
-from tidegate_server.serve import leave, serve
-from tidegate_server.settings import Settings
-configure()
-port, metrics, bundle, digest, log = sys.argv[1:]
-settings = Settings(bundle_dir=Path(bundle), digest=digest or None, host="127.0.0.1", http_port=int(port),
-                    metrics_port=int(metrics), drain_seconds=0, termination_log=Path(log))
-leave(serve(settings).exit_code)
-"""
 
 
 def test_liveness_answers_while_the_model_loads_and_readiness_does_not(stand_in: Any) -> None:
