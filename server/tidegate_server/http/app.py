@@ -12,7 +12,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from tidegate_server.http.codec import encode_metadata
 from tidegate_server.http.errors import OipError, a_bug, encode_error
 from tidegate_server.http.feedback import FeedbackRoute
-from tidegate_server.http.infer import RETRY_AFTER_SECONDS, Infer, serving_of
+from tidegate_server.http.infer import RETRY_AFTER_SECONDS, Infer, loaded, serving_of
 from tidegate_server.metrics import Metrics
 from tidegate_server.state import ServerState
 
@@ -62,6 +62,13 @@ def make_app(state: ServerState, metrics: Metrics, timeout_seconds: float) -> AS
         if state.unready:
             raise OipError(503, state.unready, RETRY_AFTER_SECONDS)
         return _json(msgspec.json.encode({"name": serving.model, "ready": True}))
+
+    @app.get("/openapi.json")
+    async def described() -> Response:
+        from tidegate_server.http.openapi import document  # most servers are never asked
+
+        serving = loaded(state)
+        return _json(msgspec.json.encode(document(serving.model, serving.revision, serving.manifest)))
 
     app.add_exception_handler(OipError, _on_oip_error)
     app.add_exception_handler(HTTPException, _on_http_exception)

@@ -146,11 +146,16 @@ class _Asked:
                     raise OipError(400, "Inference-Header-Content-Length is a number of bytes")
 
 
+def loaded(state: ServerState) -> Serving:
+    """The model. Raises OipError 503 while none is loaded."""
+    if state.serving is None:
+        raise OipError(503, "the model is loading", RETRY_AFTER_SECONDS)
+    return state.serving
+
+
 def serving_of(state: ServerState, model: str, version: str | None) -> Serving:
     """The model that a path names. Raises OipError 503 while none is loaded, 404 for another one."""
-    serving = state.serving
-    if serving is None:
-        raise OipError(503, "the model is loading", RETRY_AFTER_SECONDS)
+    serving = loaded(state)
     if model != serving.model:
         raise OipError(404, f"there is no such model here; this server has {serving.model}")
     if version not in (None, serving.revision):
