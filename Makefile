@@ -57,7 +57,14 @@ lock: venv
 	compile pyproject.toml -o requirements/tools.txt
 	for extra in operator server cli dev; do compile pyproject.toml --extra $$extra -o requirements/$$extra.txt; done
 	compile - -o requirements/build.txt <<< 'hatchling>=1.33'
+	# A client of the protocol that others wrote; it must work unchanged, and wants another pandas than we do.
+	compile - -o requirements/kserve.txt <<< 'kserve>=0.21,<0.22'
 	compile - -o requirements/uv.txt <<< "$$(grep -E '^uv==' requirements/dev.txt | cut -d' ' -f1)"
+
+## kserve: KServe's own client for its test, in an environment of its own in the cache
+.PHONY: kserve
+kserve: venv
+	@$(BIN)/python -m kserve_environment
 
 ## generate: the CRD and manifests/install.yaml, from their sources
 .PHONY: generate
@@ -150,7 +157,7 @@ test:
 
 ## test-unit: unit and property tests; no cluster
 .PHONY: test-unit
-test-unit: venv tools
+test-unit: venv tools kserve
 	@echo "== unit and property tests"
 	# The registry that `make cluster` fetched, if it has: some tests push to a real one.
 	export PATH="$$PATH:$${TIDEGATE_CACHE:-$${XDG_CACHE_HOME:-$$HOME/.cache}/tidegate}/registry/usr/bin"
