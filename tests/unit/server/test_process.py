@@ -265,11 +265,20 @@ def test_tritons_client_works_unchanged(start: Any, bundle: Path, tmp_path: Path
         assert client.is_model_ready("flights")
         assert client.get_server_metadata()["name"] == "tidegate"
         assert [spec["name"] for spec in client.get_model_metadata("flights")["inputs"]] == list(types)
+        (revision,) = client.get_model_metadata("flights")["versions"]
+        assert client.is_model_ready("flights", revision)
+        assert not client.is_model_ready("flights", "another")
+        assert client.get_model_metadata("flights", revision) == client.get_model_metadata("flights")
         found = client.infer("flights", inputs, request_id="7", outputs=outputs)
+        by_version = client.infer("flights", inputs, model_version=revision, outputs=outputs)
+        with pytest.raises(triton_utils.InferenceServerException, match="no such version"):
+            client.infer("flights", inputs, model_version="another")
         all_raw = client.infer("flights", inputs)  # without a wish for outputs it asks for all as binary data
         with pytest.raises(triton_utils.InferenceServerException, match="the model has no input"):
             client.infer("flights", [*inputs, triton.InferInput("x", [1], "FP64")])
     assert found.get_response()["id"] == "7"
+    assert by_version.get_response()["outputs"] == found.get_response()["outputs"]
+    assert by_version.get_response()["model_version"] == revision
     labels = [golden["outputs"]["predict"][row] for row in whole]
     assert found.as_numpy("predict").tolist() == [label.encode() if raw else label for label in labels]
     expected = [golden["outputs"]["predict_proba"][row] for row in whole]
