@@ -96,7 +96,7 @@ def test_the_example_can_be_asked_for_every_datatype() -> None:
     signature = Signature(inputs, SIGNATURE.outputs)
     body = described(signature)["paths"][f"{VERSION}/infer"]["post"]["requestBody"]["content"]["application/json"]
     request = decode_request(json.dumps(body["example"]).encode(), signature)
-    assert (request.rows, list(request.columns)) == (1, [datatype.lower() for datatype in Datatype])
+    assert (request.rows, list(request.table)) == (1, [datatype.lower() for datatype in Datatype])
 
 
 def test_schemathesis_finds_nothing(start: Any, bundle: Path, tmp_path: Path) -> None:
