@@ -12,6 +12,8 @@ import numpy as np
 
 from tidegate_contract.bundle.datatypes import Datatype
 from tidegate_contract.bundle.manifest import Manifest, TensorSpec
+from tidegate_contract.names import PREDICTION_ID_HEADER
+from tidegate_contract.prediction_id import MAX_TEXT
 from tidegate_server.http.codec import BINARY_SIZE, EXPLANATION, MAX_ROWS
 from tidegate_server.http.infer import MAX_BODY_BYTES
 from tidegate_server.tensors import conform
@@ -23,7 +25,7 @@ _JSON_LENGTH = "Inference-Header-Content-Length"
 _HALVES = ("FP16", "BF16")
 _SIZE: Json = {"type": "integer", "minimum": 1, "maximum": MAX_ROWS}
 _TEXT: Json = {"type": "string"}
-_NUMBER_OF_BYTES: Json = {"type": "integer", "minimum": 0}
+_NUMBER: Json = {"type": "integer", "minimum": 0}
 _STATUS = {
     "400": "Malformed, or not what the model's signature takes.",
     "404": "Another model or revision.",
@@ -59,6 +61,8 @@ def document(model: str, revision: str, manifest: Manifest) -> Json:
         paths[path] = shared | _get(f"{operation}-metadata", "Inputs and outputs of the model", metadata)
         paths[f"{path}/ready"] = shared | _get(f"{operation}-ready", "Whether this model may be asked", ready)
         paths[f"{path}/infer"] = shared | {"post": _infer(f"{operation}-inference", manifest)}
+        told: Json = {"parameters": [*parameters, _PREDICTION]}
+        paths[f"{path}/feedback/{{prediction_id}}"] = told | {"put": _feedback(f"{operation}-feedback")}
     return {
         "openapi": "3.1.0",
         "info": {
@@ -89,7 +93,7 @@ def _refusal(status: str) -> Json:
     refusal: Json = {"description": _STATUS[status], "content": _json(_ref("ErrorResponse"))}
     if status != "503":
         return refusal
-    seconds = {"description": "Seconds to wait", "required": True, "schema": _NUMBER_OF_BYTES}
+    seconds = {"description": "Seconds to wait", "required": True, "schema": _NUMBER}
     return refusal | {"headers": {"Retry-After": seconds}}
 
 
@@ -97,7 +101,7 @@ def _infer(operation: str, manifest: Manifest) -> Json:
     length = "The bytes of JSON at the start of the body, where binary tensors follow it"
     answers = _answers("InferenceResponse", *_STATUS)
     revision = {"description": "The revision that answered", "required": True, "schema": _TEXT}
-    json_length = {"description": length, "schema": _NUMBER_OF_BYTES}
+    json_length = {"description": length, "schema": _NUMBER}
     return {
         "operationId": operation,
         "tags": ["inference"],
@@ -119,12 +123,34 @@ def _infer(operation: str, manifest: Manifest) -> Json:
         | {
             "200": {
                 "description": "OK; with binary tensors after the JSON where they were asked for",
-                "headers": {"tidegate-revision": revision, _JSON_LENGTH: json_length},
+                "headers": {
+                    "tidegate-revision": revision,
+                    PREDICTION_ID_HEADER: {"description": "For feedback", "required": True, "schema": _TEXT},
+                    _JSON_LENGTH: json_length,
+                },
                 "content": _json(_ref("InferenceResponse")) | _BINARY,
             }
         },
     }
 
+
+def _feedback(operation: str) -> Json:
+    return {
+        "operationId": operation,
+        "tags": ["feedback"],
+        "summary": "Tell the server what was true",
+        "requestBody": {"required": True, "content": _json(_ref("FeedbackRequest"))},
+        "responses": _answers("FeedbackResponse", "400", "404", "408", "413", "503"),
+    }
+
+
+_PREDICTION: Json = {
+    "name": "prediction_id",
+    "in": "path",
+    "required": True,
+    "description": f"The header {PREDICTION_ID_HEADER} of an answer; with .K behind it, row K of a batch",
+    "schema": {"type": "string", "pattern": r"^[A-Za-z0-9_-]+(\.[0-9]+)?$", "maxLength": MAX_TEXT},
+}
 
 _BINARY: Json = {"application/octet-stream": {}}
 
@@ -213,6 +239,7 @@ def _schemas(model: str, revision: str, manifest: Manifest) -> Json:
                 "model_name": {"const": model},
                 "model_version": {"const": revision},
                 "id": _TEXT,
+                "parameters": _object({"prediction_id": _TEXT}),
                 "outputs": {
                     "type": "array",
                     "items": {
@@ -221,8 +248,21 @@ def _schemas(model: str, revision: str, manifest: Manifest) -> Json:
                     "minItems": 1,
                 },
             },
-            required=["model_name", "model_version", "outputs"],
+            required=["model_name", "model_version", "parameters", "outputs"],
         ),
+        "FeedbackRequest": {
+            "type": "object",
+            "properties": {
+                "value": {"description": "Of one row: a label or a number, or a list of them"},
+                "values": {"type": "array", "description": "Of a batch; null where it is not known yet"},
+                "predictions": {
+                    "type": "array",
+                    "description": "What was answered, where the id has only a hash of it",
+                },
+            },
+            "additionalProperties": False,
+        },
+        "FeedbackResponse": _object({"counted": _NUMBER, "repeated": _NUMBER}),
         "ErrorResponse": _object({"error": _TEXT}),
     }
 
