@@ -257,7 +257,7 @@ def _schemas(model: str, revision: str, manifest: Manifest) -> Json:
                 "values": {"type": "array", "description": "Of a batch; null where it is not known yet"},
                 "predictions": {
                     "type": "array",
-                    "description": "What was answered, where the id has only a hash of it",
+                    "description": "What was answered, where the id is too short for it",
                 },
             },
             "additionalProperties": False,
