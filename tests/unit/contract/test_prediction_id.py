@@ -1,7 +1,10 @@
 """An id says what was answered, and its text is the same in every release that reads version 1."""
 
+import binascii
 import itertools
+import struct
 from typing import Any
+from zlib import crc32
 
 import numpy as np
 import pytest
@@ -189,4 +192,43 @@ def test_a_revision_that_an_id_cannot_carry_is_refused(revision: str) -> None:
 )
 def test_what_is_no_id_is_refused_in_words(text: str, why: str) -> None:
     with pytest.raises(PredictionIdError, match=why):
+        parse(text)
+
+
+def forged(count: int, codes: int, flags: int, rows: int, predictions: bytes) -> str:
+    """An id with a right checksum."""
+    content = b"\x01\x01rabcd" + bytes([count]) + b"code" * codes + struct.pack(">BIIII", flags, 1, 2, 3, rows)
+    data = content + predictions
+    return binascii.b2a_base64(data + crc32(data).to_bytes(4), newline=False).translate(TO_URL).rstrip(b"=").decode()
+
+
+TO_URL = bytes.maketrans(b"+/", b"-_")
+NUMBER, HASHED, SHARES = 2, 4, 8
+NAN = struct.pack(">d", float("nan"))
+
+
+def test_what_the_next_test_forges_would_be_read_if_it_were_right() -> None:
+    assert parse(forged(2, 2, SHARES, 1, b"\x01" + struct.pack(">2f", 0.25, 0.75))).probabilities == ((0.25, 0.75),)
+    assert parse(forged(0, 0, NUMBER, 1, struct.pack(">d", 1.5))).predictions == (1.5,)
+    assert parse(forged(16, 16, 0, 1, b"\x0f")).predictions == (int.from_bytes(b"code"),)
+    assert parse(forged(0, 0, HASHED, 600, b"12345678")).hash == b"12345678"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        pytest.param(forged(0, 0, NUMBER, 1, NAN), id="a number that is none"),
+        pytest.param(forged(1, 1, SHARES, 1, b"\x00" + struct.pack(">f", float("inf"))), id="an endless probability"),
+        pytest.param(forged(2, 2, 0, 1, b"\x02"), id="a place that the list does not have"),
+        pytest.param(forged(17, 17, 0, 1, b"\x00"), id="a list that is too long"),
+        pytest.param(forged(1, 1, 0, 0, b""), id="no rows"),
+        pytest.param(forged(1, 1, 0, 513, b"\x00" * 513), id="too many rows without a hash"),
+        pytest.param(forged(1, 1, 0, 1, b"\x00\x00"), id="something behind the predictions"),
+        pytest.param(forged(0, 0, SHARES, 1, b"code"), id="probabilities of no labels"),
+        pytest.param(forged(1, 1, SHARES | NUMBER, 1, b"\x00" * 12), id="probabilities of numbers"),
+        pytest.param(forged(0, 0, 16, 1, b"code"), id="a flag that there is not"),
+    ],
+)
+def test_a_right_checksum_over_what_means_nothing_is_refused(text: str) -> None:
+    with pytest.raises(PredictionIdError, match="means nothing"):
         parse(text)

@@ -164,24 +164,27 @@ def test_the_arm_untouched_for_longest_makes_room() -> None:
     assert ([each.arm.revision for each in report.arms], report.dropped) == (["a", "c"], 1)
 
 
-def test_a_snapshot_from_another_thread_is_whole() -> None:
-    """Each row adds one label and one delay under one lock: they are never seen apart."""
-    feedback, torn, done = Feedback(), list[Losses](), threading.Event()
+def test_a_snapshot_from_another_thread_waits_for_the_rows_that_are_being_counted() -> None:
+    feedback, halfway, go_on = Feedback(), threading.Event(), threading.Event()
 
-    def look() -> None:
-        while not done.is_set():
-            for each in feedback.snapshot().arms:
-                if each.losses.right != sum(each.losses.delays.values()):
-                    torn.append(each.losses)
+    def rows() -> Any:
+        yield 0, Loss(right=True)
+        halfway.set()
+        assert go_on.wait(20)
+        yield 1, Loss(right=True)
 
-    thread = threading.Thread(target=look)
-    thread.start()
-    for number in range(3000):
-        feedback.count(str(number), prediction(str(number % 50)), RIGHT, number % 7)
-    done.set()
-    thread.join()
-    assert torn == []
-    assert sum(each.losses.right for each in feedback.snapshot().arms) == 3000
+    counting = threading.Thread(target=lambda: feedback.count("1", prediction(), rows(), 0.0))
+    counting.start()
+    assert halfway.wait(20)
+    found: list[LossReport] = []
+    looking = threading.Thread(target=lambda: found.append(feedback.snapshot()))
+    looking.start()
+    looking.join(0.2)
+    assert found == []
+    go_on.set()
+    counting.join()
+    looking.join()
+    assert found[0].arms[0].losses.right == 2
 
 
 # ---------------------------------------------------------------- over HTTP
@@ -306,6 +309,29 @@ async def test_a_forged_hash_over_anything_is_no_bug(ready: Server, monkeypatch:
     monkeypatch.setattr(http, "hash_of", lambda *_, **__: forged.hash)
     assert (await ready.put("A", {"values": [[1, 2]], "predictions": [{}]}))[0] == 400
     assert (await ready.put("A", {"values": [[1, 2]], "predictions": [[[1], 2]]}))[0] == 400
+
+
+async def test_a_forged_hash_of_other_rows_is_no_bug(ready: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The hash is right, as whoever forges an id can make it; the rows are fewer than the id says."""
+    forged = parse(made(SIGNATURE, rows=600, predict=[0] * 600))
+    monkeypatch.setattr(http, "parse", lambda _: forged)
+    monkeypatch.setattr(http, "hash_of", lambda *_, **__: forged.hash)
+    status, said = await ready.put("A", {"values": [1] * 600, "predictions": [0]})
+    assert (status, said) == (400, {"error": "predictions has as many rows as the answer had"})
+
+
+async def test_an_empty_row_under_a_forged_id_is_no_bug(ready: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    forged = parse(made(NUMBERS, predict=[[1.0, 2.0]]))
+    monkeypatch.setattr(http, "parse", lambda _: forged)
+    monkeypatch.setattr(http, "hash_of", lambda *_, **__: forged.hash)
+    assert (await ready.put("A", {"values": [[]], "predictions": [[]]}))[0] == 400
+
+
+async def test_the_memory_makes_room_before_each_feedback(ready: Server) -> None:
+    ready.state.feedback = Feedback(remembered=1)
+    ids = [made(SIGNATURE, **ONE) for _ in range(3)]
+    taken = [(await ready.put(id, {"value": 1}))[1]["repeated"] for id in (*ids, ids[2], ids[0])]
+    assert taken == [0, 0, 0, 1, 0]
 
 
 async def test_other_models_and_a_model_that_loads(ready: Server) -> None:
