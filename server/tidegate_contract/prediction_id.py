@@ -296,8 +296,6 @@ def _read(data: bytes) -> Prediction:
         if form == "d" and not all(map(math.isfinite, predictions)):
             raise _meaningless()
         if form == "B":
-            if any(count <= place < _OTHER for place in predictions):
-                raise _meaningless()
             predictions = tuple(None if place == _OTHER else labels[place] for place in predictions)
     if with_shares:
         shares = struct.unpack_from(f">{rows * count}f", rest, size)
