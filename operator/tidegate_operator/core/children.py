@@ -276,6 +276,9 @@ def server(identity: Identity, content: Content, release: Release, mount: Manife
     }
 
 
+FIELD_OF_UID = {"apiVersion": "v1", "fieldPath": "metadata.uid"}
+
+
 def environment(identity: Identity, content: Content) -> list[Manifest]:
     found = {
         names.ENV_MODEL_NAME: identity.name,
@@ -287,7 +290,8 @@ def environment(identity: Identity, content: Content) -> list[Manifest]:
     }
     if content.digest:
         found[names.ENV_BUNDLE_DIGEST] = content.digest
-    return [{"name": name, "value": value} for name, value in (*found.items(), *content.env)]
+    told = [{"name": name, "value": value} for name, value in (*found.items(), *content.env)]
+    return [{"name": names.ENV_POD_UID, "valueFrom": {"fieldRef": FIELD_OF_UID}}, *told]
 
 
 def probe(path: str, *, period: int, failures: int, timeout: int = 1) -> Manifest:
