@@ -12,8 +12,6 @@ import argparse
 import json
 import os
 import re
-import selectors
-import socket
 import statistics
 import subprocess
 import sys
@@ -27,7 +25,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # tests, where the packages are
 
-from bench.scenarios.report import percentile
+from bench.load import SERVER_CORE, ask, post
 from plane.program import free_ports
 
 HELLO = "hello"
@@ -36,7 +34,6 @@ CONNECTIONS = (1, 16, 64)
 COLUMNS = tuple(f"x{place}" for place in range(10))
 INFER = "/v2/models/bench/infer"
 RATIO_BAR = 2.0
-SERVER_CORE, LOAD_CORE = 0, 1
 
 
 @dataclass(frozen=True)
@@ -182,72 +179,23 @@ def request_of(server: str) -> bytes:
         for place, name in enumerate(COLUMNS)
     ]
     body = json.dumps({"inputs": tensors}).encode()
-    head = (
-        f"POST {INFER} HTTP/1.1\r\nhost: bench\r\ncontent-type: application/json\r\ncontent-length: {len(body)}\r\n\r\n"
-    )
-    return head.encode() + body
-
-
-def run_load(server: str, port: int, connections: int, seconds: float) -> None:
-    """In a process of its own; prints what it saw as JSON."""
-    os.sched_setaffinity(0, {LOAD_CORE})
-    request = request_of(server)
-    poll = selectors.EpollSelector()
-    sent: dict[int, float] = {}
-    read: dict[int, bytes] = {}
-    took: list[float] = []
-    failed = 0
-    now = time.perf_counter
-    for _ in range(connections):
-        connection = socket.create_connection(("127.0.0.1", port))
-        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        connection.setblocking(False)
-        poll.register(connection, selectors.EVENT_READ, connection)
-    start = now()
-    for key in poll.get_map().values():
-        sent[key.fd], read[key.fd] = now(), b""
-        key.data.send(request)
-    end = start + seconds
-    while now() < end:
-        for key, _ in poll.select(1):
-            connection = key.data
-            data = read[key.fd] + connection.recv(65536)
-            if not is_whole(data):
-                read[key.fd] = data
-                continue
-            took.append(now() - sent[key.fd])
-            failed += not data.startswith(b"HTTP/1.1 200")
-            read[key.fd], sent[key.fd] = b"", now()
-            connection.send(request)
-    spent = now() - start
-    report = {"requests": len(took), "failed": failed, "seconds": spent}
-    print(json.dumps({**report, "p50": percentile(took, 0.5), "p99": percentile(took, 0.99)}))
-
-
-def is_whole(answer: bytes) -> bool:
-    head, separator, body = answer.partition(b"\r\n\r\n")
-    if not separator:
-        return False
-    length = re.search(rb"content-length: (\d+)", head)
-    return length is not None and len(body) >= int(length[1])
+    return post(INFER, body)
 
 
 def measure(server: Server, connections: int, seconds: float) -> Cell:
-    command = [sys.executable, __file__, "--load", server.model, "--port", str(server.port)]
-    command += ["--connections", str(connections), "--seconds", str(seconds)]
     (count, inside), cpu = server.predicts(), server.cpu_seconds()
-    found = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, timeout=seconds + 60).stdout)
+    found = ask(server.port, request_of(server.model), connections, seconds)
     cpu = server.cpu_seconds() - cpu
     count, inside = (after - before for after, before in zip(server.predicts(), (count, inside), strict=True))
-    requests = max(1, found["requests"])
+    requests = max(1, found.requests)
     return Cell(
         server.label,
         connections,
-        found["requests"],
-        found["failed"],
-        found["requests"] / found["seconds"],
-        found["p50"] * 1e6,
-        found["p99"] * 1e6,
+        found.requests,
+        found.failed,
+        found.per_second,
+        found.p50 * 1e6,
+        found.p99 * 1e6,
         cpu / requests * 1e6,
         inside / requests * 1e6,
         requests / count if count else 0.0,
@@ -331,17 +279,13 @@ def main() -> int:
     parser.add_argument("--short", action="store_true", help="three rounds of half a second")
     parser.add_argument("--beside", type=Path, action="append", default=[], help="the `server` folder of a checkout")
     parser.add_argument("--json", type=Path, default=Path("dist/bench-server.json"), help="where each round goes")
-    for name in ("port", "metrics-port", "connections"):
+    for name in ("port", "metrics-port"):
         parser.add_argument(f"--{name}", type=int, help=argparse.SUPPRESS)
-    for name, kind in (("serve", str), ("load", str), ("seconds", float)):
-        parser.add_argument(f"--{name}", type=kind, help=argparse.SUPPRESS)
+    parser.add_argument("--serve", help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.serve:
         run_server(options.serve, options.port, options.metrics_port, options.folder)
-        return 0
-    if options.load:
-        run_load(options.load, options.port, options.connections, options.seconds)
         return 0
     if unknown := set(options.models) - set(MODELS):
         parser.error(f"no such model: {', '.join(sorted(unknown))}")
