@@ -25,13 +25,13 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # tests, where the packages are
 
+from bench.fitted import COLUMNS, make_bundles
 from bench.load import SERVER_CORE, ask, post
 from plane.program import free_ports
 
 HELLO = "hello"
 MODELS = ("fast", "logistic", "boosting", "forest")
 CONNECTIONS = (1, 16, 64)
-COLUMNS = tuple(f"x{place}" for place in range(10))
 INFER = "/v2/models/bench/infer"
 RATIO_BAR = 2.0
 
@@ -57,28 +57,6 @@ class Cell:
 
 
 # ---------------------------------------------------------------- the servers
-
-
-def make_bundles(folder: Path) -> None:
-    import numpy as np
-    import pandas as pd
-    import skops.io
-    from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
-    from sklearn.linear_model import LogisticRegression
-
-    from tidegate_server.offline.pack import pack
-
-    random = np.random.default_rng(1)
-    frame = pd.DataFrame(random.normal(size=(2000, len(COLUMNS))), columns=COLUMNS).round(4)
-    target = (frame.sum(axis=1) + random.normal(size=len(frame)) > 0).astype(int)
-    models = {
-        "logistic": LogisticRegression(),
-        "boosting": HistGradientBoostingClassifier(),
-        "forest": RandomForestClassifier(100, random_state=1),
-    }
-    for name, model in models.items():
-        skops.io.dump(model.fit(frame, target), folder / f"{name}.skops")
-        pack(folder / f"{name}.skops", frame, folder / name, name="bench")
 
 
 class FastEngine:
