@@ -50,12 +50,13 @@ venv: .venv/installed
 	$(BIN)/uv pip install -q --no-deps --no-build-isolation -e .
 	touch $@
 
-## lock: resolve requirements/*.txt anew from pyproject.toml
+## lock: resolve requirements/*.txt anew from pyproject.toml, and those of the benches' peers
 .PHONY: lock
 lock: venv
 	@compile() { $(BIN)/uv pip compile -q --generate-hashes --no-emit-index-url --universal --python-version 3.11 --no-header --no-annotate "$$@"; }
 	compile pyproject.toml -o requirements/tools.txt
 	for extra in operator server cli dev; do compile pyproject.toml --extra $$extra -o requirements/$$extra.txt; done
+	for peer in mlserver kserve bentoml litserve; do compile tests/bench/peer_servers/$$peer.in -o tests/bench/peer_servers/$$peer.txt; done
 	compile - -o requirements/build.txt <<< 'hatchling>=1.33'
 	# A client of the protocol that others wrote; it must work unchanged, and wants another pandas than we do.
 	compile - -o requirements/kserve.txt <<< 'kserve>=0.21,<0.22'
@@ -205,6 +206,11 @@ bench-operator: venv tools
 .PHONY: bench-engines
 bench-engines: venv
 	@$(BIN)/python tests/bench/engines.py
+
+## bench-peers: requests a second beside MLServer, KServe, BentoML and LitServe; twenty minutes
+.PHONY: bench-peers
+bench-peers: venv
+	@$(BIN)/python tests/bench/peers.py
 
 ## soak: 200 kills, and faults and outages at length
 .PHONY: soak

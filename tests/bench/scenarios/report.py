@@ -53,7 +53,7 @@ class Report:
     def table(self) -> str:
         lines = [("scenario", "what", "measured", "bar", "")]
         lines += [(row.scenario, row.what, row.measured, row.bar, row.verdict) for row in self.rows]
-        widths = [min(48, max(len(line[column]) for line in lines)) for column in range(5)]
+        widths = [min(60, max(len(line[column]) for line in lines)) for column in range(5)]
         return "\n".join("  ".join(map(str.ljust, line, widths)).rstrip() for line in lines)
 
 
