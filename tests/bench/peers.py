@@ -1,7 +1,7 @@
 """What our model server answers beside others: MLServer, KServe's server, BentoML and LitServe.
 
     .venv/bin/python tests/bench/peers.py              about twenty minutes
-    .venv/bin/python tests/bench/peers.py --short      about five; fewer rounds, and a clock that misses its bar is shown as slow
+    .venv/bin/python tests/bench/peers.py --short      about five; a clock that misses its bar is shown as slow
     .venv/bin/python tests/bench/peers.py whole        one part: one, whole
 
 one      requests of one row over 16 and 64 connections; a figure is the median over the rounds, which go through all
@@ -10,9 +10,11 @@ whole    requests of many rows, one at a time, from the first byte sent to the a
 
 Each server has core 0, with all its processes, and is asked from core 1. Each has an environment of its own, from
 `peer_servers/`, which is made when it is not there; serves the same three models, fitted on arrays, in the way that its
-documentation shows; and is first asked for answers, which must be the model's own. MLServer is there three times: as it
-comes; in one process, without its debug mode, with adaptive batching as it answers most, which is searched for first, for
-each model and number of connections; and so with our engine in place of scikit-learn. MLServer takes binary tensors over gRPC alone.
+documentation shows; and is first asked for answers, which must be the model's own.
+
+MLServer is there three times: as it comes; in one process, out of its debug mode, with adaptive batching as it answers
+most, which is searched for first, for each model and number of connections; and so with our engine in place of
+scikit-learn. It takes binary tensors over gRPC alone.
 """
 
 import argparse
