@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 
 from bundles import SIGNATURE, classifier, flights, manifest, regressor
-from processes import Process
+from processes import STAND_IN, Process, Receiver, receiver
 from tidegate_contract.profile import Profile
 from tidegate_server.batch import Predictor
 from tidegate_server.recorder import Recorder
@@ -113,6 +113,23 @@ def start() -> Iterator[Callable[..., Process]]:
     for server in started:
         server.process.kill()
         server.process.communicate()
+
+
+@pytest.fixture
+def stand_in(start: Any) -> Callable[..., Process]:
+    def run(load: float = 0, predict: float = 0, drain: float = 0.6, timeout: float = 10, **environ: str) -> Process:
+        seconds = map(str, (load, predict, drain, timeout))
+        server: Process = start(STAND_IN, "{port}", "{metrics}", *seconds, **environ)
+        return server
+
+    return run
+
+
+@pytest.fixture
+def sink() -> Iterator[Receiver]:
+    """Something that takes whatever is posted to it."""
+    with receiver() as found:
+        yield found
 
 
 @pytest.fixture

@@ -2,12 +2,15 @@
 
     python stand_in.py PORT METRICS_PORT LOAD_SECONDS PREDICT_SECONDS DRAIN_SECONDS TIMEOUT_SECONDS
 
-Everything but the model is the real thing; a test can so see what happens during a load and a predict.
+Everything but the model is the real thing; a test can so see what happens during a load and a predict. What the
+arguments do not say is taken from the environment, as the server does.
 """
 
+import os
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -15,7 +18,7 @@ from bundles import manifest
 from tidegate_server import serve as module
 from tidegate_server.loader import LoadedModel
 from tidegate_server.logs import configure
-from tidegate_server.settings import Settings
+from tidegate_server.settings import read_settings
 from tidegate_server.tensors import Columns
 
 port, metrics_port = int(sys.argv[1]), int(sys.argv[2])
@@ -39,7 +42,8 @@ def load(*_: object, **__: object) -> LoadedModel:
 
 configure()
 vars(module)["load_model"] = load
-settings = Settings(
+settings = replace(
+    read_settings(os.environ),
     model_name="flights",
     revision="abc123",
     host="127.0.0.1",

@@ -15,14 +15,13 @@ import schemathesis
 from schemathesis.checks import not_a_server_error
 
 from bundles import SIGNATURE, manifest
-from processes import REAL, SOURCES, Process
+from processes import REAL, SOURCES, STAND_IN, Process
 from tidegate_contract.bundle.datatypes import Datatype
 from tidegate_contract.bundle.manifest import Signature, TensorSpec
 from tidegate_server.http.codec import decode_request
 from tidegate_server.http.openapi import document
 
 HERE = Path(__file__).parent
-STAND_IN = str(HERE / "stand_in.py")
 VERSION = "/v2/models/{model_name}/versions/{model_version}"
 OPERATIONS = {
     "server-live": "GET /v2/health/live",

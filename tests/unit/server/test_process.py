@@ -6,7 +6,6 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,32 +15,12 @@ import tritonclient.http as triton
 from tritonclient import utils as triton_utils
 
 from bundles import SIGNATURE
-from processes import REAL, Process
+from processes import BODY, INFER, REAL, STAND_IN, Process
 from tidegate_contract.bundle.datatypes import Datatype
 from tidegate_contract.counters import COUNTERS_PATH, Counters
 from tidegate_contract.counters import decode as decode_counters
 from tidegate_contract.failure import decode
 from tidegate_contract.prediction_id import PredictionIds
-
-INFER = "/v2/models/flights/infer"
-BODY = json.dumps(
-    {
-        "inputs": [
-            {"name": "carrier", "shape": [1], "datatype": "BYTES", "data": ["UA"]},
-            {"name": "delay", "shape": [1], "datatype": "FP64", "data": [2.5]},
-        ]
-    }
-)
-
-
-@pytest.fixture
-def stand_in(start: Any) -> Callable[..., Process]:
-    def run(load: float = 0, predict: float = 0, drain: float = 0.6, timeout: float = 10) -> Process:
-        script = str(Path(__file__).with_name("stand_in.py"))
-        server: Process = start(script, "{port}", "{metrics}", *map(str, (load, predict, drain, timeout)))
-        return server
-
-    return run
 
 
 def test_liveness_answers_while_the_model_loads_and_readiness_does_not(stand_in: Any) -> None:
@@ -179,8 +158,7 @@ def test_sigterm_while_loading_ends_at_once(stand_in: Any) -> None:
 
 def test_a_port_that_is_taken_is_said(start: Any) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
-        script = str(Path(__file__).with_name("stand_in.py"))
-        server = start(script, str(taken.getsockname()[1]), "{metrics}", "0", "0", "0", "10")
+        server = start(STAND_IN, str(taken.getsockname()[1]), "{metrics}", "0", "0", "0", "10")
         _, errors = server.process.communicate(timeout=20)
     assert (server.process.returncode, "Address already in use" in errors) == (1, True)
 
