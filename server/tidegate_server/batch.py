@@ -14,8 +14,9 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextvars import copy_context
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, TypeVar
 
 from tidegate_contract.bundle.manifest import Signature
@@ -393,11 +394,12 @@ class Place:
         self._size += size
 
     async def run(self, work: Callable[[], T]) -> T:
-        """Queue a work of its own and wait for it. Raises whatever the work raises.
+        """Queue a work of its own and wait for it, in the context of the caller. Raises whatever the work raises.
 
         A caller that is cancelled while it waits takes its work out of the queue; work that runs already goes on,
         and keeps the place until it ends.
         """
+        work = partial(copy_context().run, work)  # what it logs belongs to the request
         result: T = await self._wait(_Asked(self._predictor.loop.create_future(), work))
         return result
 

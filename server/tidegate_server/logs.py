@@ -32,6 +32,22 @@ class JsonLines(logging.Formatter):
         return msgspec.json.encode(line, enc_hook=str).decode()
 
 
+class OncePerMinute(logging.Filter):
+    """Lets one line a minute pass of each logger at `name` or below it, and all of the others."""
+
+    def __init__(self, name: str = "") -> None:
+        super().__init__(name)
+        self._last: dict[str, float] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if not super().filter(record):
+            return True
+        if 0 <= record.created - self._last.get(record.name, 0.0) < 60:
+            return False
+        self._last[record.name] = record.created
+        return True
+
+
 def _places(traceback: TracebackType | None) -> list[str]:
     places: list[str] = []
     while traceback is not None:

@@ -14,12 +14,14 @@ import socket
 import sys
 import threading
 from collections.abc import Callable
+from contextvars import Context
 from dataclasses import dataclass
 from types import FrameType
 from typing import NoReturn
 
 import uvicorn
 from prometheus_client import CollectorRegistry
+from starlette.types import ASGIApp
 
 from tidegate_contract.failure import BundleError, Failure, report
 from tidegate_server.batch import Predictor
@@ -39,6 +41,10 @@ _KEEP_ALIVE_SECONDS = 75
 GARBAGE = 20_000
 """Objects that may be made before somebody looks for garbage among them: requests in flight are many, and none is."""
 
+_FLUSH_SECONDS = 1.5
+"""For spans, while the last reading of the counters is waited for: a pod has 4 s left after the drain and the last
+deadline."""
+
 _logger = logging.getLogger(__name__)
 
 
@@ -53,9 +59,10 @@ class TidegateServer(uvicorn.Server):
         self._on_ready = on_ready
         self._state = ServerState()
         self._metrics = Metrics()
+        self._flushes: list[Callable[[float], None]] = []
         super().__init__(
             uvicorn.Config(
-                make_app(self._state, self._metrics, settings.timeout_seconds),
+                self._watched(make_app(self._state, self._metrics, settings.timeout_seconds)),
                 log_config=None,
                 access_log=False,
                 server_header=False,
@@ -63,10 +70,22 @@ class TidegateServer(uvicorn.Server):
                 lifespan="off",
                 ws="none",
                 backlog=_BACKLOG,
+                reset_contextvars=settings.tracing,
                 timeout_keep_alive=_KEEP_ALIVE_SECONDS,
                 timeout_graceful_shutdown=int(settings.timeout_seconds) + 1,
             )
         )
+
+    def _watched(self, app: ASGIApp) -> ASGIApp:
+        """With what the environment asks for around it; what it does not ask for is not even imported."""
+        settings = self._settings
+        if settings.tracing:
+            from tidegate_server.http.tracing import Tracing
+
+            tracing = Tracing(settings.model_name or "tidegate")
+            self._flushes.append(tracing.close)
+            app = tracing.around(app, self._state)
+        return app
 
     @property
     def registry(self) -> CollectorRegistry:
@@ -141,14 +160,22 @@ class TidegateServer(uvicorn.Server):
         self._on_ready(serving)
 
     def close(self) -> None:
-        """Let go of the model; a predict that hangs is left behind. What feedback was counted goes to the log: it is
-        of the past soon, and whoever collects it may have come by too early."""
+        """Let go of the model, and send what waits to be sent; a predict that hangs is left behind, as is a collector.
+
+        What feedback was counted goes to the log: it is of the past soon, and whoever collects it may have come by too
+        early.
+        """
         if (report := self._state.feedback.snapshot()).arms:
             _logger.info("feedback", extra={"losses": report})
+        flushes = [threading.Thread(target=flush, args=(_FLUSH_SECONDS,), daemon=True) for flush in self._flushes]
+        for thread in flushes:
+            thread.start()
         if self._state.serving is not None:
             self._state.serving.predictor.close()
             self._state.serving.recorder.close()
             self._state.serving.recorder.linger()
+        for thread in flushes:
+            thread.join()  # all of them began at once, and each ends in time
 
     def _stop(self, exit_code: int) -> None:
         self.exit_code = exit_code
@@ -165,7 +192,8 @@ class TidegateServer(uvicorn.Server):
             self.should_exit = True
             return
         self._state.draining = True
-        self._loop.call_soon_threadsafe(self._drain, self._loop)
+        # In a context of its own: a signal may come in the middle of a request, and is not part of its trace.
+        self._loop.call_soon_threadsafe(self._drain, self._loop, context=Context())
 
     def _drain(self, loop: asyncio.AbstractEventLoop) -> None:
         _logger.info("draining", extra={"seconds": self._settings.drain_seconds})

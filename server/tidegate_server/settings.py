@@ -4,12 +4,16 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from tidegate_contract import names
 from tidegate_contract.source import DIGEST_PATTERN
 
 DEFAULT_DRAIN_SECONDS = 5.0
 DEFAULT_TIMEOUT_SECONDS = 10.0
+
+_TRACES_ENDPOINTS = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
+_TRACES_PROTOCOLS = ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL")
 
 
 class SettingsError(ValueError):
@@ -33,10 +37,13 @@ class Settings:
     pod: str = ""
     """Whose counters these are."""
     termination_log: Path = Path(names.TERMINATION_LOG)
+    tracing: bool = False
+    """Whether the environment names a collector; the rest of it is read by OpenTelemetry's SDK."""
 
 
 def read_settings(environ: Mapping[str, str]) -> Settings:
-    """Settings from the variables of `tidegate_contract.names`; an empty variable counts as unset.
+    """Settings from the variables of `tidegate_contract.names`, and whether there is a collector of spans; an empty
+    variable counts as unset.
 
     Raises SettingsError.
 
@@ -58,7 +65,30 @@ def read_settings(environ: Mapping[str, str]) -> Settings:
         pod=environ.get(names.ENV_POD_UID) or environ.get("HOSTNAME", ""),
         drain_seconds=_seconds(environ, names.ENV_DRAIN_SECONDS, DEFAULT_DRAIN_SECONDS, least=0),
         timeout_seconds=_seconds(environ, names.ENV_TIMEOUT_SECONDS, DEFAULT_TIMEOUT_SECONDS, least=0.001),
+        tracing=_tracing(environ),
     )
+
+
+def _tracing(environ: Mapping[str, str]) -> bool:
+    """Whether spans are to be sent somewhere, by the standard variables of OpenTelemetry."""
+    if not any(_url(environ, name) for name in _TRACES_ENDPOINTS) or environ.get("OTEL_TRACES_EXPORTER") == "none":
+        return False
+    name = next((name for name in _TRACES_PROTOCOLS if environ.get(name)), "")
+    if name and environ[name] != "http/protobuf":
+        raise SettingsError(f"{name} must be http/protobuf, the one protocol here, and is {environ[name]!r}")
+    return True
+
+
+def _url(environ: Mapping[str, str], name: str) -> str:
+    value = environ.get(name, "")
+    try:
+        parts = urlsplit(value)
+        good = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+    except ValueError:
+        good = False
+    if value and not good:  # the value is not repeated: it may hold a password
+        raise SettingsError(f"{name} must be an http:// or https:// URL")
+    return value
 
 
 def _boolean(environ: Mapping[str, str], name: str) -> bool:

@@ -20,17 +20,22 @@ EXTENSIONS = ("binary_tensor_data", "tidegate_explain")
 
 _MODEL = "/v2/models/{model}"
 _VERSION = "/v2/models/{model}/versions/{version}"
+INFER_ROUTES = (f"{_MODEL}/infer", f"{_VERSION}/infer")
 INFER_PATH = re.compile(r"/v2/models/(?P<model>[^/]+)(?:/versions/(?P<version>[^/]+))?/infer")
+
+
+def infer_path(scope: Scope) -> re.Match[str] | None:
+    """The parts of the path, if this is a request to infer."""
+    infers = scope["type"] == "http" and scope["method"] == "POST"
+    return INFER_PATH.fullmatch(scope["path"]) if infers else None
 
 
 def make_app(state: ServerState, metrics: Metrics, timeout_seconds: float) -> ASGIApp:
     """The ASGI application of a server whose model may still be loading."""
     infer = Infer(state, metrics.requests, timeout_seconds)
     feedback = FeedbackRoute(state, metrics, timeout_seconds).put
-    routes: list[BaseRoute] = []
-    for path in (_MODEL, _VERSION):
-        routes.append(Route(f"{path}/infer", infer, methods=["POST"]))
-        routes.append(Route(f"{path}/feedback/{{id}}", feedback, methods=["PUT"]))
+    routes: list[BaseRoute] = [Route(route, infer, methods=["POST"]) for route in INFER_ROUTES]
+    routes += [Route(f"{path}/feedback/{{id}}", feedback, methods=["PUT"]) for path in (_MODEL, _VERSION)]
     app = FastAPI(title="tidegate", openapi_url=None, docs_url=None, redoc_url=None, routes=routes)
 
     @app.get("/v2/health/live")
@@ -111,7 +116,7 @@ class Front:
         self._state = state
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and scope["method"] == "POST" and (path := INFER_PATH.fullmatch(scope["path"])):
+        if path := infer_path(scope):
             scope["path_params"] = path.groupdict()
             await self._infer(scope, receive, send)
             return

@@ -4,7 +4,7 @@ import json
 import logging
 import sys
 
-from tidegate_server.logs import JsonLines
+from tidegate_server.logs import JsonLines, OncePerMinute
 
 
 def test_a_line_carries_what_was_added() -> None:
@@ -29,3 +29,15 @@ def test_of_an_exception_the_place_is_written_and_not_the_text() -> None:
     assert json.loads(line)["exception"] == "ValueError"
     assert "test_logs.py" in json.loads(line)["at"][-1]
     assert "secret" not in line
+
+
+def test_of_a_logger_that_repeats_itself_a_line_a_minute_is_written() -> None:
+    once = OncePerMinute("exporter")
+
+    def passes(name: str, second: float) -> bool:
+        return once.filter(logging.makeLogRecord({"name": name, "created": 1.8e9 + second})) is True
+
+    assert [passes("exporter.a", second) for second in (0, 1, 59.9, 60, 61)] == [True, False, False, True, False]
+    assert passes("exporter.b", 1)
+    assert passes("other", 1)
+    assert passes("other", 1)

@@ -35,8 +35,36 @@ def test_everything_that_the_operator_sets() -> None:
 
 
 def test_an_empty_variable_is_an_unset_one() -> None:
-    names = ("MODEL_NAME", "BUNDLE_DIR", "BUNDLE_DIGEST", "ALLOW_PICKLE", "DRAIN_SECONDS", "TIMEOUT_SECONDS")
+    names = ["MODEL_NAME", "BUNDLE_DIR", "BUNDLE_DIGEST", "ALLOW_PICKLE", "DRAIN_SECONDS", "TIMEOUT_SECONDS"]
     assert read_settings({f"TIDEGATE_{name}": "" for name in names}) == Settings()
+    assert read_settings({"OTEL_EXPORTER_OTLP_ENDPOINT": ""}) == Settings()
+
+
+@pytest.mark.parametrize(
+    ("environ", "tracing"),
+    [
+        ({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://user:word@collector:4318"}, True),
+        ({"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": "https://collector/v1/traces"}, True),
+        ({"OTEL_EXPORTER_OTLP_METRICS_ENDPOINT": "https://collector/v1/metrics"}, False),
+        ({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://collector:4318", "OTEL_TRACES_EXPORTER": "none"}, False),
+        (
+            {
+                "OTEL_EXPORTER_OTLP_ENDPOINT": "http://collector:4318",
+                "OTEL_EXPORTER_OTLP_PROTOCOL": "grpc",
+                "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL": "http/protobuf",
+            },
+            True,
+        ),
+    ],
+)
+def test_spans_are_sent_where_the_standard_variables_name_a_collector(environ: dict[str, str], tracing: bool) -> None:
+    assert read_settings(environ) == Settings(tracing=tracing)
+
+
+def test_a_protocol_of_spans_that_is_not_spoken_is_named() -> None:
+    environ = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://collector:4317", "OTEL_EXPORTER_OTLP_PROTOCOL": "grpc"}
+    with pytest.raises(SettingsError, match="OTEL_EXPORTER_OTLP_PROTOCOL must be http/protobuf"):
+        read_settings(environ)
 
 
 @pytest.mark.parametrize(
@@ -51,6 +79,8 @@ def test_an_empty_variable_is_an_unset_one() -> None:
         ("TIDEGATE_TIMEOUT_SECONDS", "inf"),
         ("TIDEGATE_REVISION", "r" * 64),
         ("TIDEGATE_REVISION", "a\nb"),
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", "collector:4318"),
+        ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "http://collector:0x"),
     ],
 )
 def test_what_cannot_be_meant_is_named(name: str, value: str) -> None:
