@@ -42,6 +42,10 @@ ENV_DRAIN_SECONDS = "TIDEGATE_DRAIN_SECONDS"
 """Seconds that the server goes on serving after SIGTERM with readiness already failed."""
 ENV_TIMEOUT_SECONDS = "TIDEGATE_TIMEOUT_SECONDS"
 """Deadline of one request, in seconds."""
+ENV_PAYLOAD_SINK = "TIDEGATE_PAYLOAD_SINK"
+"""Where sampled requests and answers are posted to; unset: nowhere. Not written by the operator."""
+ENV_PAYLOAD_SAMPLE = "TIDEGATE_PAYLOAD_SAMPLE"
+"""Share of requests that are sampled, above 0 and at most 1."""
 
 SECRET_ENV_PREFIX = "TIDEGATE_SECRET_"  # noqa: S105 - a prefix, not a secret
 """The fetcher sees key `k` of `spec.model.secretName` as the variable TIDEGATE_SECRET_k."""

@@ -129,6 +129,12 @@ class Metrics:
         self.model_info = Gauge(
             "tidegate_model_info", "1, with what is served.", ["model", "revision", "digest"], registry=self.registry
         )
+        self.payloads = Counter(
+            "tidegate_payloads",
+            "Bodies of sampled requests and answers, by what became of them.",
+            ["result"],
+            registry=self.registry,
+        )
         ProcessCollector(registry=self.registry)
 
     def predicted(self, rows: int, seconds: float) -> None:

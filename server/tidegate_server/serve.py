@@ -42,8 +42,8 @@ GARBAGE = 20_000
 """Objects that may be made before somebody looks for garbage among them: requests in flight are many, and none is."""
 
 _FLUSH_SECONDS = 1.5
-"""For spans, while the last reading of the counters is waited for: a pod has 4 s left after the drain and the last
-deadline."""
+"""For payloads and spans at once, while the last reading of the counters is waited for: a pod has 4 s left after the
+drain and the last deadline."""
 
 _logger = logging.getLogger(__name__)
 
@@ -79,6 +79,12 @@ class TidegateServer(uvicorn.Server):
     def _watched(self, app: ASGIApp) -> ASGIApp:
         """With what the environment asks for around it; what it does not ask for is not even imported."""
         settings = self._settings
+        if settings.payload_sink:
+            from tidegate_server.http.payloads import Outbox, Sampled
+
+            outbox = Outbox(settings.payload_sink, self._metrics.payloads)
+            self._flushes.append(outbox.close)
+            app = Sampled(app, self._state, outbox, settings.payload_sample)
         if settings.tracing:
             from tidegate_server.http.tracing import Tracing
 

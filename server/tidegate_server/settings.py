@@ -11,6 +11,7 @@ from tidegate_contract.source import DIGEST_PATTERN
 
 DEFAULT_DRAIN_SECONDS = 5.0
 DEFAULT_TIMEOUT_SECONDS = 10.0
+DEFAULT_PAYLOAD_SAMPLE = 0.01
 
 _TRACES_ENDPOINTS = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
 _TRACES_PROTOCOLS = ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL")
@@ -39,6 +40,9 @@ class Settings:
     termination_log: Path = Path(names.TERMINATION_LOG)
     tracing: bool = False
     """Whether the environment names a collector; the rest of it is read by OpenTelemetry's SDK."""
+    payload_sink: str = ""
+    """URL; empty: no request is sampled."""
+    payload_sample: float = DEFAULT_PAYLOAD_SAMPLE
 
 
 def read_settings(environ: Mapping[str, str]) -> Settings:
@@ -66,6 +70,8 @@ def read_settings(environ: Mapping[str, str]) -> Settings:
         drain_seconds=_seconds(environ, names.ENV_DRAIN_SECONDS, DEFAULT_DRAIN_SECONDS, least=0),
         timeout_seconds=_seconds(environ, names.ENV_TIMEOUT_SECONDS, DEFAULT_TIMEOUT_SECONDS, least=0.001),
         tracing=_tracing(environ),
+        payload_sink=_sink(environ),
+        payload_sample=_share(environ, names.ENV_PAYLOAD_SAMPLE, DEFAULT_PAYLOAD_SAMPLE),
     )
 
 
@@ -89,6 +95,24 @@ def _url(environ: Mapping[str, str], name: str) -> str:
     if value and not good:  # the value is not repeated: it may hold a password
         raise SettingsError(f"{name} must be an http:// or https:// URL")
     return value
+
+
+def _sink(environ: Mapping[str, str]) -> str:
+    value = _url(environ, names.ENV_PAYLOAD_SINK)
+    if "@" in urlsplit(value).netloc:
+        raise SettingsError(f"{names.ENV_PAYLOAD_SINK} must have no user: none is sent")
+    return value
+
+
+def _share(environ: Mapping[str, str], name: str, default: float) -> float:
+    value = environ.get(name) or str(default)
+    try:
+        share = float(value)
+    except ValueError as error:
+        raise SettingsError(f"{name} must be a number, and is {value!r}") from error
+    if not 0 < share <= 1:
+        raise SettingsError(f"{name} must be above 0 and at most 1, and is {value!r}")
+    return share
 
 
 def _boolean(environ: Mapping[str, str], name: str) -> bool:

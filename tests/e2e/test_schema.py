@@ -57,6 +57,11 @@ ROWS = [
         id="a variable of ours",
     ),
     pytest.param(
+        {"model": {"uri": URI}, "server": {"template": {"env": [{"name": "TIDEGATE_PAYLOAD_SINK_2"}]}}},
+        "but for TIDEGATE_PAYLOAD_SINK and TIDEGATE_PAYLOAD_SAMPLE",
+        id="a variable like one that may be set",
+    ),
+    pytest.param(
         {"model": {"uri": URI}, "server": {"template": {"env": [{"name": "A"}, {"name": "A"}]}}},
         "Duplicate value",
         id="a variable twice",
@@ -87,6 +92,17 @@ def test_a_name_that_cannot_name_a_service_is_refused(kube: Kube, name: str) -> 
     found = model("default", {"uri": URI})
     found["metadata"]["name"] = name
     assert "name" in refused(kube, found)
+
+
+def test_variables_of_payloads_are_the_owners(kube: Kube) -> None:
+    env = [
+        {"name": "TIDEGATE_PAYLOAD_SINK", "value": "http://sink.ml.svc"},
+        {"name": "TIDEGATE_PAYLOAD_SAMPLE", "value": "1"},
+    ]
+    found = model("default", {})
+    found["spec"] = {"model": {"uri": URI}, "server": {"template": {"env": env}}}
+    made = json.loads(kube.run("create", "--dry-run=server", "-o", "json", "-f", "-", stdin=json.dumps(found)))
+    assert made["spec"]["server"]["template"]["env"] == env
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic.alias_generators import to_camel
 
-from tidegate_contract import source
+from tidegate_contract import names, source
 from tidegate_contract.actions import Outcome
 from tidegate_operator.api.durations import DURATION_PATTERN, seconds
 from tidegate_operator.core import types as core
@@ -188,13 +188,19 @@ class Toleration(Api):
     )
 
 
+OWNERS_VARIABLES = (names.ENV_PAYLOAD_SINK, names.ENV_PAYLOAD_SAMPLE)
+"""Of the server's own variables those that the operator does not write."""
+
+
 class Variable(Api):
     """An environment variable with a plain value; nothing secret belongs into a serving pod."""
 
     model_config = ConfigDict(
         json_schema_extra=rules(
             rule(
-                "!self.name.startsWith('TIDEGATE_')", "names that start with TIDEGATE_ are the operator's own", ".name"
+                f"!self.name.startsWith('TIDEGATE_') || self.name in {list(OWNERS_VARIABLES)}",
+                f"names that start with TIDEGATE_ are the operator's own, but for {' and '.join(OWNERS_VARIABLES)}",
+                ".name",
             )
         )
     )

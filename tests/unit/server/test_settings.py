@@ -13,7 +13,7 @@ def test_nothing_set_is_a_working_server() -> None:
     assert read_settings({}) == Settings()
 
 
-def test_everything_that_the_operator_sets() -> None:
+def test_everything_that_can_be_set() -> None:
     environ = {
         "TIDEGATE_MODEL_NAME": "flights",
         "TIDEGATE_REVISION": "abc123",
@@ -22,6 +22,8 @@ def test_everything_that_the_operator_sets() -> None:
         "TIDEGATE_ALLOW_PICKLE": "true",
         "TIDEGATE_DRAIN_SECONDS": "12.5",
         "TIDEGATE_TIMEOUT_SECONDS": "3",
+        "TIDEGATE_PAYLOAD_SINK": "https://sink.example.com:8443/in",
+        "TIDEGATE_PAYLOAD_SAMPLE": "0.5",
     }
     assert read_settings(environ) == Settings(
         model_name="flights",
@@ -31,11 +33,14 @@ def test_everything_that_the_operator_sets() -> None:
         allow_pickle=True,
         drain_seconds=12.5,
         timeout_seconds=3.0,
+        payload_sink="https://sink.example.com:8443/in",
+        payload_sample=0.5,
     )
 
 
 def test_an_empty_variable_is_an_unset_one() -> None:
     names = ["MODEL_NAME", "BUNDLE_DIR", "BUNDLE_DIGEST", "ALLOW_PICKLE", "DRAIN_SECONDS", "TIMEOUT_SECONDS"]
+    names += ["PAYLOAD_SINK", "PAYLOAD_SAMPLE"]
     assert read_settings({f"TIDEGATE_{name}": "" for name in names}) == Settings()
     assert read_settings({"OTEL_EXPORTER_OTLP_ENDPOINT": ""}) == Settings()
 
@@ -79,6 +84,15 @@ def test_a_protocol_of_spans_that_is_not_spoken_is_named() -> None:
         ("TIDEGATE_TIMEOUT_SECONDS", "inf"),
         ("TIDEGATE_REVISION", "r" * 64),
         ("TIDEGATE_REVISION", "a\nb"),
+        ("TIDEGATE_PAYLOAD_SINK", "sink.example.com/in"),
+        ("TIDEGATE_PAYLOAD_SINK", "ftp://sink"),
+        ("TIDEGATE_PAYLOAD_SINK", "http://sink:port"),
+        ("TIDEGATE_PAYLOAD_SINK", "http://"),
+        ("TIDEGATE_PAYLOAD_SINK", "http://user:word@sink"),
+        ("TIDEGATE_PAYLOAD_SAMPLE", "some"),
+        ("TIDEGATE_PAYLOAD_SAMPLE", "0"),
+        ("TIDEGATE_PAYLOAD_SAMPLE", "1.01"),
+        ("TIDEGATE_PAYLOAD_SAMPLE", "nan"),
         ("OTEL_EXPORTER_OTLP_ENDPOINT", "collector:4318"),
         ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "http://collector:0x"),
     ],
