@@ -20,6 +20,10 @@ KINDS = {
 _logger = logging.getLogger(__name__)
 
 
+class ClientGoneError(Exception):
+    """Nobody waits for the answer any more. Starlette has one too, behind imports that a start has no time for."""
+
+
 class OipError(Exception):
     """An answer that is not 200.
 

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from time import perf_counter, time
 from typing import TypeVar
 
-from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope, Send
 
 from tidegate_contract import names
@@ -19,7 +18,14 @@ from tidegate_server.batch import Place, QueueFullError, Share
 from tidegate_server.deadlines import Deadlines
 from tidegate_server.explain import ExplanationError, explain
 from tidegate_server.http.codec import Answer, InferRequest, decode_request, encode_response
-from tidegate_server.http.errors import OipError, a_bug, encode_error, invalid_output, the_model_raised
+from tidegate_server.http.errors import (
+    ClientGoneError,
+    OipError,
+    a_bug,
+    encode_error,
+    invalid_output,
+    the_model_raised,
+)
 from tidegate_server.http.plain import PlainRequest
 from tidegate_server.metrics import Requests
 from tidegate_server.outputs import InvalidOutputError
@@ -61,8 +67,8 @@ class Infer:
         try:
             answer = await self._answer(scope, receive, asked)
             status = 200
-            await self._send(send, 200, answer)
-        except ClientDisconnect:
+            await send_answer(self._state, send, 200, answer)
+        except ClientGoneError:
             pass  # nobody is there to be told
         except OipError as error:
             status = error.status
@@ -79,7 +85,7 @@ class Infer:
                 self._state.serving.recorder.answered(seconds, evidence=asked.evidence)
 
     async def _answer(self, scope: Scope, receive: Receive, asked: "_Asked") -> Answer:
-        """Raises OipError, ClientDisconnect."""
+        """Raises OipError, ClientGoneError."""
         path = scope["path_params"]
         serving = serving_of(self._state, path["model"], path.get("version"))
         arrived = False
@@ -100,20 +106,27 @@ class Infer:
 
     async def _refuse(self, send: Send, error: OipError) -> None:
         self._requests.refused(error.kind, error.column)
-        headers = [] if error.retry_after is None else [(b"retry-after", str(error.retry_after).encode())]
-        await self._send(send, error.status, Answer(encode_error(error.message)), headers)
+        await refuse(self._state, send, error)
 
-    async def _send(self, send: Send, status: int, answer: Answer, headers: Headers = ()) -> None:
-        kind = b"application/json"
-        if answer.json_length is not None:
-            kind = b"application/octet-stream"
-            headers = ((JSON_LENGTH_HEADER, str(answer.json_length).encode()),)
-        length = b"%d" % len(answer.body)
-        told = [(b"content-length", length), (b"content-type", kind), *self._state.headers, *headers]
-        if answer.prediction_id:
-            told.append((PREDICTION_ID_HEADER, answer.prediction_id.encode()))
-        await send({"type": "http.response.start", "status": status, "headers": told})
-        await send({"type": "http.response.body", "body": answer.body})
+
+async def refuse(state: ServerState, send: Send, error: OipError) -> None:
+    """Answer with an error."""
+    headers = [] if error.retry_after is None else [(b"retry-after", str(error.retry_after).encode())]
+    await send_answer(state, send, error.status, Answer(encode_error(error.message)), headers)
+
+
+async def send_answer(state: ServerState, send: Send, status: int, answer: Answer, headers: Headers = ()) -> None:
+    """Answer with a body, and the headers of every answer."""
+    kind = b"application/json"
+    if answer.json_length is not None:
+        kind = b"application/octet-stream"
+        headers = ((JSON_LENGTH_HEADER, str(answer.json_length).encode()),)
+    length = b"%d" % len(answer.body)
+    told = [(b"content-length", length), (b"content-type", kind), *state.headers, *headers]
+    if answer.prediction_id:
+        told.append((PREDICTION_ID_HEADER, answer.prediction_id.encode()))
+    await send({"type": "http.response.start", "status": status, "headers": told})
+    await send({"type": "http.response.body", "body": answer.body})
 
 
 @dataclass(slots=True)
@@ -174,13 +187,13 @@ def _too_large() -> OipError:
 
 
 async def _read_body(receive: Receive, place: Place) -> bytes:
-    """The whole body, counted while it arrives. Raises OipError 413, QueueFullError, ClientDisconnect."""
+    """The whole body, counted while it arrives. Raises OipError 413, QueueFullError, ClientGoneError."""
     chunks: list[bytes] = []
     size, more = 0, True
     while more:
         message = await receive()
         if message["type"] == "http.disconnect":
-            raise ClientDisconnect
+            raise ClientGoneError
         chunk = message.get("body", b"")
         size += len(chunk)
         if size > MAX_BODY_BYTES:
@@ -192,7 +205,7 @@ async def _read_body(receive: Receive, place: Place) -> bytes:
 
 
 async def _predict(serving: Serving, place: Place, body: bytes, asked: _Asked, receive: Receive) -> Answer:
-    """Raises OipError, InvalidOutputError, ClientDisconnect."""
+    """Raises OipError, InvalidOutputError, ClientGoneError."""
     if len(body) > SMALL_BODY_BYTES:
         return await _unless_gone(serving, receive, place.run(lambda: _whole(serving, body, asked)))
     signature = serving.manifest.signature
@@ -222,7 +235,7 @@ async def _folded(place: Place, request: InferRequest | PlainRequest, asked: _As
 
 
 async def _unless_gone(serving: Serving, receive: Receive, answer: Coroutine[None, None, T]) -> T:
-    """The answer, if somebody still waits for it. Raises ClientDisconnect, and what the answer raises."""
+    """The answer, if somebody still waits for it. Raises ClientGoneError, and what the answer raises."""
     loop = serving.predictor.loop
     task: asyncio.Task[object] = asyncio.current_task(loop)  # type: ignore[assignment] # a coroutine runs in one
     waiting, gone = True, False
@@ -241,7 +254,7 @@ async def _unless_gone(serving: Serving, receive: Receive, answer: Coroutine[Non
         if not gone:
             raise
         task.uncancel()
-        raise ClientDisconnect from None
+        raise ClientGoneError from None
     finally:
         waiting = False
         watch.cancel()

@@ -24,8 +24,8 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 from prometheus_client import Counter
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from tidegate_server.http.app import infer_path
 from tidegate_server.http.infer import JSON_LENGTH_HEADER
+from tidegate_server.http.paths import infer_path
 from tidegate_server.logs import OncePerMinute
 from tidegate_server.state import ServerState, Serving
 

@@ -21,7 +21,7 @@ from opentelemetry.trace import Span, SpanKind, StatusCode, Tracer, get_current_
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from tidegate_server.http.app import INFER_ROUTES, infer_path
+from tidegate_server.http.paths import INFER_ROUTES, infer_path
 from tidegate_server.logs import OncePerMinute
 from tidegate_server.state import ServerState
 

@@ -4,6 +4,8 @@ import asyncio
 import json
 import re
 import struct
+import subprocess
+import sys
 import threading
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
@@ -323,7 +325,7 @@ async def test_the_route_of_fastapi_answers_the_same(
 ) -> None:
     ready.state.serving.__dict__["ids"] = SameId()
     straight = await ready.client.post(path, content=content)
-    monkeypatch.setattr("tidegate_server.http.app.INFER_PATH", re.compile("nothing"))
+    monkeypatch.setattr("tidegate_server.http.paths.INFER_PATH", re.compile("nothing"))
     routed = await ready.client.post(path, content=content)
     assert (routed.status_code, routed.content, routed.headers) == (
         straight.status_code,
@@ -462,3 +464,10 @@ async def test_a_malformed_generation_counts_as_none(ready: Server) -> None:
     answer = await ready.client.post(INFER, json=BODY, headers={"tidegate-generation": "x"})
     found = parse(answer.headers["tidegate-prediction-id"])
     assert (found.generation, found.evidence) == (0, False)
+
+
+def test_a_start_does_not_wait_for_fastapi() -> None:
+    said = (
+        "import sys, tidegate_server.serve; print(sorted({'fastapi', 'pydantic', 'opentelemetry'} & set(sys.modules)))"
+    )
+    assert subprocess.run([sys.executable, "-c", said], check=True, stdout=subprocess.PIPE).stdout == b"[]\n"
