@@ -27,7 +27,7 @@ def serve(bundle: Path, port: int, host: str, allow_pickle: bool) -> None:
         from tidegate_server.serve import leave
         from tidegate_server.serve import serve as serve_bundle
         from tidegate_server.settings import Settings
-        from tidegate_server.state import Serving
+        from tidegate_server.http.state import Serving
 
         configure(logging.CRITICAL if sys.stderr.isatty() else logging.INFO)
 

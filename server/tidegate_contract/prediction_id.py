@@ -53,6 +53,8 @@ _EVIDENCE, _NUMBER, _HASHED, _PROBABILITIES = 1, 2, 4, 8
 _HEAD = ">BIIII"
 _HASH_BYTES = 8
 _LARGEST = 0xFFFFFFFF
+_LARGEST_SHARE = 1e38
+"""What is no probability may not even be a binary32."""
 _TO_URL = bytes.maketrans(b"+/", b"-_")
 _FROM_URL = bytes.maketrans(b"-_", b"+/")
 _TEXT = re.compile(r"[A-Za-z0-9_-]+")
@@ -212,7 +214,10 @@ class PredictionIds:
             return _one_label.pack(flags, generation, second, count, 1, place)
         if proba.shape != self._shape:
             return None
-        return self._one_with.pack(flags | _PROBABILITIES, generation, second, count, 1, place, *proba.tolist()[0])
+        try:
+            return self._one_with.pack(flags | _PROBABILITIES, generation, second, count, 1, place, *proba.tolist()[0])
+        except OverflowError:  # no probability, whatever it is
+            return None
 
     def _many(self, answers: Answers, rows: int) -> tuple[int, bytes]:
         """Flags and predictions of any answer."""
@@ -227,6 +232,8 @@ class PredictionIds:
             values = predict.tolist()
         kind = _NUMBER if number else 0
         shares = proba if self._listed and fits and not number else None
+        if shares is not None and not bool((np.abs(shares) <= _LARGEST_SHARE).all()):
+            shares = None
         width = 8 if number else 4 if not self._listed else 1 if shares is None else 1 + 4 * len(self._labels)
         if rows * width > MAX_PREDICTION_BYTES or isinstance(values[0], list):
             return kind | _HASHED, hash_of(values, number=number)

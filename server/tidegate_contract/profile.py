@@ -116,6 +116,20 @@ class Profile(msgspec.Struct, frozen=True):
         return next((column for column in self.features if column.name == name), None)
 
 
+def score_place(score_of: str) -> tuple[str, int | None]:
+    """The output that a score is made of, and which of its columns. Raises ProfileError.
+
+    >>> score_place("predict_proba[1]"), score_place("predict")
+    (('predict_proba', 1), ('predict', None))
+    """
+    name, bracket, rest = score_of.partition("[")
+    if not bracket:
+        return name, None
+    if not (rest.endswith("]") and rest[:-1].isdecimal() and len(rest) < 8):
+        raise ProfileError(f"{PROFILE_NAME}: score_of names no output and place")
+    return name, int(rest[:-1])
+
+
 def encode(profile: Profile) -> bytes:
     """The bytes of profile.json, the same for the same profile."""
     return msgspec.json.encode(profile, order="sorted") + b"\n"

@@ -44,7 +44,7 @@ COMPANY_SHARE, COMPANY_SECONDS = 0.1, 2e-3
 """How long the next predict waits for company: a share of the last one's time, and no longer than this."""
 
 T = TypeVar("T")
-Record = Callable[[Columns, Columns, int, Sequence[Marked]], None]
+Record = Callable[[Columns, Columns, int, Sequence[Marked], int], None]
 """What `Recorder.add` takes."""
 
 
@@ -186,8 +186,9 @@ class Predictor:
         return asyncio.get_running_loop()
 
     def prompt(self, rows: int) -> bool:
-        """Whether a request of so many rows would be answered in the next turn of the loop."""
-        return not self._busy and self._pace.short(rows)
+        """Whether a request of so many rows would be answered in the next turn of the loop, as far as one can know."""
+        next_is_long = bool(self._waiting) and self._waiting[0].work is not None
+        return not (self._busy or next_is_long) and self._pace.short(rows)
 
     def place(self) -> "Place":
         """A place in the queue, to be left by `with`. Raises QueueFullError."""
@@ -291,6 +292,7 @@ class Predictor:
             answers, _ = self._fold(batch, rows, on_loop=True)
         except Exception as error:  # noqa: BLE001 - it is theirs who asked
             self._failed(batch, error)
+            batch.clear()  # the error's traceback holds it, and it the error
         else:
             _answered(batch, answers)
         self._wake()
@@ -304,7 +306,7 @@ class Predictor:
         self._pace.saw(rows, seconds, on_loop=on_loop)
         check_form(answers, batch[0].outputs, rows, self._signature)
         marks = [Marked(asked.rows, asked.evidence) for asked in batch] if any(a.evidence for a in batch) else ()
-        self.record(columns, answers, rows, marks)
+        self.record(columns, answers, rows, marks, sum(asked.size for asked in batch))
         return answers, seconds
 
     def _ended(self, batch: list[_Asked], done: "Future[Any]") -> None:
@@ -325,6 +327,7 @@ class Predictor:
         for asked in batch:
             if not asked.running and asked.left is not None:
                 asked.left()
+        batch.clear()  # an error's traceback holds it, and it the error
         self._wake()
 
     def _expect(self, answered: int, seconds: float) -> None:
@@ -384,6 +387,7 @@ class Place:
             self._asked.left = self._give_back
         else:
             self._give_back()
+        self._asked = None  # an error would keep all of it alive, by way of its own traceback
 
     def _give_back(self) -> None:
         self._predictor.give_back(1, self._size)
@@ -420,3 +424,5 @@ class Place:
         except asyncio.CancelledError:
             self._predictor.drop(asked)
             raise
+        finally:
+            del asked

@@ -23,19 +23,18 @@ class Deadlines:
         deadline = Deadline(self, asyncio.current_task(loop), loop.time() + self._seconds)  # type: ignore[arg-type]
         self._open[deadline] = None
         if self._timer is None:
-            self._timer = loop.call_at(deadline.at, self._ring)
+            self._timer = loop.call_at(deadline.at, self._ring, loop)
         return deadline
 
     def end(self, deadline: "Deadline") -> None:
         self._open.pop(deadline, None)
 
-    def _ring(self) -> None:
-        loop = asyncio.get_running_loop()
+    def _ring(self, loop: asyncio.AbstractEventLoop) -> None:
         now = loop.time()
         self._timer = None
         for deadline in list(self._open):
             if deadline.at > now:
-                self._timer = loop.call_at(deadline.at, self._ring)
+                self._timer = loop.call_at(deadline.at, self._ring, loop)
                 break
             self.end(deadline)
             deadline.expire()

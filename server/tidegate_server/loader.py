@@ -6,11 +6,12 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from tidegate_contract.bundle.manifest import EngineRecord, Manifest
+from tidegate_contract.bundle.datatypes import Datatype
+from tidegate_contract.bundle.manifest import EngineRecord, Manifest, Signature
 from tidegate_contract.bundle.timings import limit_of
 from tidegate_contract.bundle.verify import VerifiedBundle, verify
 from tidegate_contract.failure import BundleError, FailureReason
-from tidegate_contract.profile import PROFILE_NAME, Profile, ProfileError, decode
+from tidegate_contract.profile import PROFILE_NAME, Column, Numeric, Profile, ProfileError, decode, score_place
 from tidegate_server.engines import Engine, load_engine, permit
 from tidegate_server.engines.chosen import ChosenEngine
 from tidegate_server.engines.errors import EngineError
@@ -98,8 +99,29 @@ def read_profile(bundle: VerifiedBundle) -> Profile | None:
         profile = decode(bundle.read(PROFILE_NAME))
     except ProfileError as error:
         raise BundleError(FailureReason.BUNDLE_INVALID, f"{error}; pack the model again") from error
+    signature = bundle.manifest.signature
     for column in profile.features:
-        if bundle.manifest.signature.input(column.name) is None:
-            said = f"{PROFILE_NAME} has a column {column.name!r} that the signature lacks; pack the model again"
-            raise BundleError(FailureReason.BUNDLE_INVALID, said)
+        spec = signature.input(column.name)
+        if spec is None or not _fits(column, spec.datatype):
+            said = f"{PROFILE_NAME} has a column {column.name!r} that the signature lacks, or has of another type"
+            raise BundleError(FailureReason.BUNDLE_INVALID, f"{said}; pack the model again")
+    if profile.score is not None and not _is_answered(profile.score, profile.score_of, signature):
+        said = f"{PROFILE_NAME} has a score of what the model does not answer; pack the model again"
+        raise BundleError(FailureReason.BUNDLE_INVALID, said)
     return profile
+
+
+def _fits(column: Column, datatype: Datatype) -> bool:
+    return isinstance(column, Numeric) != (datatype is Datatype.BYTES)
+
+
+def _is_answered(score: Column, score_of: str, signature: Signature) -> bool:
+    """Whether the score is one number or label of each row of an answer."""
+    try:
+        name, place = score_place(score_of)
+    except ProfileError:
+        return False
+    spec = signature.output(name)
+    if spec is None or isinstance(score, Numeric) != spec.datatype.is_float:
+        return False
+    return len(spec.shape) == 1 if place is None else len(spec.shape) == 2 and place < spec.shape[1]

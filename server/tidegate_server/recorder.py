@@ -6,6 +6,7 @@ A request pays for putting its columns into the ring, and nothing else. What doe
 Whoever reads the counters counts first what still waits: a reading holds every row that was answered before it.
 """
 
+import logging
 import math
 import secrets
 import threading
@@ -25,15 +26,19 @@ from tidegate_contract.counters import (
     slow_cell,
 )
 from tidegate_contract.losses import LossReport
-from tidegate_contract.profile import Codes, Column, Numeric, Profile
+from tidegate_contract.profile import Codes, Column, Numeric, Profile, score_place
 from tidegate_server.tensors import Array, Columns
+
+_logger = logging.getLogger(__name__)
 
 RING_ENTRIES = 4096
 RING_ROWS = 65_536
-"""What may wait. One entry of more rows is taken when nothing else waits."""
+RING_BYTES = 8 << 20
+"""What may wait, its bytes as those of the requests. One entry of more is taken when nothing else waits."""
 EAGER_ENTRIES = 1024
 """From so many on, counting begins at once."""
-INTERVAL_SECONDS = 0.25
+INTERVAL_SECONDS, BREATH_SECONDS = 0.25, 0.01
+"""Between two rounds of counting; and at least, so that readers have their turn."""
 LATELY_SECONDS, LINGER_SECONDS = 5.0, 2.0
 """A pod that was read so lately waits so long at its end for one more reading."""
 SLICE_ROWS = 4096
@@ -55,6 +60,7 @@ class _Entry:
     rows: int
     marks: Sequence[Marked]
     """Of the requests that were folded into it; empty where none is evidence."""
+    size: int
 
 
 class _Cells:
@@ -64,13 +70,18 @@ class _Cells:
         self.column = column
         self.counts = np.zeros(column.invalid_code + 1, np.int64)
 
-    def codes(self, values: Array) -> Codes:
+    def count(self, values: Array) -> Codes:
+        """How many of the values are in each cell, a slice at a time: each holds the interpreter."""
+        counts = np.zeros_like(self.counts)
+        for start in range(0, len(values), SLICE_ROWS):
+            codes = self._codes(values[start : start + SLICE_ROWS])
+            counts += np.bincount(codes, minlength=counts.size)
+        return counts
+
+    def _codes(self, values: Array) -> Codes:
         if isinstance(self.column, Numeric):
             return self.column.codes(values)
         return self.column.codes([None if value is None else str(value) for value in values.tolist()])
-
-    def add(self, codes: Codes) -> None:
-        self.counts += np.bincount(codes, minlength=self.counts.size)
 
     @property
     def told(self) -> tuple[int, ...]:
@@ -96,6 +107,9 @@ class Recorder:
         self._sequence = 0
         self._ring: deque[_Entry] = deque()
         self._ring_rows = 0
+        self._ring_bytes = 0
+        self._put = self._taken = 0
+        """Entries, since the beginning."""
         self._ring_lock = threading.Lock()
         self._count_lock = threading.Lock()
         """Held while counting. Never asked for by one who holds the other."""
@@ -103,13 +117,14 @@ class Recorder:
         self._ended = False
         self._delivered = threading.Event()
         self._read_at = -math.inf
+        self._warned = False
         self._rows = 0
         self._left_out = 0
         self._features = {column.name: _Cells(column) for column in (profile.features if profile else ())}
         score = profile.score if profile else None
         self._score = _Cells(score) if score else None
         self._evidence_score = _Cells(score) if score else None
-        self._score_of, self._score_at = _place(profile.score_of if profile else "")
+        self._score_of, self._score_at = score_place(profile.score_of if profile else "")
         self._requests = 0
         self._evidence = 0
         self._slow = [0] * (len(SLOW_BOUNDS) + 1)
@@ -129,15 +144,19 @@ class Recorder:
             self._thread.join()
         self._count()
 
-    def add(self, columns: Columns, answers: Columns, rows: int, marks: Sequence[Marked] = ()) -> None:
-        """Rows that were answered. The arrays are kept for a moment and must not be changed."""
+    def add(self, columns: Columns, answers: Columns, rows: int, marks: Sequence[Marked] = (), size: int = 0) -> None:
+        """Rows that the model answered, of requests of so many bytes. The arrays are kept for a moment and must not be
+        changed."""
         with self._ring_lock:
             waiting = len(self._ring)
-            if waiting and (waiting >= RING_ENTRIES or self._ring_rows + rows > RING_ROWS):
+            full = waiting >= RING_ENTRIES or self._ring_rows + rows > RING_ROWS or self._ring_bytes + size > RING_BYTES
+            if waiting and full:
                 self._left_out += rows
                 return
-            self._ring.append(_Entry(columns, answers, rows, marks))
+            self._ring.append(_Entry(columns, answers, rows, marks, size))
             self._ring_rows += rows
+            self._ring_bytes += size
+            self._put += 1
         if waiting == EAGER_ENTRIES or rows > SLICE_ROWS:
             self._wanted.set()
 
@@ -155,13 +174,16 @@ class Recorder:
     def read(self) -> Counters:
         """A reading of the operator's: everything that was counted so far, what waits included."""
         self._read_at = time.monotonic()
-        self._sequence += 1
-        return self.look()
+        return self._told(1)
 
     def look(self) -> Counters:
         """The same for others."""
+        return self._told(0)
+
+    def _told(self, step: int) -> Counters:
         self._count()
         with self._count_lock:
+            self._sequence += step
             return Counters(
                 pod=self._pod,
                 revision=self._revision,
@@ -200,11 +222,22 @@ class Recorder:
             self._wanted.wait(INTERVAL_SECONDS)
             self._wanted.clear()
             self._count()
+            time.sleep(BREATH_SECONDS)
 
     def _count(self) -> None:
-        with self._count_lock:
-            while entries := self._next():
-                self._count_entries(entries)
+        """Count what waits now. What comes meanwhile is for the next one: a reading ends however fast rows come."""
+        with self._ring_lock:
+            end = self._put
+        while self._taken < end:
+            with self._count_lock:
+                entries = self._next()
+                try:
+                    self._count_entries(entries)
+                except Exception:
+                    self._left_out += sum(entry.rows for entry in entries)
+                    if not self._warned:
+                        _logger.exception("rows cannot be counted")
+                    self._warned = True
 
     def _next(self) -> list[_Entry]:
         """The first that wait, of about SLICE_ROWS rows together."""
@@ -215,24 +248,28 @@ class Recorder:
                 entries.append(self._ring.popleft())
                 rows += entries[-1].rows
             self._ring_rows -= rows
+            self._ring_bytes -= sum(entry.size for entry in entries)
+            self._taken += len(entries)
         return entries
 
     def _count_entries(self, entries: Sequence[_Entry]) -> None:
-        for name, cells in self._features.items():
-            values = _joined([entry.columns[name] for entry in entries])
-            for start in range(0, len(values), SLICE_ROWS):
-                cells.add(cells.codes(values[start : start + SLICE_ROWS]))
-        self._rows += sum(entry.rows for entry in entries)
-        if self._score is None or self._evidence_score is None:
-            return
+        """All of it, or nothing where something raises."""
+        found = [
+            (cells, cells.count(_joined([entry.columns[name] for entry in entries])))
+            for name, cells in self._features.items()
+        ]
         scored = [entry for entry in entries if self._score_of in entry.answers]
-        if not scored:
-            return
-        found = _joined([entry.answers[self._score_of] for entry in scored])
-        codes = self._score.codes(found if self._score_at is None else found[:, self._score_at])
-        self._score.add(codes)
-        if any(entry.marks for entry in scored):
-            self._evidence_score.add(codes[_evidence_rows(scored)])
+        if scored and self._score is not None and self._evidence_score is not None:
+            values = _joined([entry.answers[self._score_of] for entry in scored])
+            if self._score_at is not None:
+                values = values[:, self._score_at]
+            found.append((self._score, self._score.count(values)))
+            if any(entry.marks for entry in scored):
+                evidence = self._evidence_score
+                found.append((evidence, evidence.count(values[_evidence_rows(scored)])))
+        for cells, counts in found:
+            cells.counts += counts
+        self._rows += sum(entry.rows for entry in entries)
 
 
 def _joined(parts: Sequence[Array]) -> Array:
@@ -243,13 +280,3 @@ def _evidence_rows(entries: Sequence[_Entry]) -> Array:
     """Which rows are evidence, shape [rows of all of them]."""
     marks = [mark for entry in entries for mark in entry.marks or (Marked(entry.rows, evidence=False),)]
     return np.repeat([mark.evidence for mark in marks], [mark.rows for mark in marks])
-
-
-def _place(score_of: str) -> tuple[str, int | None]:
-    """The output that a profile's score is made of, and which of its columns.
-
-    >>> _place("predict_proba[1]"), _place("predict")
-    (('predict_proba', 1), ('predict', None))
-    """
-    name, bracket, rest = score_of.partition("[")
-    return name, int(rest.rstrip("]")) if bracket else None

@@ -26,11 +26,11 @@ from starlette.types import ASGIApp
 from tidegate_contract.failure import BundleError, Failure, report
 from tidegate_server.batch import Predictor
 from tidegate_server.http.app import make_app
+from tidegate_server.http.state import ServerState, Serving
 from tidegate_server.loader import LoadedModel, load_model
 from tidegate_server.metrics import Metrics, Quality
 from tidegate_server.recorder import Recorder
 from tidegate_server.settings import Settings
-from tidegate_server.state import ServerState, Serving
 from tidegate_server.telling import tell
 
 EXIT_BUNDLE_REFUSED = 3
@@ -132,6 +132,13 @@ class TidegateServer(uvicorn.Server):
             gc.set_threshold(GARBAGE, 20, 100)
 
     def _ready(self, model: LoadedModel) -> None:
+        try:
+            self._take_over(model)
+        except Exception:
+            _logger.exception("serving the model failed in an unforeseen way")
+            self._stop(1)
+
+    def _take_over(self, model: LoadedModel) -> None:
         revision = self._settings.revision or model.digest.removeprefix("sha256:")[:10]
         losses = self._state.feedback.snapshot
         recorder = Recorder(

@@ -22,20 +22,15 @@ class _Server(ThreadingMixIn, WSGIServer):
     daemon_threads = True
 
 
-class _Reading:
-    """A body that tells when it was sent: whoever sends it closes it then."""
-
-    def __init__(self, body: bytes, sent: Callable[[], None]) -> None:
-        self._body = body
-        self.close = sent
-
-    def __iter__(self) -> Iterator[bytes]:
-        yield self._body
-
-
 class _Silent(WSGIRequestHandler):
     def log_message(self, *_: object) -> None:
         pass
+
+
+def _sending(body: bytes, sent: Callable[[], None]) -> Iterator[bytes]:
+    """A body, and what is to be done when it was sent: nothing where that failed."""
+    yield body
+    sent()
 
 
 def tell(host: str, port: int, registry: CollectorRegistry, recorder: Callable[[], Recorder | None]) -> WSGIServer:
@@ -54,7 +49,7 @@ def tell(host: str, port: int, registry: CollectorRegistry, recorder: Callable[[
             return [b'{"error":"the model is loading"}']
         ended = found.ended
         start_response("200 OK", [("Content-Type", "application/json")])
-        return _Reading(encode(found.read()), lambda: found.delivered(ended))
+        return _sending(encode(found.read()), lambda: found.delivered(ended))
 
     server = make_server(host, port, app, _Server, _Silent)
     threading.Thread(target=server.serve_forever, name="telling", daemon=True).start()

@@ -102,7 +102,8 @@ def frame_builder(datatypes: Mapping[str, Datatype], *, named: bool) -> Callable
     text = [datatype is Datatype.BYTES for datatype in datatypes.values()]
 
     def frame(columns: Sequence[Array]) -> Any:
-        typed = [pd.array(c, dtype="str") if is_text else c for c, is_text in zip(columns, text, strict=True)]
+        # Copies: a model may write into what it is given, and these are counted afterwards.
+        typed = [pd.array(c, dtype="str") if is_text else c.copy() for c, is_text in zip(columns, text, strict=True)]
         return pd.DataFrame(dict(zip(names, typed, strict=True)), copy=False)
 
     def matrix(columns: Sequence[Array]) -> Any:

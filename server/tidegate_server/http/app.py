@@ -14,8 +14,8 @@ from tidegate_server.http.codec import Answer
 from tidegate_server.http.errors import OipError
 from tidegate_server.http.infer import RETRY_AFTER_SECONDS, Infer, refuse, send_answer
 from tidegate_server.http.paths import HEALTH_PATHS, READY_PATH, infer_path
+from tidegate_server.http.state import ServerState
 from tidegate_server.metrics import Metrics
-from tidegate_server.state import ServerState
 
 
 def make_app(state: ServerState, metrics: Metrics, timeout_seconds: float) -> ASGIApp:

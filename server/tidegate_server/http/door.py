@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from tidegate_contract.bundle.manifest import Signature
 from tidegate_contract.profile import Column, Numeric, Profile
 from tidegate_server.http.errors import OipError
 from tidegate_server.tensors import Table
@@ -15,14 +16,15 @@ from tidegate_server.tensors import Table
 class Door:
     """The strict columns of one model."""
 
-    def __init__(self, profile: Profile, strict: Sequence[str]) -> None:
+    def __init__(self, profile: Profile, signature: Signature, strict: Sequence[str]) -> None:
         """Columns that the profile does not have let everything through."""
-        self._columns = [column for name in strict if (column := profile.feature(name)) is not None]
+        dtypes = {spec.name: spec.datatype.dtype for spec in signature.inputs}
+        self._columns = [(column, dtypes[name]) for name in strict if (column := profile.feature(name)) is not None]
 
     def check(self, table: Table) -> None:
         """Raises OipError 400 for the first value that must not come in; it says where, and what may."""
-        for column in self._columns:
-            codes = column.codes(table[column.name])
+        for column, dtype in self._columns:
+            codes = column.codes(np.asarray(table[column.name], dtype))
             refused = codes == column.invalid_code
             if not column.missing:
                 refused |= codes == column.missing_code

@@ -21,8 +21,8 @@ from tidegate_contract.prediction_id import Prediction, PredictionIdError, hash_
 from tidegate_server.feedback import Labels, Loss, Taken, TruthError, loss_of
 from tidegate_server.http.errors import OipError
 from tidegate_server.http.infer import RETRY_AFTER_SECONDS, serving_of
+from tidegate_server.http.state import ServerState, Serving
 from tidegate_server.metrics import Metrics
-from tidegate_server.state import ServerState, Serving
 
 MAX_BODY_BYTES = 1 << 20
 MAX_AT_ONCE = 64

@@ -27,10 +27,10 @@ from tidegate_server.http.errors import (
     the_model_raised,
 )
 from tidegate_server.http.plain import PlainRequest
+from tidegate_server.http.state import ServerState, Serving
 from tidegate_server.metrics import Requests
-from tidegate_server.outputs import InvalidOutputError
+from tidegate_server.outputs import InvalidOutputError, check_form
 from tidegate_server.recorder import Marked
-from tidegate_server.state import ServerState, Serving
 
 MAX_BODY_BYTES = 16 << 20
 RETRY_AFTER_SECONDS = 1
@@ -136,9 +136,11 @@ class _Asked:
     json_length: int | None = None
     """How much of the body is JSON; None where all of it is."""
     evidence: bool = False
-    """A router assigned it at random."""
+    """A router assigned it at random; whatever the header says, as only routers may set it."""
     generation: int = 0
     """The weight step that a router gave it."""
+    size: int = 0
+    """Bytes of its body."""
 
     def read(self, headers: Headers) -> None:
         """Raises OipError 400 or 413 for what is not to be read."""
@@ -206,6 +208,7 @@ async def _read_body(receive: Receive, place: Place) -> bytes:
 
 async def _predict(serving: Serving, place: Place, body: bytes, asked: _Asked, receive: Receive) -> Answer:
     """Raises OipError, InvalidOutputError, ClientGoneError."""
+    asked.size = len(body)
     if len(body) > SMALL_BODY_BYTES:
         return await _unless_gone(serving, receive, place.run(lambda: _whole(serving, body, asked)))
     signature = serving.manifest.signature
@@ -286,8 +289,8 @@ def _finished(serving: Serving, request: InferRequest | PlainRequest, asked: _As
         raise OipError(400, str(error)) from error
     except Exception as error:
         raise the_model_raised(error) from error
-    prediction_id = serving.ids.make(answers, request.rows, asked.generation, asked.evidence, time())
-    answer = encode_response(serving.model, serving.revision, request, answers, signature, prediction_id, explained)
+    check_form(answers, request.outputs, request.rows, signature)
     marks = [Marked(request.rows, evidence=True)] if asked.evidence else ()
-    serving.recorder.add(columns, answers, request.rows, marks)
-    return answer
+    serving.recorder.add(columns, answers, request.rows, marks, asked.size)
+    prediction_id = serving.ids.make(answers, request.rows, asked.generation, asked.evidence, time())
+    return encode_response(serving.model, serving.revision, request, answers, signature, prediction_id, explained)

@@ -26,8 +26,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from tidegate_server.http.infer import JSON_LENGTH_HEADER
 from tidegate_server.http.paths import infer_path
+from tidegate_server.http.state import ServerState, Serving
 from tidegate_server.logs import OncePerMinute
-from tidegate_server.state import ServerState, Serving
 
 MAX_BODY_BYTES = 1 << 20
 MAX_WAITING = 256

@@ -17,8 +17,8 @@ from tidegate_server.http.errors import OipError, a_bug, encode_error
 from tidegate_server.http.feedback import FeedbackRoute
 from tidegate_server.http.infer import RETRY_AFTER_SECONDS, loaded, serving_of
 from tidegate_server.http.paths import HEALTH_PATHS, INFER_ROUTES, MODEL, VERSION
+from tidegate_server.http.state import ServerState
 from tidegate_server.metrics import Metrics
-from tidegate_server.state import ServerState
 
 EXTENSIONS = ("binary_tensor_data", "tidegate_explain")
 

@@ -22,8 +22,8 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from tidegate_server.http.paths import INFER_ROUTES, infer_path
+from tidegate_server.http.state import ServerState
 from tidegate_server.logs import OncePerMinute
-from tidegate_server.state import ServerState
 
 MODEL = "tidegate.model"
 REVISION = "tidegate.revision"

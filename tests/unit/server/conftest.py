@@ -15,8 +15,8 @@ from bundles import SIGNATURE, classifier, flights, manifest, regressor
 from processes import STAND_IN, Process, Receiver, receiver
 from tidegate_contract.profile import Profile
 from tidegate_server.batch import Predictor
+from tidegate_server.http.state import Serving
 from tidegate_server.recorder import Recorder
-from tidegate_server.state import Serving
 from tidegate_server.tensors import Columns
 from tidegate_server.threads import limit_threads
 

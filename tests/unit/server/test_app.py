@@ -23,9 +23,9 @@ from tidegate_server.http import infer
 from tidegate_server.http.app import make_app
 from tidegate_server.http.errors import OipError
 from tidegate_server.http.infer import MAX_BODY_BYTES, SMALL_BODY_BYTES
+from tidegate_server.http.state import ServerState, Serving
 from tidegate_server.metrics import Metrics
 from tidegate_server.offline.profile import build, score_of
-from tidegate_server.state import ServerState, Serving
 
 INFER = "/v2/models/flights/infer"
 BODY: dict[str, Any] = {

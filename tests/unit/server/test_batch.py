@@ -94,3 +94,33 @@ async def test_a_model_that_raises_frees_its_place(fake_engine: Any) -> None:
             await _predict(predictor, "predict")
         await asyncio.sleep(0.01)
     assert len(seconds) == 3
+
+
+@pytest.mark.parametrize("folded", [True, False])
+async def test_a_request_that_failed_is_not_kept_by_its_error(fake_engine: Any, folded: bool) -> None:
+    class Body(dict[str, Any]):
+        """Something that can be referred to weakly."""
+
+    def behave(columns: Any) -> None:
+        raise KeyError("x")
+
+    predictor = Predictor(fake_engine(behave), lambda rows, seconds: None, SIGNATURE)
+    gc.disable()
+    try:
+        body = Body(COLUMNS, carrier=np.array(["UA"], np.object_))
+        seen = weakref.ref(body)
+
+        async def ask(table: Any) -> None:
+            with predictor.place() as place:
+                if folded:
+                    await place.predict(table, ("predict",), 1)
+                else:
+                    await place.run(lambda: predictor.predict(table, ("predict",)))
+
+        with pytest.raises(KeyError):
+            await ask(body)
+        del body
+        await asyncio.sleep(0.05)
+        assert seen() is None
+    finally:
+        gc.enable()

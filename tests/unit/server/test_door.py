@@ -5,13 +5,22 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tidegate_contract.bundle.manifest import ManifestError, check
+from tidegate_contract.bundle.datatypes import Datatype
+from tidegate_contract.bundle.manifest import ManifestError, Signature, TensorSpec, check
 from tidegate_server.http.door import Door
 from tidegate_server.http.errors import OipError
 from tidegate_server.offline.profile import build
 
 from bundles import manifest  # isort: skip
 
+SIGNATURE = Signature(
+    (
+        TensorSpec("delay", Datatype.FP64, (-1,)),
+        TensorSpec("wind", Datatype.FP64, (-1,)),
+        TensorSpec("carrier", Datatype.BYTES, (-1,)),
+    ),
+    (),
+)
 PROFILE = build(
     {
         "delay": np.array([0.0, 5.0, 10.0]),
@@ -24,14 +33,24 @@ GOOD: dict[str, Any] = {"delay": [15.0], "wind": [None], "carrier": ["AA"]}
 
 def refused(table: dict[str, Any], *strict: str) -> str:
     with pytest.raises(OipError) as caught:
-        Door(PROFILE, strict).check(table)
+        Door(PROFILE, SIGNATURE, strict).check(table)
     assert (caught.value.status, caught.value.kind, caught.value.column) == (400, "strict", strict[0])
     return caught.value.message
 
 
 def test_what_the_reference_might_hold_comes_in() -> None:
-    Door(PROFILE, ("delay", "wind", "carrier")).check(GOOD)
-    Door(PROFILE, ("delay", "wind", "carrier")).check({name: np.array(column) for name, column in GOOD.items()})
+    door = Door(PROFILE, SIGNATURE, ("delay", "wind", "carrier"))
+    door.check(GOOD)
+    door.check({name: np.array(column) for name, column in GOOD.items()})
+
+
+def test_a_number_of_single_precision_is_compared_as_such() -> None:
+    profile = build({"x": np.full(3, 0.1, np.float32)})
+    signature = Signature((TensorSpec("x", Datatype.FP32, (-1,)),), ())
+    Door(profile, signature, ("x",)).check({"x": [0.1]})
+    Door(profile, signature, ("x",)).check({"x": np.array([0.1], np.float32)})
+    with pytest.raises(OipError, match="a number outside"):
+        Door(profile, signature, ("x",)).check({"x": [0.1000001]})
 
 
 @pytest.mark.parametrize(
@@ -52,7 +71,7 @@ def test_other_values_of_a_strict_column_are_refused_by_row_and_never_shown(
     message = refused(table, column)
     assert said in message
     assert "secret" not in message
-    Door(PROFILE, tuple(GOOD.keys() - {column})).check(table)
+    Door(PROFILE, SIGNATURE, tuple(GOOD.keys() - {column})).check(table)
 
 
 def test_a_manifest_cannot_be_strict_about_what_is_no_input() -> None:

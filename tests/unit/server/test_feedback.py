@@ -19,8 +19,8 @@ from tidegate_contract.prediction_id import Prediction, PredictionIds, parse
 from tidegate_server.feedback import Feedback, Labels, Loss, Taken, TruthError, loss_of
 from tidegate_server.http import feedback as http
 from tidegate_server.http.app import make_app
+from tidegate_server.http.state import ServerState, Serving
 from tidegate_server.metrics import Metrics
-from tidegate_server.state import ServerState, Serving
 
 INPUTS = (TensorSpec("x", Datatype.FP64, (-1,)),)
 NUMBER = Signature(INPUTS, (TensorSpec("predict", Datatype.FP64, (-1,)),))

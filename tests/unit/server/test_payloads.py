@@ -22,9 +22,9 @@ from tidegate_server.http.payloads import (
     Outbox,
     Sampled,
 )
+from tidegate_server.http.state import ServerState
 from tidegate_server.metrics import Metrics
 from tidegate_server.recorder import LINGER_SECONDS
-from tidegate_server.state import ServerState
 
 TRACE, PARENT = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 CALLED = {"traceparent": f"00-{TRACE}-{PARENT}-01"}

@@ -208,3 +208,42 @@ def test_at_the_end_a_regular_reader_is_waited_for_and_nobody_else(monkeypatch: 
     recorder.delivered(ended=True)
     waiting.join(5)
     assert not waiting.is_alive()
+
+
+def test_a_reading_ends_however_fast_rows_come(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "SLICE_ROWS", 10)
+    recorder = recorder_of()
+    count = recorder._count_entries
+
+    def busy(entries: Any) -> None:
+        count(entries)
+        recorder.add(part(TABLE, 0, 10), part(ANSWERS, 0, 10), 10)  # one more for each that is counted
+
+    monkeypatch.setattr(recorder, "_count_entries", busy)
+    for _ in range(3):
+        recorder.add(part(TABLE, 0, 10), part(ANSWERS, 0, 10), 10)
+    assert recorder.read().rows == 30
+    assert recorder.read().rows == 60
+
+
+def test_what_cannot_be_counted_is_left_out_whole_and_counting_goes_on() -> None:
+    recorder = recorder_of()
+    odd = {**part(TABLE, 0, 10), "delay": np.array(["text"] * 10, np.object_)}
+    recorder.start()
+    recorder.add(odd, part(ANSWERS, 0, 10), 10)
+    assert (recorder.read().rows, recorder.read().left_out) == (0, 10)
+    assert all(sum(cells) == 0 for cells in recorder.read().features.values())
+    recorder.add(part(TABLE, 0, 10), part(ANSWERS, 0, 10), 10)
+    assert recorder.read().rows == 10
+    recorder.close()
+
+
+def test_the_ring_is_bounded_by_the_bytes_of_requests(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "RING_BYTES", 100)
+    recorder = recorder_of()
+    for _ in range(3):
+        recorder.add(part(TABLE, 0, 1), part(ANSWERS, 0, 1), 1, size=60)
+    found = recorder.read()
+    assert (found.rows, found.left_out) == (1, 2)
+    recorder.add(part(TABLE, 0, 1), part(ANSWERS, 0, 1), 1, size=60)
+    assert recorder.read().rows == 2

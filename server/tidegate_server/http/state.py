@@ -40,7 +40,8 @@ class Serving:
     @cached_property
     def door(self) -> Door | None:
         """None where no column is strict."""
-        return Door(self.profile, self.manifest.strict) if self.profile and self.manifest.strict else None
+        manifest = self.manifest
+        return Door(self.profile, manifest.signature, manifest.strict) if self.profile and manifest.strict else None
 
     @cached_property
     def header(self) -> Header:
