@@ -412,8 +412,10 @@ class Place:
 
         Raises whatever the model raises about these rows.
         """
-        future = self._predictor.loop.create_future()
-        result: Share = await self._wait(_Asked(future, None, table, outputs, rows, self._size, evidence))
+        asked = _Asked(self._predictor.loop.create_future(), None, table, outputs, rows, self._size, evidence)
+        waiting = self._wait(asked)
+        del asked  # see _wait
+        result: Share = await waiting
         return result
 
     async def _wait(self, asked: _Asked) -> Any:
@@ -425,4 +427,4 @@ class Place:
             self._predictor.drop(asked)
             raise
         finally:
-            del asked
+            del asked  # the error's traceback holds what is named here, and this holds the error
