@@ -35,6 +35,9 @@ from tidegate_server.telling import tell
 
 EXIT_BUNDLE_REFUSED = 3
 _BACKLOG = 1024
+_DOORS = 16
+"""Connections that one turn of the loop takes in: uvloop takes one for each listener, and a turn of many requests is
+long. A probe, which comes by a new connection, would wait for all that came before it, a turn each."""
 _KEEP_ALIVE_SECONDS = 75
 """Longer than clients and proxies keep an idle connection by habit: the side that may send should close."""
 
@@ -230,7 +233,7 @@ def serve(settings: Settings, on_ready: Callable[[Serving], None] = lambda servi
         server = TidegateServer(settings, on_ready)
         if settings.metrics_port:
             tell(settings.host, settings.metrics_port, server.registry, server.recorder)
-        server.run(sockets=[listener])
+        server.run(sockets=[listener, *(listener.dup() for _ in range(_DOORS - 1))])
         server.close()
     return Outcome(server.exit_code, server.failure)
 

@@ -32,6 +32,36 @@ def test_liveness_answers_while_the_model_loads_and_readiness_does_not(stand_in:
     assert server.ask("POST", INFER, BODY)[0] == 200
 
 
+TURNS = """
+import asyncio, os, socket, sys, time
+from tidegate_server import serve as module
+from tidegate_server.settings import Settings
+port, metrics, crowd = map(int, sys.argv[1:])
+vars(module)["load_model"] = lambda *_, **__: time.sleep(60)
+begin = module.TidegateServer.startup
+
+def turn(loop, files, turns):
+    if len(os.listdir("/proc/self/fd")) >= files + 2 * crowd:  # both ends of each
+        print(turns, file=sys.stderr, flush=True)
+        os._exit(0)
+    loop.call_soon(turn, loop, files, turns + 1)
+
+async def startup(server, sockets=None):
+    await begin(server, sockets)
+    files = len(os.listdir("/proc/self/fd"))
+    server.crowd = [socket.create_connection(("127.0.0.1", port)) for _ in range(crowd)]
+    turn(asyncio.get_running_loop(), files, 0)
+
+module.TidegateServer.startup = startup
+module.serve(Settings(host="127.0.0.1", http_port=port, metrics_port=metrics))
+"""
+
+
+def test_a_turn_of_the_loop_takes_in_many_connections(start: Any) -> None:
+    server = start("-c", TURNS, "{port}", "{metrics}", "160")
+    assert server.end()[1][0] <= 20
+
+
 def test_sigterm_drains_without_losing_a_request(stand_in: Any) -> None:
     server = stand_in(predict=0.02)
     server.wait_for("/v2/health/ready")
