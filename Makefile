@@ -196,6 +196,11 @@ bench-idle: venv tools
 bench-server: venv
 	@$(BIN)/python tests/bench/server.py
 
+## bench-limits: what counting takes of a server, its start and memory, and ten minutes at twice its capacity
+.PHONY: bench-limits
+bench-limits: venv
+	@$(BIN)/python tests/bench/limits.py
+
 ## bench-operator: 1,000 to 5,000 models, failover, outages, faults; API server, etcd and controllers alone; an hour
 .PHONY: bench-operator
 bench-operator: venv tools

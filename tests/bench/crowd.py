@@ -15,6 +15,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from enum import Enum
+from pathlib import Path
 from typing import Any
 
 from bench.scenarios.report import percentile
@@ -290,11 +291,15 @@ class Health:
     """Seconds from opening the connection to the last byte."""
     slow: int
     """Of 100 ms and more."""
+    slowest_served: float
+    """But for what the server's event loop waited for a processor meanwhile, which others may have had."""
 
 
-def probe(port: int, seconds: float, each: float = 0.1) -> Health:
+def probe(port: int, pid: int, seconds: float, each: float = 0.1) -> Health:
     """Ask for liveness and readiness in turns, by a connection each, as a kubelet does."""
     took: list[float] = []
+    served: list[float] = []
+    loop = Path(f"/proc/{pid}/task/{pid}/schedstat")
     failed: Counter[str] = Counter()
     start = time.perf_counter()
     count = 0
@@ -304,7 +309,7 @@ def probe(port: int, seconds: float, each: float = 0.1) -> Health:
             time.sleep(due - now)
         path = ("ready", "live")[count % 2]
         count += 1
-        began = time.perf_counter()
+        waited, began = _waited(loop), time.perf_counter()
         try:
             with socket.create_connection(("127.0.0.1", port), timeout=5) as connection:
                 connection.sendall(f"GET /v2/health/{path} HTTP/1.1\r\nhost: bench\r\n\r\n".encode())
@@ -317,9 +322,15 @@ def probe(port: int, seconds: float, each: float = 0.1) -> Health:
             if not answer.startswith(b"HTTP/1.1 200"):
                 failed[answer[9:12].decode() or "closed"] += 1
         took.append(time.perf_counter() - began)
+        served.append(took[-1] - (_waited(loop) - waited))
         count = max(count, int((time.perf_counter() - start) / each))
     slow = sum(each >= 0.1 for each in took)
-    return Health(len(took), dict(failed), max(took), percentile(took, 0.99), slow)
+    return Health(len(took), dict(failed), max(took), percentile(took, 0.99), slow, max(served))
+
+
+def _waited(loop: Path) -> float:
+    """Seconds that a thread could have run and did not."""
+    return int(loop.read_text().split()[1]) / 1e9
 
 
 def tell(found: Any) -> None:
