@@ -217,6 +217,10 @@ bench-engines: venv
 bench-peers: venv
 	@$(BIN)/python tests/bench/peers.py
 
+## bench: all benches of the model server, about fifty minutes; tables, and JSON files in dist/
+.PHONY: bench
+bench: bench-engines bench-server bench-limits bench-peers
+
 ## soak: 200 kills, and faults and outages at length
 .PHONY: soak
 soak: venv tools

@@ -26,6 +26,7 @@ from starlette.types import ASGIApp
 from tidegate_contract.failure import BundleError, Failure, report
 from tidegate_server.batch import Predictor
 from tidegate_server.http.app import make_app
+from tidegate_server.http.heads import HEAD_SECONDS, Connection, Watch
 from tidegate_server.http.state import ServerState, Serving
 from tidegate_server.loader import LoadedModel, load_model
 from tidegate_server.metrics import Metrics, Quality
@@ -70,6 +71,7 @@ class TidegateServer(uvicorn.Server):
                 access_log=False,
                 server_header=False,
                 proxy_headers=False,
+                http=Connection,
                 lifespan="off",
                 ws="none",
                 backlog=_BACKLOG,
@@ -109,8 +111,13 @@ class TidegateServer(uvicorn.Server):
         """Open the listeners, then start to load."""
         await super().startup(sockets)
         loop = self._loop = asyncio.get_running_loop()
+        self._look(loop, Watch(self.server_state.connections))
         _logger.info("listening", extra={"port": self._settings.http_port})
         threading.Thread(target=self._load, args=(loop,), name="load", daemon=True).start()
+
+    def _look(self, loop: asyncio.AbstractEventLoop, watch: Watch) -> None:
+        watch.look()
+        loop.call_later(HEAD_SECONDS, self._look, loop, watch)
 
     def _load(self, loop: asyncio.AbstractEventLoop) -> None:
         """In a thread of its own: load the model, and tell the loop how it went."""

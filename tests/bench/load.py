@@ -7,6 +7,7 @@ What was sent is answered before a load ends, so that nothing of it is left for 
 
 import argparse
 import json
+import math
 import os
 import re
 import selectors
@@ -131,6 +132,8 @@ def run(request: bytes, port: int, connections: int, seconds: float) -> Load:
             read[key.fd], sent[key.fd] = b"", now()
             connection.send(request)
             spent = now() - start
+    if not took:
+        return Load(0, failed + len(sent), max(spent, seconds), math.nan, math.nan)
     return Load(len(took), failed + len(sent), max(spent, seconds), percentile(took, 0.5), percentile(took, 0.99))
 
 

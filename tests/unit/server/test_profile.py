@@ -1,6 +1,7 @@
 """What becomes the reference of a bundle, and what stands for an answer."""
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -10,12 +11,13 @@ import skops.io
 from hypothesis import example, given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as some
+from msgspec.structs import replace
 from sklearn.linear_model import LinearRegression
 
 import bundles
 from tidegate_contract.bundle.verify import verify
 from tidegate_contract.failure import BundleError
-from tidegate_contract.profile import Categorical, Numeric, ProfileError
+from tidegate_contract.profile import PROFILE_NAME, Categorical, Numeric, Profile, ProfileError, encode
 from tidegate_server.loader import load_model, read_profile
 from tidegate_server.offline.pack import pack
 from tidegate_server.offline.profile import Score, build, score_of
@@ -140,3 +142,47 @@ def test_more_rows_than_enough_are_thinned_evenly(tmp_path: Path, monkeypatch: p
 def test_a_bundle_without_a_profile_serves(tmp_path: Path) -> None:
     bundles.write_bundle(tmp_path)
     assert read_profile(verify(tmp_path, None)) is None
+
+
+FITTING = build({"carrier": np.array(["UA", "AA"], np.object_), "delay": np.array([0.0, 1.0])})
+NUMBER = build({"delay": np.array([0.0, 1.0])}, score_of({"predict": np.array([0.5, 1.5])}))
+LABEL = build({"delay": np.array([0.0, 1.0])}, score_of({"predict": np.array([0, 1])}))
+
+
+def read(profile: Profile) -> Profile | None:
+    """As a server reads it from a bundle of `bundles.SIGNATURE`: labels and two probabilities."""
+    manifest = bundles.manifest(files={PROFILE_NAME: None})
+    return read_profile(SimpleNamespace(manifest=manifest, read=lambda name: encode(profile)))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "profile",
+    [
+        FITTING,
+        LABEL,
+        replace(NUMBER, score_of="predict_proba[1]"),
+    ],
+)
+def test_a_profile_that_fits_the_signature_is_read(profile: Profile) -> None:
+    assert read(profile) == profile
+
+
+@pytest.mark.parametrize(
+    "profile",
+    [
+        build({"other": np.array([0.0, 1.0])}),
+        build({"carrier": np.array([0.0, 1.0])}),
+        build({"delay": np.array(["a", "b"], np.object_)}),
+        NUMBER,
+        *(
+            replace(NUMBER, score_of=of)
+            for of in ("predict_proba", "predict_proba[2]", "predict_proba[x]", "predict_proba[-1]", "predict[0]", "")
+        ),
+        replace(LABEL, score_of="predict_proba[1]"),
+        replace(LABEL, score_of="other"),
+    ],
+)
+def test_a_profile_that_does_not_fit_the_signature_is_refused(profile: Profile) -> None:
+    """Counting by it would fail at every row."""
+    with pytest.raises(BundleError, match="BundleInvalid"):
+        read(profile)
