@@ -112,7 +112,7 @@ class Recorder:
         """Entries, since the beginning."""
         self._ring_lock = threading.Lock()
         self._count_lock = threading.Lock()
-        """Held while counting. Never asked for by one who holds the other."""
+        """Held while counting; never asked for by one who holds the other, which is held for a moment only."""
         self._wanted = threading.Event()
         self._ended = False
         self._delivered = threading.Event()
@@ -234,7 +234,8 @@ class Recorder:
                 try:
                     self._count_entries(entries)
                 except Exception:
-                    self._left_out += sum(entry.rows for entry in entries)
+                    with self._ring_lock:
+                        self._left_out += sum(entry.rows for entry in entries)
                     if not self._warned:
                         _logger.exception("rows cannot be counted")
                     self._warned = True
