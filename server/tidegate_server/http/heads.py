@@ -26,7 +26,7 @@ class Connection(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
-        if self.cycle is not None and not self.cycle.response_complete:
+        if not self.in_head:
             self._head_bytes = 0
             return
         self._head_bytes += len(data)
@@ -34,8 +34,14 @@ class Connection(HttpToolsProtocol):
             self.give_up("431 Request Header Fields Too Large", f"a head may have {MAX_HEAD_BYTES} bytes")
 
     @property
+    def in_head(self) -> bool:
+        """Whether a head has begun and not ended: its scope is new, and no request has it yet."""
+        return self.scope is not None and (self.cycle is None or self.cycle.scope is not self.scope)
+
+    @property
     def waits(self) -> bool:
-        """Whether it is neither idle nor has a request: its next head is yet to come, or has begun."""
+        """Whether it is neither idle nor has a request: its next head is yet to come, or has begun; or what comes is
+        the body of a request that was answered without it."""
         idle = self.timeout_keep_alive_task is not None or self.transport.is_closing()
         return not idle and (self.cycle is None or self.cycle.response_complete)
 
@@ -67,8 +73,8 @@ class Watch:
             since = since if before is scope else now
             if now - since < (SILENT_SECONDS if scope is None else HEAD_SECONDS):
                 waiting[connection] = (scope, since)
-            elif scope is None:
-                connection.transport.close()
-            else:
+            elif connection.in_head:
                 connection.give_up("408 Request Timeout", "the head of the request did not arrive in time")
+            else:
+                connection.transport.close()
         self._since = waiting

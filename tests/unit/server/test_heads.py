@@ -2,6 +2,7 @@
 
 import socket
 import time
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -14,8 +15,9 @@ from tidegate_server.http.heads import MAX_HEAD_BYTES, Watch
 class Peer:
     """A connection as uvicorn has it."""
 
-    def __init__(self, *, scope: object = None, waits: bool = True) -> None:
+    def __init__(self, *, scope: object = None, waits: bool = True, in_head: bool = False) -> None:
         self.scope, self.waits, self.transport = scope, waits, self
+        self.in_head = in_head
         self.said: list[str] = []
 
     def close(self) -> None:
@@ -33,8 +35,9 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 
 
 def test_a_head_that_does_not_end_is_refused_and_others_are_left(clock: list[float]) -> None:
-    stuck, silent, busy, moving = Peer(scope={}), Peer(), Peer(scope={}, waits=False), Peer(scope={})
-    watch = Watch([stuck, silent, busy, moving])
+    stuck, silent, busy, moving = Peer(scope={}, in_head=True), Peer(), Peer(scope={}, waits=False), Peer(scope={})
+    answered = Peer(scope={})  # and its body is still coming
+    watch = Watch([stuck, silent, busy, moving, answered])
     for clock[0] in range(0, 80, 10):
         watch.look()
         moving.scope = {}  # a new head
@@ -44,6 +47,7 @@ def test_a_head_that_does_not_end_is_refused_and_others_are_left(clock: list[flo
             assert silent.said == []
     watch.look()
     assert stuck.said[0] == "408 Request Timeout"
+    assert answered.said[0] == "closed"
     assert silent.said == []
     clock[0] = 80
     moving.scope = {}
@@ -97,3 +101,20 @@ def test_a_slow_head_is_answered_if_it_ends(server: Process) -> None:
             time.sleep(0.01)
         connection.sendall(BODY.encode())
         assert connection.recv(65536).startswith(b"HTTP/1.1 200 ")
+
+
+@pytest.mark.parametrize("method", ["POST", "GET"], ids=["too large", "not read"])
+def test_the_body_of_a_request_that_is_answered_already_is_no_head(server: Process, method: str) -> None:
+    path, length = (INFER, 17 << 20) if method == "POST" else ("/v2/health/live", 300_000)
+    head = f"{method} {path} HTTP/1.1\r\nhost: x\r\ncontent-length: {length}\r\n\r\n"
+    with socket.create_connection(("127.0.0.1", server.port), timeout=10) as connection:
+        connection.sendall(head.encode())
+        found = connection.recv(65536)
+        for _ in range(8):
+            connection.sendall(b"x" * 30_000)
+            time.sleep(0.01)
+        connection.settimeout(0.3)
+        with suppress(OSError):  # nothing more is said
+            found += connection.recv(65536)
+    assert found.count(b"HTTP/1.1 ") == 1
+    assert found.startswith(b"HTTP/1.1 413 " if method == "POST" else b"HTTP/1.1 200 ")
