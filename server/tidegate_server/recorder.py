@@ -228,8 +228,10 @@ class Recorder:
         """Count what waits now. What comes meanwhile is for the next one: a reading ends however fast rows come."""
         with self._ring_lock:
             end = self._put
-        while self._taken < end:
+        while True:
             with self._count_lock:
+                if self._taken >= end:  # perhaps by another thread, meanwhile
+                    return
                 entries = self._next()
                 try:
                     self._count_entries(entries)

@@ -247,3 +247,17 @@ def test_the_ring_is_bounded_by_the_bytes_of_requests(monkeypatch: pytest.Monkey
     assert (found.rows, found.left_out) == (1, 2)
     recorder.add(part(TABLE, 0, 1), part(ANSWERS, 0, 1), 1, size=60)
     assert recorder.read().rows == 2
+
+
+def test_readers_that_wait_for_the_same_rows_find_nothing_wrong(caplog: pytest.LogCaptureFixture) -> None:
+    recorder = recorder_of()
+    recorder.add(part(TABLE, 0, 10), part(ANSWERS, 0, 10), 10)
+    with recorder._count_lock:
+        readers = [threading.Thread(target=recorder.read) for _ in range(3)]
+        for reader in readers:
+            reader.start()
+        time.sleep(0.05)  # all of them have seen that rows wait
+    for reader in readers:
+        reader.join()
+    assert recorder.read().rows == 10
+    assert caplog.records == []
