@@ -5,8 +5,9 @@ process serves one model of one revision.
 """
 
 from bisect import bisect_left
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from itertools import accumulate
+from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
@@ -44,29 +45,22 @@ class Requests(Collector):
         self._sum += seconds
 
     def collect(self) -> Iterator[Metric]:
-        codes = CounterMetricFamily(
-            "tidegate_requests", "Infer requests by the status they were answered with.", labels=["code"]
+        yield _counter(
+            "tidegate_requests", "Infer requests by the status they were answered with.", "code", self._codes
         )
-        for code, count in sorted(self._codes.items()):
-            codes.add_metric([str(code)], count)
-        yield codes
-        kinds = CounterMetricFamily(
+        yield _counter(
             "tidegate_errors",
             "Infer requests that were not answered with 200, by the class of the error.",
-            labels=["class"],
+            "class",
+            self._kinds,
         )
-        for kind, count in sorted(self._kinds.items()):
-            kinds.add_metric([kind], count)
-        yield kinds
-        columns = CounterMetricFamily(
+        yield _counter(
             "tidegate_refused_inputs",
             "Infer requests that were refused for one of their inputs: it was missing, of another type or shape, or "
             "had a value that a strict column does not take.",
-            labels=["feature"],
+            "feature",
+            self._columns,
         )
-        for column, count in sorted(self._columns.items()):
-            columns.add_metric([column], count)
-        yield columns
         bounds = [*(str(bound) for bound in _SECONDS), "+Inf"]
         yield HistogramMetricFamily(
             "tidegate_request_seconds",
@@ -75,6 +69,13 @@ class Requests(Collector):
             sum_value=self._sum,
         )
         yield GaugeMetricFamily("tidegate_in_flight", "Infer requests that are not answered yet.", value=self.in_flight)
+
+
+def _counter(name: str, words: str, label: str, counts: Mapping[Any, int]) -> CounterMetricFamily:
+    family = CounterMetricFamily(name, words, labels=[label])
+    for value, count in sorted(counts.items()):
+        family.add_metric([str(value)], count)
+    return family
 
 
 class Quality(Collector):
