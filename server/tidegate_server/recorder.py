@@ -70,13 +70,14 @@ class _Cells:
         self.column = column
         self.counts = np.zeros(column.invalid_code + 1, np.int64)
 
-    def count(self, values: Array) -> Codes:
-        """How many of the values are in each cell, a slice at a time: each holds the interpreter."""
-        counts = np.zeros_like(self.counts)
-        for start in range(0, len(values), SLICE_ROWS):
-            codes = self._codes(values[start : start + SLICE_ROWS])
-            counts += np.bincount(codes, minlength=counts.size)
-        return counts
+    def codes(self, values: Array) -> Codes:
+        """The cell of each value, found a slice at a time: each holds the interpreter."""
+        slices = range(0, len(values), SLICE_ROWS)
+        return _joined([self._codes(values[start : start + SLICE_ROWS]) for start in slices])
+
+    def count(self, codes: Codes) -> Codes:
+        """How many of the codes are of each cell."""
+        return np.bincount(codes, minlength=self.counts.size)
 
     def _codes(self, values: Array) -> Codes:
         if isinstance(self.column, Numeric):
@@ -258,7 +259,7 @@ class Recorder:
     def _count_entries(self, entries: Sequence[_Entry]) -> None:
         """All of it, or nothing where something raises."""
         found = [
-            (cells, cells.count(_joined([entry.columns[name] for entry in entries])))
+            (cells, cells.count(cells.codes(_joined([entry.columns[name] for entry in entries]))))
             for name, cells in self._features.items()
         ]
         scored = [entry for entry in entries if self._score_of in entry.answers]
@@ -266,10 +267,11 @@ class Recorder:
             values = _joined([entry.answers[self._score_of] for entry in scored])
             if self._score_at is not None:
                 values = values[:, self._score_at]
-            found.append((self._score, self._score.count(values)))
+            codes = self._score.codes(values)
+            found.append((self._score, self._score.count(codes)))
             if any(entry.marks for entry in scored):
                 evidence = self._evidence_score
-                found.append((evidence, evidence.count(values[_evidence_rows(scored)])))
+                found.append((evidence, evidence.count(codes[_evidence_rows(scored)])))
         for cells, counts in found:
             cells.counts += counts
         self._rows += sum(entry.rows for entry in entries)
