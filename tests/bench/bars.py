@@ -95,8 +95,7 @@ def main() -> int:
             keep=options.keep,
         )
     )
-    print(f"\n{report.table()}\n\n{len(report.failed)} of {sum(bool(row.bar) for row in report.rows)} bars are missed")
-    return 1 if report.failed else 0
+    return report.end()
 
 
 if __name__ == "__main__":

@@ -220,8 +220,8 @@ def main() -> int:
             figures[part] = equality(report, rows=2_000 if options.short else 50_000)
     options.json.parent.mkdir(parents=True, exist_ok=True)
     options.json.write_text(json.dumps(figures, indent=2) + "\n")
-    print(f"\n{report.table()}\n\n{len(report.failed)} of {len(report.rows)} bars are missed; figures: {options.json}")
-    return 1 if report.failed else 0
+    print(f"\nfigures: {options.json}")
+    return report.end()
 
 
 if __name__ == "__main__":

@@ -427,8 +427,8 @@ def bench(options: argparse.Namespace) -> int:
                 figures[part] = measure(report, folder)
     options.json.parent.mkdir(parents=True, exist_ok=True)
     options.json.write_text(json.dumps(figures, indent=1) + "\n")
-    print(f"\n{report.table()}\n\n{len(report.failed)} of {len(report.rows)} bars are missed; figures: {options.json}")
-    return 1 if report.failed else 0
+    print(f"\nfigures: {options.json}")
+    return report.end()
 
 
 if __name__ == "__main__":

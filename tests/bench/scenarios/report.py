@@ -56,6 +56,12 @@ class Report:
         widths = [min(60, max(len(line[column]) for line in lines)) for column in range(5)]
         return "\n".join("  ".join(map(str.ljust, line, widths)).rstrip() for line in lines)
 
+    def end(self) -> int:
+        """The table, how many bars are missed, and the exit code."""
+        bars = sum(bool(row.bar) for row in self.rows)
+        print(f"\n{self.table()}\n\n{len(self.failed)} of {bars} bars are missed")
+        return 1 if self.failed else 0
+
 
 def percentile(values: list[float], share: float) -> float:
     """The value that `share` of all do not exceed; the nearest rank.
