@@ -54,4 +54,5 @@ def _one_row(key: str, value: Any, plain: dict[str, Any], known: dict[str, Any])
         return value
     if key != "data":
         return plain[key]
-    return value[0] if isinstance(value[0], list) else value[:1]
+    width = len(plain["data"])
+    return value[0] if isinstance(value[0], list) else (value * width)[:width]

@@ -9,14 +9,15 @@ from tidegate_contract.bundle.manifest import Manifest
 
 def example_request(manifest: Manifest, row: int = 0) -> bytes:
     """The body of an infer request with one golden row."""
+    golden = manifest.golden.inputs
     inputs = [
         {
             "name": spec.name,
-            "shape": [1],
+            "shape": [1, *spec.shape[1:]],
             "datatype": str(spec.datatype),
-            "data": [manifest.golden.inputs[spec.name][row]],
+            "data": [golden[str(column)][row] for column in spec.labels or (spec.name,)],
         }
-        for spec in manifest.signature.inputs
+        for spec in manifest.signature.requested.values()
     ]
     return msgspec.json.encode({"inputs": inputs})
 

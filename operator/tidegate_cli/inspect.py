@@ -67,7 +67,9 @@ def _show(bundle: "VerifiedBundle", profile: "Profile | None") -> None:
         if text:
             console.print(f"[bold]{label:<15}[/]{escape(text)}", soft_wrap=True)
 
-    signature = Table("tensor", "datatype", "shape", "labels", title="signature", title_justify="left")
+    one = manifest.signature.tensor
+    title = f"signature, all inputs as one tensor {escape(one)}" if one else "signature"
+    signature = Table("tensor", "datatype", "shape", "labels", title=title, title_justify="left")
     for arrow, specs in (("in", manifest.signature.inputs), ("out", manifest.signature.outputs)):
         for spec in specs:
             cells = f"{arrow}  {spec.name}", spec.datatype, str(list(spec.shape)), ", ".join(map(str, spec.labels))

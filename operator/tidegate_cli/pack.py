@@ -12,7 +12,7 @@ from tidegate_cli.progress import steps
 
 
 @click.command()
-@click.argument("model", type=click.Path(path_type=Path, exists=True, dir_okay=False))
+@click.argument("model", type=click.Path(path_type=Path, exists=True))
 @click.option(
     "--data",
     required=True,
@@ -31,6 +31,7 @@ from tidegate_cli.progress import steps
     metavar="COLUMN",
     help="Refuse requests with values in this column that the data has none like; may be repeated.",
 )
+@click.option("--tensor", default="", metavar="NAME", help="Requests have all columns in one input of this name.")
 @click.option("--force", is_flag=True, help="Replace a bundle that is there.")
 def pack(
     model: Path,
@@ -42,9 +43,11 @@ def pack(
     allow_pickle: bool,
     metric: tuple[str, ...],
     strict: tuple[str, ...],
+    tensor: str,
     force: bool,
 ) -> None:
-    """Make a bundle of MODEL, a scikit-learn model saved by skops (or joblib).
+    """Make a bundle of MODEL: a scikit-learn model saved by skops (or joblib), an ONNX file, or a folder with a class
+    in model.py.
 
     The same input gives the same digest. SOURCE_DATE_EPOCH, if set, is recorded as the time.
     """
@@ -66,6 +69,7 @@ def pack(
             trust=trust,
             metrics=metrics,
             strict=strict,
+            tensor=tensor,
             created=created,
             force=force,
             progress=progress,

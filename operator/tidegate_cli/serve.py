@@ -14,7 +14,7 @@ from tidegate_cli.errors import explained
 @click.argument("bundle", type=click.Path(path_type=Path, exists=True, file_okay=False))
 @click.option("--port", type=click.IntRange(1, 65535), default=8080, show_default=True)
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
-@click.option("--allow-pickle", is_flag=True, help="Serve a bundle with a .joblib model.")
+@click.option("--allow-pickle", is_flag=True, help="Serve a bundle that runs code: a .joblib model, a class.")
 def serve(bundle: Path, port: int, host: str, allow_pickle: bool) -> None:
     """Serve BUNDLE on this machine, without a cluster, exactly as a pod would."""
     from tidegate_server.threads import limit_threads

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from tidegate_contract.bundle.datatypes import Datatype
+from tidegate_contract.bundle.manifest import Signature, SignatureKind
 
 Array = np.ndarray[Any, np.dtype[Any]]
 Columns = dict[str, Array]
@@ -39,6 +40,14 @@ def _gathered(parts: Sequence[Array | list[Any]], dtype: np.dtype[Any]) -> Array
     if len(lists) == len(parts):
         return np.array(list(chain.from_iterable(lists)), dtype)
     return np.concatenate([np.asarray(part, dtype) for part in parts])
+
+
+def as_table(tensors: Columns, signature: Signature) -> Columns:
+    """The columns of a request's tensors, each of shape [n]."""
+    if signature.kind is SignatureKind.COLUMNS:
+        return tensors
+    by_column = np.ascontiguousarray(tensors[signature.tensor].T)
+    return {spec.name: column for spec, column in zip(signature.inputs, by_column, strict=True)}
 
 
 def rows_of(columns: Columns) -> int:

@@ -41,7 +41,7 @@ from tidegate_server.engines.scikit import ScikitEngine
 from tidegate_server.engines.trees import Trees
 from tidegate_server.loader import load_model
 from tidegate_server.offline.compiling import compile_model
-from tidegate_server.offline.estimator import ask, output_specs
+from tidegate_server.offline.originals.scikit import ask, output_specs
 from tidegate_server.offline.pack import pack
 from tidegate_server.offline.table import column_specs, to_columns
 from tidegate_server.offline.trial import edges, perturb, pick

@@ -4,11 +4,12 @@ from typing import Any
 
 import msgspec
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tidegate_contract.bundle.datatypes import Datatype
-from tidegate_contract.bundle.manifest import Signature, TensorSpec
+from tidegate_contract.bundle.manifest import Signature, SignatureKind, TensorSpec
 from tidegate_server.batch import Answers, Share
 from tidegate_server.http.codec import InferRequest, decode_request, encode_response
 from tidegate_server.http.errors import OipError
@@ -68,8 +69,30 @@ def requests(draw: st.DrawFn) -> tuple[Signature, bytes]:
     return Signature(specs, OUTPUTS), msgspec.json.encode(body)
 
 
-@given(requests())
-@settings(max_examples=600, deadline=None)
+@st.composite
+def requests_of_one_tensor(draw: st.DrawFn) -> tuple[Signature, bytes]:
+    """A signature whose columns come as one tensor, and a request that mostly fits it."""
+    datatype, width, rows = draw(st.sampled_from(TYPES)), draw(st.integers(1, 3)), draw(st.integers(1, 3))
+    often = st.sampled_from([False] * 9 + [True])
+    element = ANY if draw(often) else FITTING[datatype.dtype.kind]
+    table = [draw(st.lists(element, min_size=width, max_size=width + draw(often))) for _ in range(rows)]
+    if draw(often):
+        table.append([])
+    data: list[Any] = table if draw(st.booleans()) else [value for row in table for value in row]
+    if draw(often):
+        data = [*data, draw(element)]
+    shape = draw(
+        st.sampled_from([[rows, width]] * 5 + [[rows], [width, rows], [rows, width, 1], [rows + 1, width], []])
+    )
+    said = draw(st.sampled_from(TYPES)) if draw(often) else datatype
+    tensor = {"name": draw(st.sampled_from(["X"] * 5 + ["x0"])), "shape": shape, "datatype": said, "data": data}
+    specs = tuple(TensorSpec(f"x{place}", datatype, (-1,)) for place in range(width))
+    body = msgspec.json.encode({"inputs": [tensor, tensor] if draw(often) else [tensor]})
+    return Signature(specs, OUTPUTS, SignatureKind.TENSOR, "X"), body
+
+
+@given(requests() | requests_of_one_tensor())
+@settings(max_examples=1000, deadline=None)
 def test_what_it_takes_it_takes_as_the_codec_does(made: tuple[Signature, bytes]) -> None:
     signature, body = made
     found = Plain("m", "r", signature).decode(body)
@@ -98,6 +121,19 @@ def test_it_takes_the_usual_request_of_every_type() -> None:
     found = Plain("m", "r", signature).decode(body)
     assert found is not None
     assert (found.id, found.outputs, found.rows, len(found.table)) == ("7", ("predict",), 2, len(TYPES))
+
+
+@pytest.mark.parametrize("kind", TYPES)
+@pytest.mark.parametrize("nested", [True, False])
+def test_it_takes_the_usual_tensor_of_every_type(kind: Datatype, nested: bool) -> None:
+    one, other = {"f": (1.5, None), "i": (1, 2), "u": (1, 2), "b": (True, False), "O": ("a", None)}[kind.dtype.kind]
+    specs = tuple(TensorSpec(name, kind, (-1,)) for name in "abc")
+    data = [[one, one, other], [other, one, other]]
+    tensor = {"name": "X", "shape": [2, 3], "datatype": kind, "data": data if nested else [*data[0], *data[1]]}
+    signature = Signature(specs, OUTPUTS, SignatureKind.TENSOR, "X")
+    found = Plain("m", "r", signature).decode(msgspec.json.encode({"inputs": [tensor]}))
+    assert found is not None
+    assert (found.table, found.rows) == ({"a": [one, other], "b": [one, one], "c": [other, other]}, 2)
 
 
 @given(

@@ -114,7 +114,9 @@ class Model(Api):
         "private authority. Only the fetcher sees it.",
     )
     allow_pickle: bool = Field(
-        False, description="Load a model that needs pickle, which can run any code. Only for bundles you trust."
+        False,
+        description="Load a model that runs code of its author: a pickle or a Python class. "
+        "Only for bundles you trust.",
     )
 
 
@@ -474,7 +476,7 @@ class RevisionSpec(Api):
     request: Hash = Field("", description="Hash of the address and retry token whose answer the digest is.")
     uri: Address = Field(description="Address of the bundle.")
     digest: Digest = Field(description="Digest of the bundle's manifest.")
-    allow_pickle: bool = Field(False, description="Whether a model that needs pickle is loaded.")
+    allow_pickle: bool = Field(False, description="Whether a model that runs code of its author is loaded.")
     image: Annotated[str, Field(max_length=512)] = Field(description="Image of the model server.")
     image_named: bool = Field(False, description="Whether spec named it; else the operator's release gave it.")
     tools: Annotated[str, Field(max_length=512)] = Field("", description="Image of the fetcher.")

@@ -46,13 +46,23 @@ class Format(StrEnum):
     SKLEARN_SKOPS = "sklearn-skops"
     SKLEARN_JOBLIB = "sklearn-joblib"
     """A pickle: reading it runs whatever code its author put there."""
+    ONNX = "onnx"
+    PYTHON = "python"
+    """A class with `load` and `predict`: code of its author."""
+
+    @property
+    def runs_code(self) -> bool:
+        """Whether to read the model is to run code of its author."""
+        return self in (Format.SKLEARN_JOBLIB, Format.PYTHON)
 
 
 class SignatureKind(StrEnum):
-    """How a request is laid out."""
+    """How the columns of a model are laid out in a request."""
 
     COLUMNS = "columns"
-    """One named input per column of a table, each of shape [n]."""
+    """One named input for each, of shape [n]."""
+    TENSOR = "tensor"
+    """One input of shape [n, columns] for all of them, which have the same datatype."""
 
 
 class FileEntry(msgspec.Struct, frozen=True):
@@ -69,21 +79,32 @@ class TensorSpec(msgspec.Struct, frozen=True, omit_defaults=True):
     datatype: Datatype
     shape: tuple[int, ...]
     labels: tuple[Value, ...] = ()
-    """Of a matrix of probabilities: the class of each column."""
+    """Of a matrix: what each of its columns is, the class of a probability or the name of an input."""
 
 
-class Signature(msgspec.Struct, frozen=True, dict=True):
+class Signature(msgspec.Struct, frozen=True, dict=True, omit_defaults=True):
     """What goes in and what comes out, both in the model's own order."""
 
     inputs: tuple[TensorSpec, ...]
+    """The columns of the table that a model is asked about, however a request lays them out."""
     outputs: tuple[TensorSpec, ...]
     kind: SignatureKind = SignatureKind.COLUMNS
+    tensor: str = ""
+    """Of the kind `tensor`: the name of the one input that a request has."""
 
     def input(self, name: str) -> TensorSpec | None:
         return self._inputs.get(name)
 
     def output(self, name: str) -> TensorSpec | None:
         return next((spec for spec in self.outputs if spec.name == name), None)
+
+    @cached_property
+    def requested(self) -> dict[str, TensorSpec]:
+        """The inputs that a request has, by name."""
+        if self.kind is SignatureKind.COLUMNS:
+            return self._inputs
+        names, datatype = tuple(self._inputs), self.inputs[0].datatype
+        return {self.tensor: TensorSpec(self.tensor, datatype, (-1, len(names)), names)}
 
     @cached_property
     def _inputs(self) -> dict[str, TensorSpec]:
@@ -154,6 +175,8 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     signature: Signature
     golden: GoldenRows
     environment: Environment
+    inner_names: dict[str, str] = {}
+    """Of an ONNX model: its own name for an output that the signature calls otherwise."""
     trusted_types: tuple[str, ...] = ()
     """Of a skops model: the types that its packer allowed beside those that skops itself allows."""
     lineage: Lineage = Lineage()
@@ -241,6 +264,11 @@ def _check_signature(signature: Signature) -> None:
     for spec in signature.inputs:
         if len(spec.shape) != 1:
             raise ManifestError(f"signature.inputs: column {spec.name!r} must have the shape [-1]")
+    one_tensor = signature.kind is SignatureKind.TENSOR
+    if one_tensor != bool(signature.tensor):
+        raise ManifestError("signature.tensor names the one input of the kind tensor, and of no other")
+    if one_tensor and len({spec.datatype for spec in signature.inputs}) > 1:
+        raise ManifestError("signature.inputs: the columns of one tensor must have the same datatype")
 
 
 def _check_golden(golden: GoldenRows, signature: Signature) -> None:

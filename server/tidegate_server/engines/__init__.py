@@ -3,8 +3,10 @@
     engine = load_engine(bundle, allow_pickle=False)
     engine.predict({"carrier": array(["UA"]), "distance": array([1400.0])}, ("predict",))
 
-scikit.py      the model itself, by the library that made it
-compiled.py    the same as plain arrays, with trees.py and linear.py
+scikit.py      a scikit-learn model itself
+onnx.py        an ONNX model, by ONNX Runtime
+written.py     a class that its author wrote
+compiled.py    a scikit-learn model as plain arrays, with trees.py and linear.py
 chosen.py      one of the two, by the number of rows
 
 A new engine is one more file and one more case in `load_engine`. Libraries are imported
@@ -37,12 +39,18 @@ class Engine(Protocol):
 
 def permit(manifest: Manifest, *, allow_pickle: bool) -> None:
     """Whether the model may be read at all. Raises BundleError PICKLE_REFUSED."""
-    if manifest.format is Format.SKLEARN_JOBLIB and not allow_pickle:
-        raise BundleError(
-            FailureReason.PICKLE_REFUSED,
-            f"{manifest.model_file} is a pickle, and reading one runs code of its author: either save the model "
-            "with skops.io.dump and pack that, or set spec.model.allowPickle to true if you trust every writer of it",
-        )
+    if not manifest.format.runs_code or allow_pickle:
+        return
+    if manifest.format is Format.PYTHON:
+        said = f"{manifest.model_file} is Python, and serving it"
+        ways = ""
+    else:
+        said = f"{manifest.model_file} is a pickle, and reading one"
+        ways = "either save the model with skops.io.dump and pack that, or "
+    raise BundleError(
+        FailureReason.PICKLE_REFUSED,
+        f"{said} runs code of its author: {ways}set spec.model.allowPickle to true if you trust every writer of it",
+    )
 
 
 def load_engine(bundle: VerifiedBundle, *, allow_pickle: bool) -> Engine:
@@ -53,6 +61,14 @@ def load_engine(bundle: VerifiedBundle, *, allow_pickle: bool) -> Engine:
     permit(bundle.manifest, allow_pickle=allow_pickle)
     match bundle.manifest.format:
         case Format.SKLEARN_SKOPS | Format.SKLEARN_JOBLIB:
-            from tidegate_server.engines.scikit import load
+            from tidegate_server.engines import scikit
 
-            return load(bundle)
+            return scikit.load(bundle)
+        case Format.ONNX:
+            from tidegate_server.engines import onnx
+
+            return onnx.load(bundle)
+        case Format.PYTHON:
+            from tidegate_server.engines import written
+
+            return written.load(bundle)

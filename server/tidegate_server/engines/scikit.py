@@ -12,6 +12,7 @@ from tidegate_contract.bundle.datatypes import Datatype
 from tidegate_contract.bundle.manifest import Format, Signature
 from tidegate_contract.bundle.verify import VerifiedBundle
 from tidegate_contract.failure import BundleError, FailureReason
+from tidegate_server.engines.errors import one_line
 from tidegate_server.engines.trust import forbidden
 from tidegate_server.tensors import Array, Columns
 
@@ -63,7 +64,7 @@ def _read_skops(content: bytes, trusted: Sequence[str]) -> Any:
         if not untrusted:
             return skops.io.loads(content, trusted=list(trusted))
     except Exception as error:
-        raise BundleError(FailureReason.LOAD_FAILED, f"skops cannot read the model: {_one_line(error)}") from error
+        raise BundleError(FailureReason.LOAD_FAILED, f"skops cannot read the model: {one_line(error)}") from error
     raise BundleError(
         FailureReason.LOAD_FAILED,
         f"the model uses types that its manifest does not allow: {', '.join(sorted(untrusted))}; "
@@ -77,11 +78,7 @@ def _read_joblib(content: bytes) -> Any:
     try:
         return joblib.load(io.BytesIO(content))
     except Exception as error:
-        raise BundleError(FailureReason.LOAD_FAILED, f"joblib cannot read the model: {_one_line(error)}") from error
-
-
-def _one_line(error: Exception) -> str:
-    return f"{type(error).__name__}: {' '.join(str(error).split())}"[:500]
+        raise BundleError(FailureReason.LOAD_FAILED, f"joblib cannot read the model: {one_line(error)}") from error
 
 
 def _takes_names(model: Any) -> bool:

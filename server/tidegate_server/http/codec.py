@@ -20,7 +20,7 @@ from tidegate_server.explain import Explained
 from tidegate_server.http import binary
 from tidegate_server.http.errors import OipError
 from tidegate_server.outputs import InvalidOutputError, check_finite, check_form
-from tidegate_server.tensors import Array, Columns, TensorError, conform, from_values, to_values
+from tidegate_server.tensors import Array, Columns, TensorError, as_table, conform, from_values, to_values
 
 MAX_RANK = 8
 MAX_ROWS = 65_536
@@ -131,24 +131,25 @@ def decode_request(body: bytes, signature: Signature, json_length: int | None = 
         raise OipError(400, f"the request is not of the protocol's form: {error}") from error
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
         raise OipError(400, f"the body is not JSON: {error}") from error
-    columns: Columns = {}
+    tensors: Columns = {}
     rows = -1
     for tensor in request.inputs:
-        spec = signature.input(tensor.name)
+        spec = signature.requested.get(tensor.name)
         if spec is None:
-            raise OipError(400, f"the model has no input {_short(tensor.name)}; it takes {_names(signature.inputs)}")
-        if tensor.name in columns:
+            takes = ", ".join(signature.requested)
+            raise OipError(400, f"the model has no input {_short(tensor.name)}; it takes {takes}")
+        if tensor.name in tensors:
             raise OipError(400, f"input {tensor.name!r} is given twice")
         try:
-            column = _column(tensor, spec, tail)
-            if rows not in (-1, len(column)):
-                raise OipError(400, f"input {tensor.name!r} has {len(column)} rows and an input before it has {rows}")
+            array = _tensor(tensor, spec, tail)
+            if rows not in (-1, len(array)):
+                raise OipError(400, f"input {tensor.name!r} has {len(array)} rows and an input before it has {rows}")
         except OipError as error:
             error.column = spec.name
             raise
-        rows = len(column)
-        columns[tensor.name] = column
-    missing = [spec.name for spec in signature.inputs if spec.name not in columns]
+        rows = len(array)
+        tensors[tensor.name] = array
+    missing = [name for name in signature.requested if name not in tensors]
     if missing:
         raise OipError(400, f"inputs are missing: {', '.join(missing)}", column=missing[0])
     if rows < 1:
@@ -156,7 +157,8 @@ def decode_request(body: bytes, signature: Signature, json_length: int | None = 
     tail.expect_end()
     wanted = _wanted(request.outputs, signature)
     explain = _flag(request.parameters, "explain", otherwise=False)
-    return InferRequest(request.id, columns, wanted, rows, _raw(request, wanted), explain)
+    table = as_table(tensors, signature)
+    return InferRequest(request.id, table, wanted, rows, _raw(request, wanted), explain)
 
 
 def _raw(request: _Request, wanted: Sequence[str]) -> frozenset[str]:
@@ -189,24 +191,25 @@ def _wanted(outputs: list[_Output] | None, signature: Signature) -> tuple[str, .
     return tuple(names)
 
 
-def _column(tensor: _Input, spec: TensorSpec, tail: _Tail) -> Array:
-    """The tensor as the signature's column: shape [n], of its type; [n] and [n, 1] are taken."""
+def _tensor(tensor: _Input, spec: TensorSpec, tail: _Tail) -> Array:
+    """The tensor as the signature has it; a column is also taken as [n, 1]."""
     if tensor.shape and tensor.shape[0] > MAX_ROWS:
         raise OipError(413, f"a request may have {MAX_ROWS} rows; send fewer at a time")
     if tensor.parameters and BINARY_SIZE in tensor.parameters:
-        array = _raw_tensor(tensor, _parameter(tensor.parameters, BINARY_SIZE, int), tail)
+        given = _raw_tensor(tensor, _parameter(tensor.parameters, BINARY_SIZE, int), tail)
     else:
-        array = decode_tensor(tensor.name, tensor.datatype, tensor.shape, bytes(tensor.data))
-    if array.ndim == 2 and array.shape[1] == 1:
-        array = array[:, 0]
-    if array.ndim != 1:
-        raise OipError(400, f"input {tensor.name!r} must have the shape [n] or [n, 1]")
-    column = conform(array, spec.datatype)
-    if column is None:
+        given = decode_tensor(tensor.name, tensor.datatype, tensor.shape, bytes(tensor.data))
+    if given.ndim == 2 and given.shape[1] == 1 == len(spec.shape):
+        given = given[:, 0]
+    if given.shape[1:] != spec.shape[1:]:
+        shapes = f"[n, {spec.shape[1]}]" if len(spec.shape) == 2 else "[n] or [n, 1]"
+        raise OipError(400, f"input {tensor.name!r} must have the shape {shapes}")
+    array = conform(given, spec.datatype)
+    if array is None:
         raise OipError(400, f"input {tensor.name!r} is {spec.datatype} and {tensor.datatype} was given")
-    if column.dtype.kind == "f" and bool(np.isinf(column).any()):
+    if array.dtype.kind == "f" and bool(np.isinf(array).any()):
         raise OipError(400, f"input {tensor.name!r}: {spec.datatype} holds a number that is out of range")
-    return column
+    return array
 
 
 def decode_tensor(name: str, datatype: str, shape: Sequence[int], data: bytes) -> Array:
@@ -353,7 +356,7 @@ def encode_metadata(model: str, version: str, manifest: Manifest) -> bytes:
             "name": model,
             "versions": [version],
             "platform": str(manifest.format),
-            "inputs": [_describe(spec) for spec in manifest.signature.inputs],
+            "inputs": [_describe(spec) for spec in manifest.signature.requested.values()],
             "outputs": [_describe(spec) for spec in manifest.signature.outputs],
         }
     )

@@ -5,8 +5,9 @@ document that MLServer publishes, openapi/dataplane.yaml; what is stricter here 
 Source: Open Inference Protocol v2, "Inference REST API", and its binary tensor data extension.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from importlib.metadata import version
+from math import prod
 
 import numpy as np
 
@@ -117,7 +118,8 @@ def _infer(operation: str, manifest: Manifest) -> Json:
         "requestBody": {
             "required": True,
             "description": f"JSON, or JSON and binary tensors after it with the header {_JSON_LENGTH}; not compressed",
-            "content": _json(_ref("InferenceRequest"), example=_example(manifest.signature.inputs)) | _BINARY,
+            "content": _json(_ref("InferenceRequest"), example=_example(manifest.signature.requested.values()))
+            | _BINARY,
         },
         "responses": answers
         | {
@@ -166,9 +168,9 @@ def _example(inputs: Iterable[TensorSpec]) -> Json:
         "inputs": [
             {
                 "name": spec.name,
-                "shape": [1],
+                "shape": [1, *spec.shape[1:]],
                 "datatype": str(spec.datatype),
-                "data": [plain[spec.datatype.dtype.kind]],
+                "data": [plain[spec.datatype.dtype.kind]] * prod(spec.shape[1:]),
             }
             for spec in inputs
         ]
@@ -177,7 +179,8 @@ def _example(inputs: Iterable[TensorSpec]) -> Json:
 
 def _schemas(model: str, revision: str, manifest: Manifest) -> Json:
     signature = manifest.signature
-    used = {datatype: [spec for spec in signature.inputs if spec.datatype is datatype] for datatype in Datatype}
+    requested = signature.requested.values()
+    used = {datatype: [spec for spec in requested if spec.datatype is datatype] for datatype in Datatype}
     inputs = {_input_name(datatype): _input(datatype, specs) for datatype, specs in used.items() if specs}
     flag: Json = {"type": "boolean"}
     named: Json = {
@@ -214,8 +217,8 @@ def _schemas(model: str, revision: str, manifest: Manifest) -> Json:
                     "type": "array",
                     "description": "Each input of the model once, in any order, all of as many rows",
                     "items": {"anyOf": [_ref(name) for name in inputs]},
-                    "minItems": len(signature.inputs),
-                    "maxItems": len(signature.inputs),
+                    "minItems": len(requested),
+                    "maxItems": len(requested),
                 },
                 "outputs": {
                     "type": ["array", "null"],
@@ -271,28 +274,30 @@ def _input_name(datatype: Datatype) -> str:
     return f"RequestInput{datatype}"
 
 
-def _input(datatype: Datatype, specs: Iterable[TensorSpec]) -> Json:
-    """What is taken for the inputs of one type."""
+def _input(datatype: Datatype, specs: Sequence[TensorSpec]) -> Json:
+    """What is taken for the inputs of one type, which are columns, or one tensor of all columns."""
     taken = [str(given) for given in Datatype if conform(np.empty(0, given.dtype), datatype) is not None]
-    value = _value(datatype)
+    wide = specs[0].shape[1:]
+    width = prod(wide)
+    row = {"type": "array", "items": _value(datatype), "minItems": width, "maxItems": width}
+    columns: Json = {"items": _SIZE, "minItems": 1, "maxItems": 2}
+    matrix: Json = {"prefixItems": [_SIZE, {"const": width}], "minItems": 2, "maxItems": 2}
     return _object(
         {
             "name": {"enum": [spec.name for spec in specs]},
             "datatype": {"enum": taken},
             "shape": {
                 "type": "array",
-                "description": "[rows] or [rows, 1]",
-                "items": _SIZE,
-                "minItems": 1,
-                "maxItems": 2,
+                "description": f"[rows, {width}]" if wide else "[rows] or [rows, 1]",
+                **(matrix if wide else columns),
             },
             "parameters": _parameters({}, _binary_form(datatype)),
             "data": {
                 "type": "array",
-                "description": "Flat; or nested as the shape [rows, 1] is",
-                "items": {"anyOf": [value, {"type": "array", "items": value, "minItems": 1, "maxItems": 1}]},
+                "description": f"Flat, row by row; or nested as the shape [rows, {width}] is",
+                "items": {"anyOf": [_value(datatype), row]},
                 "minItems": 1,
-                "maxItems": MAX_ROWS,
+                "maxItems": MAX_ROWS * width,
             },
         },
         required=["name", "shape", "datatype", "data"],

@@ -54,7 +54,10 @@ class Plain:
 
     def __init__(self, model: str, version: str, signature: Signature) -> None:
         self._wants = {spec.name: _Want(spec) for spec in signature.inputs}
-        self._decode = _decoder(list(self._wants.values())).decode
+        self._names = list(self._wants)
+        self._tensor = signature.tensor
+        self._decode = _decoder(list(self._wants.values()), in_one=bool(self._tensor)).decode
+        self._table = self._of_one_tensor if self._tensor else self._of_columns
         kinds = {want.kind for want in self._wants.values()}
         self._unsure = [
             (name, want.takes) for name, want in self._wants.items() if len(kinds) > 1 or want.low is not None
@@ -75,7 +78,17 @@ class Plain:
             request = self._decode(body)
         except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
             return None
-        inputs, outputs = request.inputs, self._all
+        table, outputs = self._table(request.inputs), self._all
+        if table is None or (self._unsure and not all(takes(table[name]) for name, takes in self._unsure)):
+            return None
+        if request.outputs:
+            outputs = tuple(output.name for output in request.outputs)
+            if len(set(outputs)) != len(outputs) or not self._outputs.keys() >= set(outputs):
+                return None
+        return PlainRequest(request.id, table, outputs, len(table[self._names[0]]))
+
+    def _of_columns(self, inputs: Sequence[Any]) -> dict[str, list[Any]] | None:
+        """The table of an input for each column."""
         rows = len(inputs[0].data)
         flat, tall = [rows], [rows, 1]
         table: dict[str, list[Any]] = {}
@@ -88,13 +101,22 @@ class Plain:
             return None
         if not self._one_datatype and {tensor.name: tensor.datatype for tensor in inputs} != self._datatypes:
             return None
-        if self._unsure and not all(takes(table[name]) for name, takes in self._unsure):
+        return table
+
+    def _of_one_tensor(self, inputs: Sequence[Any]) -> dict[str, list[Any]] | None:
+        """The table of one input for all columns, flat or a list for each row."""
+        tensor, width = inputs[0], len(self._names)
+        data: list[Any] = tensor.data
+        if len(inputs) > 1 or tensor.name != self._tensor or len(tensor.shape) != 2 or tensor.shape[1] != width:
             return None
-        if request.outputs:
-            outputs = tuple(output.name for output in request.outputs)
-            if len(set(outputs)) != len(outputs) or not self._outputs.keys() >= set(outputs):
-                return None
-        return PlainRequest(request.id, table, outputs, rows)
+        rows, kinds = tensor.shape[0], set(map(type, data))
+        if rows > MAX_ROWS:
+            return None
+        if list not in kinds and len(data) == rows * width:
+            return {name: data[place::width] for place, name in enumerate(self._names)}
+        if kinds == {list} and len(data) == rows and all(len(row) == width for row in data):
+            return {name: list(column) for name, column in zip(self._names, zip(*data, strict=True), strict=True)}
+        return None
 
     def encode(self, request: PlainRequest, share: Share, prediction_id: str = "") -> bytes:
         """The answer to a request. Raises InvalidOutputError for a number that is not finite."""
@@ -142,16 +164,20 @@ class _Want:
         return self.low is None or all(value is None or self.low <= value <= self._high for value in data)
 
 
-def _decoder(wants: Sequence[_Want]) -> msgspec.json.Decoder[Any]:
+def _decoder(wants: Sequence[_Want], *, in_one: bool) -> msgspec.json.Decoder[Any]:
     """Of requests whose data are lists of any type that a column has: which of them belongs where is seen afterwards.
 
-    Parameters of any kind are not usual: it refuses them.
+    `in_one`: all columns in one tensor, whose rows may be lists too. Parameters of any kind are not usual: it refuses
+    them.
     """
     element: Any = None
     for kind in sorted({want.kind for want in wants}):
         element = _ELEMENTS[kind] if element is None else element | _ELEMENTS[kind]
     datatypes: Any = Literal[tuple(sorted({want.datatype for want in wants}))]
-    values: Any = Annotated[list[element], msgspec.Meta(min_length=1, max_length=MAX_ROWS)]
+    if in_one:
+        element = element | list[element]
+    most = MAX_ROWS * len(wants) if in_one else MAX_ROWS
+    values: Any = Annotated[list[element], msgspec.Meta(min_length=1, max_length=most)]
     parameters: tuple[str, Any, Any] = ("parameters", None, None)
     fields: list[tuple[str, Any] | tuple[str, Any, Any]] = [
         ("name", str),

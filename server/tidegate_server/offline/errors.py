@@ -5,7 +5,7 @@ class OfflineError(Exception):
     """Base of
 
     PackError       a bundle that cannot be written where it should be
-    EstimatorError  a model that cannot be packed
+    ModelError      a model that cannot be packed
     CompareError    two models that cannot be compared on this data
     TableError      data that no signature can be made of
     RegistryError   a registry that did not take the image
@@ -16,7 +16,7 @@ class PackError(OfflineError):
     """A bundle that cannot be written where it should be."""
 
 
-class EstimatorError(OfflineError):
+class ModelError(OfflineError):
     """A model that cannot be packed."""
 
 

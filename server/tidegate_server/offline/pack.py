@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from msgspec.structs import replace
 
 from tidegate_contract.bundle.manifest import (
     MANIFEST_NAME,
@@ -25,12 +26,10 @@ from tidegate_contract.bundle.manifest import (
     EngineRecord,
     Environment,
     FileEntry,
-    Format,
     GoldenRows,
     Lineage,
     Manifest,
     Signature,
-    TensorSpec,
     check,
     digest_of,
     encode,
@@ -49,26 +48,16 @@ from tidegate_server.offline.check import Finding
 from tidegate_server.offline.check import check as check_data
 from tidegate_server.offline.compiling import NotCompiledError, compile_model
 from tidegate_server.offline.errors import PackError
-from tidegate_server.offline.estimator import (
-    ask,
-    describe,
-    features,
-    format_of,
-    output_specs,
-    read_model,
-    types_to_allow,
-)
 from tidegate_server.offline.golden import candidates, choose
+from tidegate_server.offline.originals import Original, read
 from tidegate_server.offline.profile import build, score_of
-from tidegate_server.offline.table import ask_in_parts, column_specs, file_sha256, read_table, spread, to_columns
+from tidegate_server.offline.table import ask_in_parts, file_sha256, read_table, spread, to_columns
 from tidegate_server.offline.trial import DifferentError, compare, measure
 from tidegate_server.tensors import Array, Columns, to_values
 
 ENGINE_FILE = "engine.msgpack"
 PROFILE_ROWS = 100_000
 """More rows make a profile no better: what it is compared with later is never exact either."""
-
-_LIBRARIES = ("numpy", "pandas", "scikit-learn", "scipy")
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +83,7 @@ def pack(
     trust: Sequence[str] = (),
     metrics: Mapping[str, float] | None = None,
     strict: Sequence[str] = (),
+    tensor: str = "",
     created: str = "",
     tolerance: float = 1e-6,
     force: bool = False,
@@ -106,68 +96,67 @@ def pack(
     target    the column of the data that is predicted; left out of the signature
     name      the bundle's name; the model file's if none is given
     metrics   held-out metrics to record; nothing is computed here, for the data may be what the model was trained on
+    tensor    requests have all columns in one input of this name, of shape [rows, columns]; those of an ONNX model
+              that takes one have it anyway
     strict    columns in which the server refuses values that the data has none like: missing, out of range, unseen
     created   RFC 3339, recorded as it is
     force     replace a bundle that is at `out`
     progress  is told each step as it begins
 
-    Raises PackError, EstimatorError, TableError for what cannot be packed; BundleError if the loader refuses the
+    Raises PackError, ModelError, TableError for what cannot be packed; BundleError if the loader refuses the
     result, and then nothing is left at `out`.
     """
     _check_destination(out, force=force)
-    model_format = format_of(model_path, allow_pickle=allow_pickle)
     progress("reading the model")
-    try:
-        content = model_path.read_bytes()
-    except OSError as error:
-        raise PackError(f"{model_path} cannot be read: {error.strerror}") from error
-    allowed = types_to_allow(content, trust) if model_format is Format.SKLEARN_SKOPS else ()
-    model = read_model(content, model_format, allowed)
+    original = read(model_path, allow_pickle=allow_pickle, trust=trust)
     progress("reading the data")
     frame = read_table(data) if isinstance(data, Path) else data
-    rows = features(model, frame, target)
+    rows = original.features(frame, target)
     if len(rows) < MIN_GOLDEN_ROWS:
         raise PackError(f"the data has {len(rows)} rows, and {MIN_GOLDEN_ROWS} are needed for golden rows")
     progress("checking the data")
     findings = check_data(rows if target is None else rows.assign(**{target: frame[target]}), target)
-    inputs = column_specs(rows)  # of every row: the few that are asked for may hold no missing value
-    profile = _profile(model, rows, inputs, progress)
+    asked = original.signature(rows, tensor)  # of every row: the few that are asked for may hold no missing value
+    profile = _profile(original, rows, asked, progress)
     if unknown := [column for column in strict if profile.feature(column) is None]:
         raise PackError(f"column {unknown[0]!r} cannot be strict: the data has no such input, or no value in it")
     progress("asking the model for its golden rows")
     rows = rows.iloc[candidates(rows)]
-    golden = rows.iloc[choose(rows, ask(model, rows)[PREDICT])]
-    answers = ask(model, golden)
-    signature = Signature(inputs, output_specs(model, answers))
-    progress("comparing a compiled engine with the model")
-    columns = to_columns(rows, inputs)
-    tried = _compile(model, signature, columns)
-    model_file = f"model.{'skops' if model_format is Format.SKLEARN_SKOPS else 'joblib'}"
-    contents = {model_file: content, PROFILE_NAME: encode_profile(profile)}
-    if tried.content is not None:
-        contents[ENGINE_FILE] = tried.content
+    golden = rows.iloc[choose(rows, original.ask(rows, asked)[PREDICT])]
+    answers = original.ask(golden, asked)
+    signature = replace(asked, outputs=original.outputs(answers))
+    columns = to_columns(rows, signature.inputs)
+    contents = {**original.contents, PROFILE_NAME: encode_profile(profile)}
+    engines: tuple[EngineRecord, ...] = ()
+    if original.estimator is not None:
+        progress("comparing a compiled engine with the model")
+        tried = _compile(original.estimator, signature, columns)
+        engines = (tried.record,)
+        if tried.content is not None:
+            contents[ENGINE_FILE] = tried.content
     manifest = Manifest(
         schema_version=SCHEMA_VERSION,
         name=name or name_from(model_path),
-        format=model_format,
-        model_file=model_file,
+        format=original.format,
+        model_file=original.model_file,
         files={path: FileEntry(hashlib.sha256(held).hexdigest(), len(held)) for path, held in contents.items()},
         signature=signature,
         golden=GoldenRows(
-            {column: tuple(to_values(array)) for column, array in to_columns(golden, inputs).items()},
+            {column: tuple(to_values(array)) for column, array in to_columns(golden, signature.inputs).items()},
             {output: _cells(array) for output, array in answers.items()},
             tolerance,
         ),
-        environment=_environment(model_format),
-        trusted_types=allowed,
-        lineage=Lineage(describe(model), file_sha256(data) if isinstance(data, Path) else "", created),
+        environment=_environment(original.libraries),
+        inner_names={name: inner for name, inner in original.inner_names.items() if name != inner},
+        trusted_types=original.trusted_types,
+        lineage=Lineage(original.describe(), file_sha256(data) if isinstance(data, Path) else "", created),
         metrics=dict(metrics or {}),
-        engines=(tried.record,),
+        engines=engines,
         strict=tuple(sorted(set(strict))),
     )
     check(manifest)
     progress("writing the bundle and loading it as the server does")
-    return _write(manifest, contents, out, findings, columns, allow_pickle=allow_pickle, progress=progress)
+    return _write(manifest, contents, out, findings, columns, progress=progress)
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,16 +189,16 @@ def _compile(model: Any, signature: Signature, columns: Columns) -> _Compiled:
     return _Compiled(record, content)
 
 
-def _profile(model: Any, rows: pd.DataFrame, inputs: Sequence[TensorSpec], progress: Callable[[str], None]) -> Profile:
+def _profile(original: Original, rows: pd.DataFrame, asked: Signature, progress: Callable[[str], None]) -> Profile:
     """What the rows look like, or so many of them spread evenly, and what the model answers them."""
     reference = rows.iloc[spread(len(rows), PROFILE_ROWS)]
     answers = ask_in_parts(
         reference,
-        lambda part: ask(model, part),
+        lambda part: original.ask(part, asked),
         lambda share: progress(f"profiling the data and the model's answers to it, {share:.0%}"),
     )
     try:
-        return build(to_columns(reference, inputs), score_of(answers))
+        return build(to_columns(reference, asked.inputs), score_of(answers))
     except ProfileError as error:
         raise PackError(str(error)) from error
 
@@ -227,8 +216,7 @@ def _cells(array: Array) -> tuple[bool | int | float | str | tuple[bool | int | 
     return tuple(tuple(cell) if isinstance(cell, list) else cell for cell in to_values(array))
 
 
-def _environment(model_format: Format) -> Environment:
-    libraries = (*_LIBRARIES, "skops" if model_format is Format.SKLEARN_SKOPS else "joblib")
+def _environment(libraries: Sequence[str]) -> Environment:
     return Environment(
         python=".".join(map(str, sys.version_info[:3])),
         libraries={library: version(library) for library in libraries},
@@ -257,7 +245,6 @@ def _write(
     findings: tuple[Finding, ...],
     columns: Columns,
     *,
-    allow_pickle: bool,
     progress: Callable[[str], None],
 ) -> Packed:
     """Beside `out` first, loaded there as a server would, and only then in its place."""
@@ -269,9 +256,10 @@ def _write(
         staged = Path(scratch, "bundle")
         staged.mkdir()
         for path, content in contents.items():
+            (staged / path).parent.mkdir(parents=True, exist_ok=True)
             (staged / path).write_bytes(content)
         (staged / MANIFEST_NAME).write_bytes(manifest_bytes)
-        loaded = load_model(staged, digest, allow_pickle=allow_pickle)
+        loaded = load_model(staged, digest, allow_pickle=True)  # what runs code has run it above
         if isinstance(loaded.engine, ChosenEngine):
             progress("measuring the compiled engine against the model")
             original = loaded.engine.load_original()  # which such a server reads only when it needs it

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from tidegate_contract.bundle.datatypes import Datatype, datatype_of
-from tidegate_contract.bundle.manifest import TensorSpec
+from tidegate_contract.bundle.manifest import Signature, SignatureKind, TensorSpec
 from tidegate_server.offline.errors import TableError
 from tidegate_server.tensors import Array, Columns, TensorError, from_values
 
@@ -63,6 +63,23 @@ def column_specs(frame: pd.DataFrame) -> tuple[TensorSpec, ...]:
     return tuple(TensorSpec(str(name), _datatype(frame[name]), (-1,)) for name in frame.columns)
 
 
+def signature_of(frame: pd.DataFrame, tensor: str = "") -> Signature:
+    """The inputs that a data frame stands for, without outputs; all in one of a name, if `tensor` gives it.
+
+    Raises TableError, also for columns that no one tensor can hold.
+    """
+    specs = column_specs(frame)
+    if not tensor:
+        return Signature(specs, ())
+    text = [spec.name for spec in specs if spec.datatype is Datatype.BYTES]
+    if text and len(text) < len(specs):
+        raise TableError(f"column {text[0]!r} is text and others are not, which no one tensor can hold")
+    common = datatype_of(np.result_type(*(spec.datatype.dtype for spec in specs)))
+    if common is None:
+        raise TableError("the columns have no common type that a tensor could have")
+    return Signature(tuple(TensorSpec(spec.name, common, (-1,)) for spec in specs), (), SignatureKind.TENSOR, tensor)
+
+
 def _datatype(series: "pd.Series[Any]") -> Datatype:
     dtype = series.dtype
     if isinstance(dtype, pd.CategoricalDtype | pd.StringDtype) or dtype == np.dtype(object):
@@ -104,7 +121,11 @@ def to_columns(frame: pd.DataFrame, specs: Sequence[TensorSpec]) -> Columns:
 
 def _array(series: "pd.Series[Any]", spec: TensorSpec) -> Array:
     if spec.datatype is not Datatype.BYTES:
-        return series.to_numpy(dtype=spec.datatype.dtype)
+        try:
+            return series.to_numpy(dtype=spec.datatype.dtype)
+        except (ValueError, TypeError) as error:
+            said = f"column {spec.name!r} holds a value that is no {spec.datatype}, which the model takes"
+            raise TableError(f"{said}; fill in what is missing, or correct it") from error
     try:
         return from_values(Datatype.BYTES, [None if pd.isna(value) else value for value in series.tolist()])
     except TensorError as error:

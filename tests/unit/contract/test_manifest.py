@@ -13,6 +13,7 @@ from tidegate_contract.bundle.manifest import (
     Manifest,
     ManifestError,
     Signature,
+    SignatureKind,
     TensorSpec,
     decode,
     digest_of,
@@ -46,6 +47,10 @@ def _with_input(**changes: Any) -> Signature:
     return msgspec.structs.replace(SIGNATURE, inputs=(first, SIGNATURE.inputs[1]))
 
 
+def _with(**changes: Any) -> Signature:
+    return msgspec.structs.replace(SIGNATURE, **changes)
+
+
 def _with_golden(**changes: Any) -> GoldenRows:
     return msgspec.structs.replace(GOLDEN, **changes)
 
@@ -69,6 +74,12 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "an input of two dimensions": ({"signature": _with_input(shape=(-1, 3))}, "must have the shape [-1]"),
     "a fixed number of rows": ({"signature": _with_input(shape=(4,))}, "must start with -1"),
     "two inputs of one name": ({"signature": _with_input(name="delay")}, "names that differ"),
+    "one tensor without a name": ({"signature": _with(kind=SignatureKind.TENSOR)}, "names the one input"),
+    "a tensor's name where columns are asked for": ({"signature": _with(tensor="X")}, "names the one input"),
+    "one tensor of text and numbers": (
+        {"signature": _with(kind=SignatureKind.TENSOR, tensor="X")},
+        "must have the same datatype",
+    ),
     "no outputs": ({"signature": Signature(SIGNATURE.inputs, ())}, "at least one tensor"),
     "a tolerance below nothing": ({"golden": _with_golden(tolerance=-1.0)}, "must not be negative"),
     "golden rows without an input": ({"golden": _with_golden(inputs={"delay": (1.0,) * 5})}, "exactly the inputs"),

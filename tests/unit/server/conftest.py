@@ -61,6 +61,23 @@ def bundle(trained: Trained, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return pack(trained.skops, trained.frame, out, name="flights").directory
 
 
+@pytest.fixture(scope="session")
+def one_tensor(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An ONNX classification that is asked by one tensor, and answers what is missing too."""
+    from skl2onnx import to_onnx
+    from sklearn.ensemble import RandomForestClassifier
+
+    from tidegate_server.offline.pack import pack
+
+    folder = tmp_path_factory.mktemp("one_tensor")
+    rows = np.random.default_rng(0).normal(size=(300, 3)).astype(np.float32)
+    model = RandomForestClassifier(10, random_state=0).fit(rows, np.where(rows.sum(axis=1) > 0, "late", "in time"))
+    graph = to_onnx(model, rows[:1], options={id(model): {"zipmap": False}})
+    (folder / "m.onnx").write_bytes(graph.SerializeToString())
+    frame = pd.DataFrame(rows, columns=["a", "b", "c"])
+    return pack(folder / "m.onnx", frame, folder / "bundle", name="flights", tensor="rows").directory
+
+
 @dataclass
 class FakeEngine:
     """Answers 0.25 and 0.75 for every row, or does what `behave` says first."""

@@ -1,12 +1,15 @@
 """What the protocol's requests mean, and what is said of those that mean nothing."""
 
 import json
+import re
 from typing import Any
 
 import numpy as np
 import pytest
 
 from bundles import SIGNATURE, manifest
+from tidegate_contract.bundle.datatypes import Datatype
+from tidegate_contract.bundle.manifest import Signature, SignatureKind, TensorSpec
 from tidegate_server.http.codec import (
     MAX_ROWS,
     InferRequest,
@@ -174,6 +177,63 @@ def test_a_refusal_repeats_no_value() -> None:
     with pytest.raises(OipError) as caught:
         decode_request(_request({**CARRIER, "datatype": "FP64", "data": ["secret", "secret"]}), SIGNATURE)
     assert "secret" not in caught.value.message
+
+
+ONE = Signature(
+    tuple(TensorSpec(name, Datatype.FP64, (-1,)) for name in ("a", "b", "c")),
+    SIGNATURE.outputs,
+    SignatureKind.TENSOR,
+    "X",
+)
+"""Three columns as one tensor."""
+X = {"name": "X", "shape": [2, 3], "datatype": "FP64", "data": [1, 2, None, 4, 5, 6]}
+NUMBERS_OF_X = np.array([[1, 2, np.nan], [4, 5, 6]])
+
+
+def _raw(array: np.ndarray[Any, Any], datatype: str) -> tuple[bytes, int]:
+    tensor = {"name": "X", "shape": [2, 3], "datatype": datatype, "parameters": {"binary_data_size": array.nbytes}}
+    head = _request(tensor)
+    return head + array.tobytes(), len(head)
+
+
+TENSORS: dict[str, tuple[bytes, int | None]] = {
+    "flat": (_request(X), None),
+    "a list for each row": (_request({**X, "data": [[1, 2, None], [4, 5, 6]]}), None),
+    "a smaller float": (_request({**X, "datatype": "FP32"}), None),
+    "binary": _raw(NUMBERS_OF_X, "FP64"),
+    "binary, a smaller float": _raw(NUMBERS_OF_X.astype(np.float32), "FP32"),
+}
+
+
+@pytest.mark.parametrize(("body", "length"), TENSORS.values(), ids=TENSORS)
+def test_all_columns_come_as_one_tensor_where_the_signature_says_so(body: bytes, length: int | None) -> None:
+    request = decode_request(body, ONE, length)
+    assert (_plain(request), request.rows) == ({"a": [1, 4], "b": [2, 5], "c": [None, 6]}, 2)
+    assert all(column.flags.c_contiguous for column in request.table.values())
+
+
+@pytest.mark.parametrize(
+    ("tensor", "message"),
+    [
+        ({**X, "name": "a"}, "the model has no input 'a'; it takes X"),
+        ({**X, "shape": [6], "data": [1] * 6}, "'X' must have the shape [n, 3]"),
+        ({**X, "shape": [3, 2]}, "'X' must have the shape [n, 3]"),
+        ({**X, "shape": [2, 3, 1]}, "'X' must have the shape [n, 3]"),
+        ({**X, "shape": [0, 3], "data": []}, "at least one row"),
+        ({**X, "datatype": "BYTES", "data": ["a"] * 6}, "'X' is FP64 and BYTES was given"),
+    ],
+)
+def test_a_tensor_of_another_form_is_refused(tensor: dict[str, Any], message: str) -> None:
+    with pytest.raises(OipError, match=re.escape(message)) as caught:
+        decode_request(_request(tensor), ONE)
+    assert caught.value.status == 400
+
+
+def test_the_metadata_of_one_tensor_names_its_columns() -> None:
+    described = json.loads(encode_metadata("m", "r", manifest(signature=ONE)))
+    assert described["inputs"] == [
+        {"name": "X", "datatype": "FP64", "shape": [-1, 3], "parameters": {"labels": ["a", "b", "c"]}}
+    ]
 
 
 REQUEST = InferRequest("7", {}, ("predict_proba",), 2)

@@ -31,7 +31,7 @@ from tidegate_server.engines.errors import EngineError
 from tidegate_server.engines.scikit import ScikitEngine
 from tidegate_server.engines.trees import Forest, Trees, in_order
 from tidegate_server.offline.compiling import NotCompiledError, compile_model
-from tidegate_server.offline.estimator import ask, output_specs
+from tidegate_server.offline.originals.scikit import ask, output_specs
 from tidegate_server.offline.table import column_specs, to_columns
 from tidegate_server.offline.trial import DifferentError, compare, edges, measure
 from tidegate_server.tensors import Array, Columns

@@ -31,8 +31,8 @@ from tidegate_contract.failure import BundleError, FailureReason
 from tidegate_server.engines.trust import ORDINARY, forbidden, unknown
 from tidegate_server.golden import differing_rows
 from tidegate_server.loader import load_model
-from tidegate_server.offline.errors import EstimatorError
-from tidegate_server.offline.estimator import types_to_allow
+from tidegate_server.offline.errors import ModelError
+from tidegate_server.offline.originals.scikit import types_to_allow
 from tidegate_server.offline.pack import pack
 from tidegate_server.tensors import Columns
 
@@ -144,7 +144,7 @@ def test_a_manifest_cannot_allow_what_the_servers_own_libraries_hold(gadget: str
 
 def test_a_packer_cannot_allow_what_the_servers_own_libraries_hold() -> None:
     content = skops.io.dumps(FunctionTransformer(np.testing.assert_equal))
-    with pytest.raises(EstimatorError, match=r"numpy\.testing\S+assert_equal, which no model may use"):
+    with pytest.raises(ModelError, match=r"numpy\.testing\S+assert_equal, which no model may use"):
         types_to_allow(content, ("numpy.testing._private.utils.assert_equal",))
 
 

@@ -17,7 +17,7 @@ from schemathesis.checks import not_a_server_error
 from bundles import SIGNATURE, manifest
 from processes import REAL, SOURCES, STAND_IN, Process
 from tidegate_contract.bundle.datatypes import Datatype
-from tidegate_contract.bundle.manifest import Signature, TensorSpec
+from tidegate_contract.bundle.manifest import Signature, SignatureKind, TensorSpec
 from tidegate_server.http.codec import decode_request
 from tidegate_server.http.openapi import document
 
@@ -102,7 +102,20 @@ def test_the_example_can_be_asked_for_every_datatype() -> None:
     assert (request.rows, list(request.table)) == (1, [datatype.lower() for datatype in Datatype])
 
 
-def test_schemathesis_finds_nothing(start: Any, bundle: Path, tmp_path: Path) -> None:
+def test_the_example_of_one_tensor_can_be_asked() -> None:
+    inputs = tuple(TensorSpec(name, Datatype.FP32, (-1,)) for name in "abc")
+    signature = Signature(inputs, SIGNATURE.outputs, SignatureKind.TENSOR, "X")
+    document = described(signature)
+    body = document["paths"][f"{VERSION}/infer"]["post"]["requestBody"]["content"]["application/json"]
+    request = decode_request(json.dumps(body["example"]).encode(), signature)
+    assert (request.rows, list(request.table)) == (1, ["a", "b", "c"])
+    tensor = document["components"]["schemas"]["RequestInputFP32"]["properties"]
+    assert (tensor["name"], tensor["shape"]["prefixItems"][1]) == ({"enum": ["X"]}, {"const": 3})
+
+
+@pytest.mark.parametrize("packed", ["bundle", "one_tensor"])
+def test_schemathesis_finds_nothing(packed: str, start: Any, request: pytest.FixtureRequest, tmp_path: Path) -> None:
+    bundle = request.getfixturevalue(packed)
     server = start("-c", REAL, "{port}", "{metrics}", str(bundle), "", str(tmp_path / "log"))
     server.wait_for("/v2/health/ready")
     settings, address = HERE / "schemathesis.toml", f"http://127.0.0.1:{server.port}/openapi.json"

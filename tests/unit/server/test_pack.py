@@ -20,7 +20,7 @@ from sklearn.preprocessing import FunctionTransformer
 from tidegate_contract.bundle.datatypes import Datatype
 from tidegate_contract.bundle.manifest import TensorSpec
 from tidegate_server.loader import load_model
-from tidegate_server.offline.errors import EstimatorError, OfflineError, PackError, TableError
+from tidegate_server.offline.errors import ModelError, OfflineError, PackError, TableError
 from tidegate_server.offline.golden import choose
 from tidegate_server.offline.pack import pack
 from tidegate_server.offline.table import column_specs, to_columns
@@ -123,6 +123,23 @@ def test_a_model_that_was_fitted_on_an_array_is_packed_by_the_datas_columns(tmp_
     assert [spec.name for spec in packed.manifest.signature.inputs] == ["a", "b"]
 
 
+def test_columns_of_several_numeric_types_are_one_tensor_where_it_is_asked_for(tmp_path: Path) -> None:
+    frame = pd.DataFrame({"a": np.arange(30), "b": np.linspace(0, 1, 30), "c": np.arange(30) % 2 == 0})
+    model = LinearRegression().fit(frame.to_numpy(float), np.arange(30))
+    packed = pack(_dump(tmp_path / "m.skops", model), frame, tmp_path / "b", tensor="X")
+    signature = packed.manifest.signature
+    assert signature.requested == {"X": TensorSpec("X", Datatype.FP64, (-1, 3), ("a", "b", "c"))}
+    assert [record.kind for record in packed.manifest.engines if record.file] == ["linear"]
+    assert [column.name for column in load_model(packed.directory, None, allow_pickle=False).profile.features] == [
+        *"abc"
+    ]
+
+
+def test_text_and_numbers_are_no_one_tensor(trained: Any, tmp_path: Path) -> None:
+    with pytest.raises(TableError, match="column 'carrier' is text and others are not"):
+        pack(trained.skops, trained.data, tmp_path / "b", target="late", tensor="X")
+
+
 def test_a_type_is_that_of_every_row_and_not_of_some(tmp_path: Path) -> None:
     """More columns with a rare missing value than there are golden rows for it, in more rows than are looked at."""
     rows, names = 25_000, [f"c{i}" for i in range(10)]
@@ -148,29 +165,29 @@ def test_a_type_that_is_not_known_is_named_and_nothing_is_written(tmp_path: Path
     model = make_pipeline(FunctionTransformer(msgspec.to_builtins), LinearRegression())
     model.steps[-1][1].fit(frame[["a", "b"]], frame["y"])
     path = _dump(tmp_path / "m.skops", model)
-    with pytest.raises(EstimatorError, match=r"--trust msgspec\S*\.to_builtins"):
+    with pytest.raises(ModelError, match=r"--trust msgspec\S*\.to_builtins"):
         pack(path, frame, tmp_path / "b", target="y")
     assert os.listdir(tmp_path) == ["m.skops"]
 
 
 def test_a_type_of_the_standard_library_cannot_be_trusted(tmp_path: Path) -> None:
     path = _dump(tmp_path / "m.skops", FunctionTransformer(os.path.join))
-    with pytest.raises(EstimatorError, match=r"posixpath\.join, which no model may use"):
+    with pytest.raises(ModelError, match=r"posixpath\.join, which no model may use"):
         pack(path, _numbers(), tmp_path / "b", trust=["posixpath.join"])
 
 
 def test_a_joblib_file_is_refused_and_both_ways_out_are_named(trained: Any, tmp_path: Path) -> None:
-    with pytest.raises(EstimatorError, match=r"skops\.io\.dump.*--allow-pickle"):
+    with pytest.raises(ModelError, match=r"skops\.io\.dump.*--allow-pickle"):
         pack(trained.joblib, trained.frame, tmp_path / "b")
 
 
 REFUSED: dict[str, tuple[dict[str, Any], type[OfflineError], str]] = {
-    "a target that is not there": ({"target": "nope"}, EstimatorError, "no column 'nope'"),
-    "a model file of another kind": ({"model_path": Path("model.onnx")}, EstimatorError, "give a model as .skops"),
+    "a target that is not there": ({"target": "nope"}, ModelError, "no column 'nope'"),
+    "a model file of another kind": ({"model_path": Path("model.h5")}, ModelError, "give a model as .skops"),
     "a model file that is not there": ({"model_path": Path("nope.skops")}, PackError, "cannot be read"),
     "data of another kind": ({"data": Path("data.xlsx")}, TableError, ".parquet or .csv"),
     "data that is not there": ({"data": Path("nope.csv")}, TableError, "there is no file"),
-    "a column too few": ({"data": pd.DataFrame({"carrier": ["UA"] * 9})}, EstimatorError, "the data lacks: delay"),
+    "a column too few": ({"data": pd.DataFrame({"carrier": ["UA"] * 9})}, ModelError, "the data lacks: delay"),
     "four rows": ({"data": slice(4)}, PackError, "4 rows, and 5 are needed"),
 }
 
@@ -190,7 +207,7 @@ def test_refused(
 def test_a_file_that_is_no_skops_file_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "m.skops"
     path.write_bytes(b"not a zip")
-    with pytest.raises(EstimatorError, match="not a skops file"):
+    with pytest.raises(ModelError, match="not a skops file"):
         pack(path, _numbers(), tmp_path / "b")
 
 

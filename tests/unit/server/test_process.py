@@ -294,6 +294,29 @@ def test_tritons_client_works_unchanged(start: Any, bundle: Path, tmp_path: Path
     assert np.array_equal(all_raw.as_numpy("predict_proba"), found.as_numpy("predict_proba"))
 
 
+@pytest.mark.parametrize("raw", [True, False], ids=["binary data", "JSON"])
+def test_tritons_client_asks_by_one_tensor(start: Any, one_tensor: Path, tmp_path: Path, raw: bool) -> None:
+    server = start("-c", REAL, "{port}", "{metrics}", str(one_tensor), "", str(tmp_path / "log"))
+    server.wait_for("/v2/health/ready")
+    golden = json.loads((one_tensor / "manifest.json").read_text())["golden"]
+    rows = np.array(list(golden["inputs"].values()), np.float32).T
+    tensor = triton.InferInput("rows", list(rows.shape), "FP32")
+    tensor.set_data_from_numpy(np.ascontiguousarray(rows), binary_data=raw)
+    wanted = [triton.InferRequestedOutput("predict_proba", binary_data=raw)]
+    with triton.InferenceServerClient(f"127.0.0.1:{server.port}") as client:
+        described = client.get_model_metadata("flights")["inputs"]
+        found = client.infer("flights", [tensor], outputs=wanted)
+    assert described == [
+        {"name": "rows", "datatype": "FP32", "shape": [-1, 3], "parameters": {"labels": ["a", "b", "c"]}}
+    ]
+    assert np.allclose(found.as_numpy("predict_proba"), golden["outputs"]["predict_proba"], rtol=0, atol=1e-6)
+    answer = found.get_response()["parameters"]["prediction_id"] + ".0"
+    body = json.dumps({"value": golden["outputs"]["predict"][0]})
+    assert server.ask("PUT", f"/v2/models/flights/feedback/{answer}", body) == (200, '{"counted":1,"repeated":0}')
+    features = json.loads(server.ask("GET", "/counters", port=server.metrics_port)[1])["features"]
+    assert {name: sum(cells) for name, cells in features.items()} == dict.fromkeys("abc", len(rows))
+
+
 def test_a_refused_bundle_is_3_with_the_reason_for_the_kubelet(start: Any, bundle: Path, tmp_path: Path) -> None:
     log = tmp_path / "log"
     log.touch()
