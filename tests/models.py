@@ -11,10 +11,22 @@ import joblib
 import numpy as np
 import pandas as pd
 import skops.io
+from skl2onnx import to_onnx
+from skl2onnx.common.data_types import FloatTensorType
+from sklearn.compose import ColumnTransformer
 from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
 
 from tidegate_server.offline.pack import pack
 
+RULE = """
+class Model:
+    def load(self, directory):
+        self.threshold = 0.1
+
+    def predict(self, inputs):
+        return {"predict": (inputs["x"] > self.threshold).astype(int)}
+"""
 ROWS = pd.DataFrame({"x": np.linspace(-2.0, 2.0, 40), "y": np.tile([0.0, 1.0], 20)})
 
 
@@ -43,6 +55,26 @@ def pickled(folder: Path) -> Bundle:
     folder.mkdir(parents=True, exist_ok=True)
     joblib.dump(trained(0.1), folder / "model.joblib")
     packed = pack(folder / "model.joblib", ROWS, folder / "bundle", name="small", allow_pickle=True)
+    return Bundle(packed.directory, packed.digest)
+
+
+def written(folder: Path) -> Bundle:
+    """A bundle of a class with a rule instead of a model."""
+    (folder / "small").mkdir(parents=True)
+    (folder / "small" / "model.py").write_text(RULE)
+    packed = pack(folder / "small", ROWS, folder / "bundle")
+    return Bundle(packed.directory, packed.digest)
+
+
+def converted(folder: Path) -> Bundle:
+    """The bundle of the classifier as ONNX."""
+    folder.mkdir(parents=True, exist_ok=True)
+    columns = ColumnTransformer([("all", "passthrough", list(ROWS))])  # ONNX has an input for each
+    found = make_pipeline(columns, trained(0.1)).fit(ROWS, (ROWS["x"] > 0.1).astype(int))
+    types = [(name, FloatTensorType([None, 1])) for name in ROWS]
+    graph = to_onnx(found, initial_types=types, options={id(found): {"zipmap": False}})
+    (folder / "model.onnx").write_bytes(graph.SerializeToString())
+    packed = pack(folder / "model.onnx", ROWS, folder / "bundle", name="small")
     return Bundle(packed.directory, packed.digest)
 
 

@@ -54,8 +54,14 @@ def test_an_image_of_the_server_that_cannot_be_pulled(
         (models.that_cannot_be_loaded, "LoadFailed"),
         (models.with_wrong_golden_answer, "GoldenMismatch"),
         (lambda _good, folder: models.pickled(folder), "PickleRefused"),
+        (lambda _good, folder: models.written(folder), "PickleRefused"),
     ],
-    ids=["a model that cannot load", "a wrong golden answer", "a pickle without permission"],
+    ids=[
+        "a model that cannot load",
+        "a wrong golden answer",
+        "a pickle without permission",
+        "a class without permission",
+    ],
 )
 def test_a_model_that_must_not_serve(
     kube: Kube,
@@ -73,14 +79,16 @@ def test_a_model_that_must_not_serve(
     serving()
 
 
-def test_a_pickle_serves_with_its_owners_permission(
+@pytest.mark.parametrize("make", [models.pickled, models.written])
+def test_what_runs_code_serves_with_its_owners_permission(
     kube: Kube,
     namespace: str,
     pushed: Callable[[str, models.Bundle], Pushed],
     tmp_path: Path,
     address: Callable[..., Address],
+    make: Callable[[Path], models.Bundle],
 ) -> None:
-    found = pushed("pickled", models.pickled(tmp_path))
+    found = pushed(make.__name__, make(tmp_path))
     kube.apply(model(namespace, {"uri": found.uri, "digest": found.digest, "allowPickle": True}))
     until_ready(kube, namespace)
     assert first_answer(address(namespace), [-1.5, 1.5]) == [0, 1]

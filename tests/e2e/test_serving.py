@@ -3,9 +3,11 @@
 import json
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
+import models
 from deployed import (
     Address,
     Caller,
@@ -86,6 +88,27 @@ def test_a_changed_model_rolls_over_and_no_request_is_lost(
         time.sleep(7)  # the last old pod is still draining
     figure("answers while a new version takes over", dict(caller.answers), "none lost")
     assert set(caller.answers) == {"[1]", "[0]"}
+
+
+def test_an_onnx_version_takes_over_and_no_client_notices(
+    kube: Kube,
+    namespace: str,
+    good: Pushed,
+    pushed: Callable[[str, models.Bundle], Pushed],
+    tmp_path: Path,
+    address: Callable[..., Address],
+    figure: Figure,
+) -> None:
+    converted = pushed("converted", models.converted(tmp_path))
+    kube.apply(model(namespace, good, scaling={"replicas": 2}))
+    before = until_ready(kube, namespace)["status"]["revision"]
+    with Caller(address(namespace), [BELOW, ABOVE]) as caller:
+        kube.apply(model(namespace, converted, scaling={"replicas": 2}))
+        wait_for("the revision", lambda: kube.get("mdep", "small", namespace)["status"]["revision"] != before)
+        until_ready(kube, namespace)
+        time.sleep(7)  # the last old pod is still draining
+    figure("answers while an ONNX version of the same model takes over", dict(caller.answers), "all alike")
+    assert set(caller.answers) == {"[0, 1]"}
 
 
 def test_a_wrong_digest_never_serves_and_the_last_good_version_does(
