@@ -32,6 +32,10 @@ from tidegate_cli.progress import steps
     help="Refuse requests with values in this column that the data has none like; may be repeated.",
 )
 @click.option("--tensor", default="", metavar="NAME", help="Requests have all columns in one input of this name.")
+@click.option("--commit", default="", help="Commit of the code that trained the model.")
+@click.option("--run", default="", help="The training, as whatever tracks it calls it.")
+@click.option("--author", default="", help="Whose model it is.")
+@click.option("--data-uri", default="", help="Where the data can be found.")
 @click.option("--force", is_flag=True, help="Replace a bundle that is there.")
 def pack(
     model: Path,
@@ -44,6 +48,10 @@ def pack(
     metric: tuple[str, ...],
     strict: tuple[str, ...],
     tensor: str,
+    commit: str,
+    run: str,
+    author: str,
+    data_uri: str,
     force: bool,
 ) -> None:
     """Make a bundle of MODEL: a scikit-learn model saved by skops (or joblib), an ONNX file, or a folder with a class
@@ -57,6 +65,7 @@ def pack(
         from tidegate_server.threads import limit_threads
 
         limit_threads(os.environ)
+        from tidegate_contract.bundle.manifest import Lineage
         from tidegate_server.offline.pack import pack as pack_bundle
 
         packed = pack_bundle(
@@ -70,7 +79,7 @@ def pack(
             metrics=metrics,
             strict=strict,
             tensor=tensor,
-            created=created,
+            lineage=Lineage(data_uri=data_uri, commit=commit, run=run, author=author, created=created),
             force=force,
             progress=progress,
         )

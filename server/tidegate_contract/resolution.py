@@ -25,7 +25,7 @@ LONG_LIMIT = 253
 """Characters of `model` and `data`."""
 ENTRIES_LIMIT = 32
 """Entries of `libraries`, and of `metrics`."""
-SHED = ("libraries", "model", "metrics", "data", "created", "python", "format", "name")
+SHED = ("libraries", "model", "metrics", "data", "run", "author", "commit", "created", "python", "format", "name")
 """What is shortened, to nothing if it must be, until the message fits; first what people miss least."""
 
 
@@ -44,7 +44,12 @@ class Card:
     metrics: Mapping[str, float] = field(default_factory=dict)
     """Held-out metrics by name; the first 32 by name, all of them finite."""
     data: str = ""
-    """What the model was packed with: `sha256:<64 hex>` of that file; at most 253 characters."""
+    """What the model was packed with: `sha256:<64 hex>` of that file, and its address if one was given; at most 253
+    characters."""
+    commit: str = ""
+    """Of the code that trained it, the training's name, and whose it is, where the packer said so."""
+    run: str = ""
+    author: str = ""
     created: str = ""
     """RFC 3339, where the packer gave a time."""
 
@@ -62,7 +67,7 @@ def bounded(card: Card) -> Card:
     """The card within the limits of its parts: texts cut, entries left out.
 
     >>> bounded(Card(name="n" * 70, metrics={"roc_auc": 0.75, "loss": float("nan")}))  # doctest: +ELLIPSIS
-    Card(name='nnn...nnn', ..., metrics={'roc_auc': 0.75}, data='', created='')
+    Card(name='nnn...nnn', ..., metrics={'roc_auc': 0.75}, ..., created='')
     """
     libraries = sorted((_cut(name), _cut(version)) for name, version in card.libraries.items())
     metrics = sorted((_cut(name), float(value)) for name, value in card.metrics.items() if math.isfinite(value))
@@ -74,6 +79,9 @@ def bounded(card: Card) -> Card:
         libraries=dict(libraries[:ENTRIES_LIMIT]),
         metrics=dict(metrics[:ENTRIES_LIMIT]),
         data=_cut(card.data, LONG_LIMIT),
+        commit=_cut(card.commit),
+        run=_cut(card.run),
+        author=_cut(card.author),
         created=_cut(card.created),
     )
 
@@ -82,7 +90,7 @@ def encode(resolution: Resolution) -> str:
     """The termination message, at most ENCODED_LIMIT bytes in UTF-8; the digest whole, the card as much as fits.
 
     >>> len(encode(Resolution("sha256:" + "0" * 64, Card(libraries={"\\0" * 60 + str(n): "1" for n in range(32)}))))
-    3876
+    3909
     """
     card = bounded(resolution.card)
     for part in SHED:

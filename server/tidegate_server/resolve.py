@@ -60,7 +60,10 @@ def card(manifest: Manifest) -> Card:
             python=manifest.environment.python,
             libraries=manifest.environment.libraries,
             metrics=manifest.metrics,
-            data=f"sha256:{lineage.data_sha256}" if lineage.data_sha256 else "",
+            data=" ".join(filter(None, (lineage.data_sha256 and f"sha256:{lineage.data_sha256}", lineage.data_uri))),
+            commit=lineage.commit,
+            run=lineage.run,
+            author=lineage.author,
             created=lineage.created,
         )
     )

@@ -461,6 +461,9 @@ class Card(Api):
         default_factory=dict, description="How it did on held-out data."
     )
     data: ShortText = Field("", description="What it was made from.")
+    commit: ShortText = Field("", description="Commit of the code that trained it.")
+    run: ShortText = Field("", description="Run that trained it.")
+    author: ShortText = Field("", description="Whose it is.")
     created: ShortText = Field("", description="When it was packed.")
 
 

@@ -137,12 +137,20 @@ class Environment(msgspec.Struct, frozen=True):
 
 
 class Lineage(msgspec.Struct, frozen=True, omit_defaults=True):
-    """Where the model comes from. No clock is read for it, so that packing twice gives the same bytes."""
+    """Where the model comes from, as far as whoever packed it said. No clock is read for it, so that packing twice
+    gives the same bytes."""
 
     model: str = ""
     """The class of the model, or of each step of a pipeline joined by ` -> `."""
     data_sha256: str = ""
     """Of the data file that the signature and the golden rows were taken from."""
+    data_uri: str = ""
+    """Where that data, or what it was made of, can be found."""
+    commit: str = ""
+    """Of the code that trained the model."""
+    run: str = ""
+    """Of the training, as whatever tracks it calls it."""
+    author: str = ""
     created: str = ""
     """RFC 3339, only where the caller gave a time."""
 

@@ -84,7 +84,7 @@ def pack(
     metrics: Mapping[str, float] | None = None,
     strict: Sequence[str] = (),
     tensor: str = "",
-    created: str = "",
+    lineage: Lineage | None = None,
     tolerance: float = 1e-6,
     force: bool = False,
     progress: Callable[[str], None] = lambda step: None,
@@ -99,7 +99,7 @@ def pack(
     tensor    requests have all columns in one input of this name, of shape [rows, columns]; those of an ONNX model
               that takes one have it anyway
     strict    columns in which the server refuses values that the data has none like: missing, out of range, unseen
-    created   RFC 3339, recorded as it is
+    lineage   where the model comes from, recorded as it is; model and data are filled in here
     force     replace a bundle that is at `out`
     progress  is told each step as it begins
 
@@ -149,7 +149,11 @@ def pack(
         environment=_environment(original.libraries),
         inner_names={name: inner for name, inner in original.inner_names.items() if name != inner},
         trusted_types=original.trusted_types,
-        lineage=Lineage(original.describe(), file_sha256(data) if isinstance(data, Path) else "", created),
+        lineage=replace(
+            lineage or Lineage(),
+            model=original.describe(),
+            data_sha256=file_sha256(data) if isinstance(data, Path) else "",
+        ),
         metrics=dict(metrics or {}),
         engines=engines,
         strict=tuple(sorted(set(strict))),

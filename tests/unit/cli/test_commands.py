@@ -50,7 +50,7 @@ def _pack(model: Path, out: Path, *arguments: object, env: dict[str, str] | None
 
 
 def test_pack_prints_the_digest_that_inspect_prints(model: Path, tmp_path: Path) -> None:
-    packed = _pack(model, tmp_path / "b", "--name", "flights", "--metric", "roc_auc=0.75")
+    packed = _pack(model, tmp_path / "b", "--name", "flights", "--metric", "roc_auc=0.75", "--author", "Ada")
     assert packed.exit_code == 0, packed.output
     digest = digest_of((tmp_path / "b/manifest.json").read_bytes())
     assert packed.stdout.splitlines()[-1] == digest
@@ -58,6 +58,7 @@ def test_pack_prints_the_digest_that_inspect_prints(model: Path, tmp_path: Path)
     assert inspected["digest"] == digest
     assert inspected["manifest"]["name"] == "flights"
     assert inspected["manifest"]["metrics"] == {"roc_auc": 0.75}
+    assert inspected["manifest"]["lineage"]["author"] == "Ada"
     assert "created" not in inspected["manifest"]["lineage"]
 
 
@@ -246,13 +247,13 @@ def test_inspect_shows_a_manifest_as_it_is_and_not_as_markup(tmp_path: Path) -> 
         golden=golden,
         environment=Environment(word, {word: word}, word, word),
         trusted_types=(word,),
-        lineage=Lineage(word, word, word),
+        lineage=Lineage(word, word, word, word, word, word, word),
         metrics={word: 1.0},
     )
     write_bundle(tmp_path, encode(odd))
     result = _run("inspect", tmp_path, env={"COLUMNS": "200"})
     assert result.exit_code == 0, result.output
-    assert result.stdout.count(word) == 2 + 1 + 5 + 3 + 2 + 1 + 3 + 1  # from the signature down, then the head
+    assert result.stdout.count(word) == 2 + 1 + 5 + 3 + 2 + 1 + 7 + 1  # from the signature down, then the head
 
 
 def test_a_refused_bundle_is_3_and_one_sentence(bundle: Path) -> None:

@@ -20,6 +20,9 @@ CARD = Card(
     libraries={"numpy": "2.2.0", "scikit-learn": "1.9.0"},
     metrics={"roc_auc": 0.75},
     data="sha256:" + "0" * 64,
+    commit="4f2a",
+    run="run-7",
+    author="Ada",
     created="2013-03-01T00:00:00+00:00",
 )
 WIDE = {f"{number:02}" + "\0" * SHORT_LIMIT: "\0" * SHORT_LIMIT for number in range(ENTRIES_LIMIT)}
@@ -59,7 +62,7 @@ def test_the_card_is_shortened_in_the_order_that_is_written_down() -> None:
     names = sorted(CARD.__slots__)
     assert sorted(SHED) == names
     metrics = dict.fromkeys(WIDE, 0.5)
-    found = decode(encode(Resolution(DIGEST, Card("n", "f", "m", "p", WIDE, metrics, "d", "c"))))
+    found = decode(encode(Resolution(DIGEST, Card("n", "f", "m", "p", WIDE, metrics, "d", created="c"))))
     assert found is not None
     assert (found.card.libraries, found.card.model) == ({}, "")
     assert 0 < len(found.card.metrics) < ENTRIES_LIMIT
@@ -69,10 +72,13 @@ def test_the_card_is_shortened_in_the_order_that_is_written_down() -> None:
 def test_every_part_has_its_limit() -> None:
     long = "x" * 1000
     many = {f"{number:03}": long for number in range(100)}
-    found = decode(encode(Resolution(DIGEST, Card(long, long, long, long, many, dict.fromkeys(many, 0.5), long, long))))
+    whole = Card(long, long, long, long, many, dict.fromkeys(many, 0.5), long, long, long, long, long)
+    found = decode(encode(Resolution(DIGEST, whole)))
     assert found is not None
     card = found.card
-    assert {len(card.name), len(card.format), len(card.python), len(card.created)} == {SHORT_LIMIT}
+    assert {len(text) for text in (card.name, card.python, card.commit, card.run, card.author, card.created)} == {
+        SHORT_LIMIT
+    }
     assert {len(card.model), len(card.data)} == {LONG_LIMIT}
     assert {len(version) for version in card.libraries.values()} == {SHORT_LIMIT}
     assert list(card.libraries) == list(many)[:ENTRIES_LIMIT] == list(card.metrics)
@@ -115,5 +121,5 @@ def test_a_resolution_is_no_failure() -> None:
 
 def test_fields_of_the_next_release_are_ignored() -> None:
     document: dict[str, Any] = json.loads(encode(Resolution(DIGEST, CARD)))
-    document["card"]["author"] = document["tools"] = "?"
+    document["card"]["licence"] = document["tools"] = "?"
     assert decode(json.dumps(document)) == Resolution(DIGEST, CARD)

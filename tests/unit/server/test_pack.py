@@ -18,7 +18,7 @@ from sklearn.linear_model import LinearRegression
 from sklearn.preprocessing import FunctionTransformer
 
 from tidegate_contract.bundle.datatypes import Datatype
-from tidegate_contract.bundle.manifest import TensorSpec
+from tidegate_contract.bundle.manifest import Lineage, TensorSpec
 from tidegate_server.loader import load_model
 from tidegate_server.offline.errors import ModelError, OfflineError, PackError, TableError
 from tidegate_server.offline.golden import choose
@@ -76,10 +76,20 @@ def test_the_same_input_gives_the_same_digest_in_another_process_and_time(traine
     assert there == here
 
 
-def test_a_time_is_recorded_only_if_it_is_given(trained: Any, tmp_path: Path) -> None:
+def test_where_the_model_comes_from_is_recorded_as_it_is_given(trained: Any, tmp_path: Path) -> None:
     created = "2013-03-01T00:00:00+00:00"
-    packed = pack(trained.skops, trained.frame, tmp_path / "b", created=created, metrics={"roc_auc": 0.7})
-    assert (packed.manifest.lineage.created, packed.manifest.metrics) == (created, {"roc_auc": 0.7})
+    lineage = Lineage("given", "given", "s3://data", "4f2a", "run-7", "Ada", created)
+    packed = pack(trained.skops, trained.frame, tmp_path / "b", lineage=lineage, metrics={"roc_auc": 0.7})
+    found = packed.manifest.lineage
+    assert (found.data_uri, found.commit, found.run, found.author, found.created) == (
+        "s3://data",
+        "4f2a",
+        "run-7",
+        "Ada",
+        created,
+    )
+    assert found.model == "ColumnTransformer -> LogisticRegression"
+    assert (found.data_sha256, packed.manifest.metrics) == ("", {"roc_auc": 0.7})
 
 
 def test_a_strict_column_is_recorded_if_the_data_has_one_like_it(trained: Any, tmp_path: Path) -> None:

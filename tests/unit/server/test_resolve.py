@@ -45,7 +45,8 @@ def test_a_bundle_is_its_digest_and_its_card(folder: Path, log: Path) -> None:
 
 
 def test_the_card_says_what_the_manifest_says() -> None:
-    full = manifest(lineage=Lineage("LogisticRegression", "ab" * 32, "2013-03-01T00:00:00Z"), metrics={"roc_auc": 0.75})
+    lineage = Lineage("LogisticRegression", "ab" * 32, "s3://data", "4f2a", "run-7", "Ada", "2013-03-01T00:00:00Z")
+    full = manifest(lineage=lineage, metrics={"roc_auc": 0.75})
     assert card(full) == Card(
         name="flights",
         format="sklearn-skops",
@@ -53,7 +54,10 @@ def test_the_card_says_what_the_manifest_says() -> None:
         python="3.11.0",
         libraries={"scikit-learn": "1.9.0"},
         metrics={"roc_auc": 0.75},
-        data="sha256:" + "ab" * 32,
+        data="sha256:" + "ab" * 32 + " s3://data",
+        commit="4f2a",
+        run="run-7",
+        author="Ada",
         created="2013-03-01T00:00:00Z",
     )
     assert (card(manifest()).data, card(manifest()).metrics) == ("", {})
