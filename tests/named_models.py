@@ -30,13 +30,18 @@ def cases(trees: int = 20) -> dict[str, Case]:
     from sklearn.compose import make_column_transformer
     from sklearn.impute import SimpleImputer
     from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import MinMaxScaler, OrdinalEncoder, StandardScaler
+    from sklearn.preprocessing import MinMaxScaler, OneHotEncoder, OrdinalEncoder, StandardScaler
     from sklearn.svm import LinearSVC
 
     def encoded() -> Any:
         encode = OrdinalEncoder(handle_unknown="use_encoded_value", unknown_value=np.nan)
         numbers = [f"x{i}" for i in range(6)]
         return make_column_transformer((encode, ["text"]), ("passthrough", numbers), verbose_feature_names_out=False)
+
+    def one_hot(model: Any, **settings: Any) -> Any:
+        numbers = make_pipeline(SimpleImputer(), StandardScaler())
+        encode = OneHotEncoder(**settings)
+        return make_pipeline(make_column_transformer((encode, ["text"]), (numbers, [f"x{i}" for i in range(6)])), model)
 
     return {
         "random forest": Case(lambda: e.RandomForestClassifier(trees, random_state=0), "two"),
@@ -101,6 +106,13 @@ def cases(trees: int = 20) -> dict[str, Case]:
         ),
         "logistic regression of single precision": Case(
             lambda: m.LogisticRegression(max_iter=1000), "two", single=True
+        ),
+        "logistic regression of one-hot text": Case(
+            lambda: one_hot(m.LogisticRegression(), handle_unknown="ignore"), "two", True
+        ),
+        "strict ridge of one-hot text": Case(lambda: one_hot(m.Ridge(), drop="first"), "number", True),
+        "random forest of one-hot text": Case(
+            lambda: one_hot(e.RandomForestClassifier(trees, random_state=0), sparse_output=False), "three", True
         ),
         "linear support vectors": Case(lambda: LinearSVC(random_state=0), "three"),
     }

@@ -8,6 +8,8 @@ it is looked at. scikit-learn's rules of what it refuses are part of the file.
 
 from collections.abc import Callable, Sequence
 from enum import StrEnum
+from itertools import groupby
+from operator import itemgetter
 from typing import Any, Literal
 
 import msgspec
@@ -30,14 +32,16 @@ class Number(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="numbe
 
 
 class Code(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="code"):
-    """An input of text as a number. A null code stands for NaN."""
+    """An input of text as a number, its place in a list or whether it is one of them. A null code stands for NaN."""
 
     input: int
     codes: dict[str, float | None]
     missing: float | None
     unknown: float | None
     refuses: bool = False
-    """Whether a value that is not among the codes is an error, missing ones too."""
+    """Whether a value that is not among the codes is an error,"""
+    takes_missing: bool = False
+    """but for a missing one."""
 
 
 class Operation(StrEnum):
@@ -124,7 +128,8 @@ class CompiledEngine:
         self._answer, self._slope, self._zero_is_second = program.answer, program.slope, program.zero_is_second
         self._takes_nan, self._takes_infinity = program.takes_nan, program.takes_infinity
         self._dtype: np.dtype[Any] = np.dtype(np.float64 if program.double else np.float32)
-        self._readers = [_reader(feature, self._names[feature.input]) for feature in program.features]
+        self._readers = _readers(program.features, self._names)
+        self._width = width
         self._steps = [_step(step, width, self._dtype) for step in program.steps]
         if isinstance(program.model, Trees):
             forest = Forest(program.model, width)
@@ -143,8 +148,8 @@ class CompiledEngine:
             return {name: self._output(name, raw) for name in outputs}
 
     def _matrix(self, columns: Columns) -> Array:
-        x = np.empty((len(columns[self._names[0]]), len(self._readers)), self._dtype, order=self._order)
-        for place, read in enumerate(self._readers):
+        x = np.empty((len(columns[self._names[0]]), self._width), self._dtype, order=self._order)
+        for place, read in self._readers:
             x[:, place] = read(columns)
         for step in self._steps:
             x = step(x)
@@ -212,24 +217,41 @@ def _logistic(x: Array) -> Array:
     return np.asarray(1 / (1 + np.exp(-x)))
 
 
-def _reader(feature: Number | Code, name: str) -> Callable[[Columns], Array]:
-    if isinstance(feature, Number):
-        return lambda columns: columns[name]
-    codes = {text: _number(code) for text, code in feature.codes.items()}
-    missing, unknown = _number(feature.missing), _number(feature.unknown)
+_Reader = tuple[int | slice, Callable[[Columns], Array]]
+"""Columns of the matrix, and what fills them."""
 
-    def coded(columns: Columns) -> Array:
+
+def _readers(features: Sequence[Number | Code], names: Sequence[str]) -> list[_Reader]:
+    """In the order of the matrix; neighbours that are codes of one input are looked up together."""
+    readers: list[_Reader] = []
+    for (feature_type, number), group in groupby(enumerate(features), lambda item: (type(item[1]), item[1].input)):
+        places, found = zip(*group, strict=True)
+        if feature_type is Number:
+            readers += [(place, itemgetter(names[number])) for place in places]
+        else:
+            readers.append((slice(places[0], places[-1] + 1), _coded(found, names[number])))
+    return readers
+
+
+def _coded(codes: Sequence[Code], name: str) -> Callable[[Columns], Array]:
+    """A function from the columns to the codes of one of them, shape [n, codes]."""
+    texts = dict.fromkeys(text for code in codes for text in code.codes)
+    places: dict[str | None, int] = {text: place for place, text in enumerate(texts)}
+    table = [[_number(code.codes.get(text, code.unknown)) for code in codes] for text in texts]
+    places[None] = len(table)
+    table.append([_number(code.missing) for code in codes])
+    unknown = len(table)
+    table.append([_number(code.unknown) for code in codes])
+    rows = np.array(table, np.float64)
+    taken = [{*code.codes, *([None] if code.takes_missing else [])} for code in codes if code.refuses]
+
+    def read(columns: Columns) -> Array:
         values = columns[name].tolist()
-        found = [missing if value is None else codes.get(value, unknown) for value in values]
-        return np.array(found, np.float64)
+        if taken and not all(keys >= set(values) for keys in taken):
+            raise ValueError("the model takes no category that it was not trained on")
+        return rows[[places.get(value, unknown) for value in values]]
 
-    def strict(columns: Columns) -> Array:
-        try:
-            return np.array([codes[value] for value in columns[name].tolist()], np.float64)
-        except KeyError as error:
-            raise ValueError("the model takes no category that it was not trained on") from error
-
-    return strict if feature.refuses else coded
+    return read
 
 
 def _step(step: Step, width: int, dtype: np.dtype[Any]) -> Callable[[Array], Array]:

@@ -5,6 +5,7 @@ reads private attributes of scikit-learn, another release may break it, and then
 """
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,16 @@ from tidegate_server.engines.linear import Linear
 from tidegate_server.engines.trees import Trees, lay_out
 from tidegate_server.tensors import Array, to_values
 
-Feature = Number | Code
+
+@dataclass(frozen=True, slots=True)
+class Filled:
+    """An input of text whose missing values become another one; what follows makes codes of it."""
+
+    input: int
+    text: str
+
+
+Feature = Number | Code | Filled
 Tree = tuple[Array, Array, Array, Array, Array, Array]
 """Of each node: left and right child (-1 at a leaf), column, threshold, whether a missing value goes left; and
 the values, shape [nodes, width]."""
@@ -49,16 +59,35 @@ def _compile(model: Any, signature: Signature) -> Program:
         raise NotCompiledError(f"there is no compiled engine for {_name(model)}")
     if isinstance(parts["model"], Trees) and named and not table.steps and _is_whole(signature):
         table.double = parts["model"].double  # what is whole goes to single precision in one rounding
-    if text := sorted({signature.inputs[f.input].name for f in table.features if isinstance(f, Number)} & table.text):
+    features = [feature for feature in table.features if not isinstance(feature, Filled)]
+    if text := sorted({table.names[f.input] for f in table.features if not isinstance(f, Code)} & table.text):
         raise NotCompiledError(f"the model takes text as it is: {', '.join(text)}")
+    parts["takes_nan"] = parts.get("takes_nan", False) and not table.sparse
     return Program(
         version=VERSION,
-        features=tuple(table.features),
+        features=tuple(features),
         double=table.double,
         steps=tuple(table.steps),
         takes_infinity=parts.pop("takes_infinity", False) and table.takes_infinity,
         **parts,
     )
+
+
+@dataclass(slots=True)
+class _Part:
+    """Columns side by side, and what is done to all of them: an operation, a number for each."""
+
+    features: list[Feature]
+    notes: list[tuple[Operation, Array]] = field(default_factory=list)
+
+    def replace(self, features: list[Feature]) -> None:
+        if self.notes and len(features) != len(self.features):
+            raise NotCompiledError("there is no compiled engine for codes behind numbers that were changed")
+        self.features = features
+
+
+_NOTHING = {Operation.FILL: np.nan, Operation.MULTIPLY: 1.0, Operation.DIVIDE: 1.0}
+"""The numbers that change nothing; 0 of the others."""
 
 
 class _Table:
@@ -67,11 +96,20 @@ class _Table:
     def __init__(self, signature: Signature, *, double: bool) -> None:
         self.names = [spec.name for spec in signature.inputs]
         self.text = {spec.name for spec in signature.inputs if spec.datatype.dtype.kind == "O"}
-        self.features: list[Feature] = [Number(index) for index in range(len(self.names))]
-        self.steps: list[Step] = []
+        self._whole = _Part([Number(index) for index in range(len(self.names))])
         self.double = double
         self.single = any(dtype.kind == "f" and dtype.itemsize < 8 for dtype in _dtypes(signature))
+        self.sparse = False
+        """scikit-learn gives the model a sparse matrix."""
         self.takes_infinity = True
+
+    @property
+    def features(self) -> list[Feature]:
+        return self._whole.features
+
+    @property
+    def steps(self) -> list[Step]:
+        return [Step(operation, tuple(to_values(numbers))) for operation, numbers in self._whole.notes]
 
     def apply(self, step: Any) -> None:
         """Let a fitted transformer follow on the whole table. Raises NotCompiledError."""
@@ -79,31 +117,35 @@ class _Table:
 
         if isinstance(step, ColumnTransformer):
             self._choose(step)
-        elif step not in (None, "passthrough"):
-            self.features = self._transform(step, self.features, 0, len(self.features))
+        else:
+            self._transform(step, self._whole)
 
     def _choose(self, transformer: Any) -> None:
         """A ColumnTransformer: each of its parts takes some columns, and the results stand side by side."""
-        if self.steps or len(self.features) != len(self.names):
+        features = self._whole.features
+        if self._whole.notes or len(features) != len(self.names):
             raise NotCompiledError("there is no compiled engine for a ColumnTransformer behind other steps")
-        parts: list[tuple[Any, list[Feature]]] = []
+        parts: list[_Part] = []
         for _, step, columns in transformer.transformers_:
-            chosen = [self.features[index] for index in self._indices(columns)]
-            if isinstance(step, str):
-                if step == "passthrough":
-                    parts.append((None, chosen))
-            elif chosen:
-                parts.append((step, chosen))
+            part = _Part([features[index] for index in self._indices(columns)])
+            if step != "drop" and part.features:
+                self._transform(step, part)
+                parts.append(part)
         if transformer.transformer_weights:
             raise NotCompiledError("there is no compiled engine for a ColumnTransformer with weights")
-        widths = [len(chosen) for _, chosen in parts]
-        flat: list[Feature] = []
-        for (step, chosen), start in zip(parts, np.cumsum([0, *widths[:-1]]).tolist(), strict=True):
-            flat += self._transform(step, chosen, start, sum(widths))
-        if self.single and (self.steps or not any(isinstance(feature, Code) for feature in flat)):
+        whole = _Part([feature for part in parts for feature in part.features])
+        start = 0
+        for part in parts:
+            for operation, numbers in part.notes:
+                every = np.full(len(whole.features), _NOTHING.get(operation, 0.0))
+                every[start : start + len(numbers)] = numbers
+                whole.notes.append((operation, every))
+            start += len(part.features)
+        if self.single and (whole.notes or not any(isinstance(feature, Code) for feature in whole.features)):
             raise NotCompiledError("there is no compiled engine for a ColumnTransformer that works in single precision")
-        self.features = flat
+        self._whole = whole
         self.double = True
+        self.sparse = bool(transformer.sparse_output_)
 
     def _indices(self, columns: Any) -> list[int]:
         if isinstance(columns, str | int | np.integer):
@@ -114,73 +156,122 @@ class _Table:
             return np.flatnonzero(columns).tolist()
         return [self.names.index(c) if isinstance(c, str) else int(c) for c in columns]
 
-    def _transform(self, step: Any, features: list[Feature], start: int, width: int) -> list[Feature]:
-        """The features behind a transformer that turns each column into one; its steps are noted.
-
-        `start` and `width`: where these columns stand among how many.
-        """
+    def _transform(self, step: Any, part: _Part) -> None:
+        """What a transformer of single columns makes of a part."""
         from sklearn.impute import SimpleImputer
         from sklearn.pipeline import Pipeline
         from sklearn.preprocessing import (
             FunctionTransformer,
             MinMaxScaler,
+            OneHotEncoder,
             OrdinalEncoder,
             RobustScaler,
             StandardScaler,
         )
 
-        def note(operation: Operation, numbers: Any, otherwise: float) -> None:
+        def note(operation: Operation, numbers: Any) -> None:
             if numbers is None:
                 return
             if self.single and operation is not Operation.FILL:  # scikit-learn rounds the numbers too, then
                 raise NotCompiledError(f"there is no compiled engine for {_name(step)} of FP32")
-            every = np.full(width, otherwise)
-            every[start : start + len(features)] = numbers
-            self.steps.append(Step(operation, tuple(to_values(every))))
+            part.notes.append((operation, np.broadcast_to(np.asarray(numbers, np.float64), len(part.features))))
 
         kind = type(step)
         if step is None or step == "passthrough" or (kind is FunctionTransformer and step.func is None):
-            return features
+            return
         if kind is Pipeline:
             for _, inner in step.steps:
-                features = self._transform(inner, features, start, width)
-            return features
+                self._transform(inner, part)
+            return
         if kind is OrdinalEncoder:
-            return [_code(step, index, feature) for index, feature in enumerate(features)]
+            part.replace([_ordinal(step, index, feature) for index, feature in enumerate(part.features)])
+            return
+        if kind is OneHotEncoder:
+            part.replace([code for index, f in enumerate(part.features) for code in _one_hot(step, index, f)])
+            self.sparse = step.sparse_output
+            return
+        if kind is SimpleImputer and step.statistics_.dtype.kind == "O":
+            part.replace([self._filled(step, index, feature) for index, feature in enumerate(part.features)])
+            return
         self.takes_infinity = False
         if kind is StandardScaler:
-            note(Operation.SUBTRACT, step.mean_ if step.with_mean else None, 0.0)
-            note(Operation.DIVIDE, step.scale_ if step.with_std else None, 1.0)
+            note(Operation.SUBTRACT, step.mean_ if step.with_mean else None)
+            note(Operation.DIVIDE, step.scale_ if step.with_std else None)
         elif kind is RobustScaler and not step.unit_variance:
-            note(Operation.SUBTRACT, step.center_ if step.with_centering else None, 0.0)
-            note(Operation.DIVIDE, step.scale_ if step.with_scaling else None, 1.0)
+            note(Operation.SUBTRACT, step.center_ if step.with_centering else None)
+            note(Operation.DIVIDE, step.scale_ if step.with_scaling else None)
         elif kind is MinMaxScaler and not step.clip:
-            note(Operation.MULTIPLY, step.scale_, 1.0)
-            note(Operation.ADD, step.min_, 0.0)
+            note(Operation.MULTIPLY, step.scale_)
+            note(Operation.ADD, step.min_)
         elif kind is SimpleImputer and not step.add_indicator and np.isnan(step.missing_values):
             statistics = np.asarray(step.statistics_, dtype=np.float64)
             if np.isnan(statistics).any():
                 raise NotCompiledError("there is no compiled engine for a SimpleImputer that drops columns")
-            note(Operation.FILL, statistics, np.nan)
+            note(Operation.FILL, statistics)
         else:
             raise NotCompiledError(f"there is no compiled engine for {_name(step)} with its settings")
-        return features
+
+    def _filled(self, imputer: Any, index: int, feature: Feature) -> Filled:
+        text = imputer.statistics_[index]
+        of_text = isinstance(feature, Number) and self.names[feature.input] in self.text and isinstance(text, str)
+        if not of_text or imputer.add_indicator or not (imputer.missing_values != imputer.missing_values):
+            raise NotCompiledError("there is no compiled engine for a SimpleImputer of text with its settings")
+        return Filled(feature.input, text)
 
 
-def _code(encoder: Any, index: int, feature: Feature) -> Code:
-    categories = encoder.categories_[index]
-    if not isinstance(feature, Number) or encoder.dtype != np.float64 or encoder._infrequent_enabled:
-        raise NotCompiledError("there is no compiled engine for an OrdinalEncoder with its settings")
-    texts = [value for value in categories.tolist() if value is not None and value == value]
+def _categories(encoder: Any, index: int, feature: Feature) -> list[str]:
+    """The categories of text that an encoder knows in one of its columns, without the missing one."""
+    if isinstance(feature, Code) or encoder.dtype != np.float64 or encoder._infrequent_enabled:
+        raise NotCompiledError(f"there is no compiled engine for {_name(encoder)} with its settings")
+    texts = [value for value in encoder.categories_[index].tolist() if value is not None and value == value]
     if not all(isinstance(text, str) for text in texts):
-        raise NotCompiledError("there is no compiled engine for an OrdinalEncoder of numbers")
+        raise NotCompiledError(f"there is no compiled engine for {_name(encoder)} of numbers")
+    return texts
+
+
+def _ordinal(encoder: Any, index: int, feature: Feature) -> Code:
+    texts = _categories(encoder, index, feature)
+    knows_missing = len(texts) < len(encoder.categories_[index])
     refuses = encoder.handle_unknown == "error"
     unknown = None if refuses else float(encoder.unknown_value)
-    missing = float(encoder.encoded_missing_value) if len(texts) < len(categories) else unknown
-    if refuses and len(texts) < len(categories):
-        raise NotCompiledError("there is no compiled engine for an OrdinalEncoder that refuses the unknown only")
+    missing = float(encoder.encoded_missing_value) if knows_missing else unknown
     codes: dict[str, float | None] = {text: float(place) for place, text in enumerate(texts)}
-    return Code(feature.input, codes, _null(missing), _null(unknown), refuses)
+    return _code(feature, codes, missing, unknown, refuses=refuses, knows_missing=knows_missing)
+
+
+def _one_hot(encoder: Any, index: int, feature: Feature) -> list[Code]:
+    """A code for each category, 1 for that and 0 for others; the first refuses for all of them."""
+    texts = _categories(encoder, index, feature)
+    knows_missing = len(texts) < len(encoder.categories_[index])
+    refuses = encoder.handle_unknown == "error"
+    dropped = None if encoder.drop_idx_ is None else encoder.drop_idx_[index]
+    if dropped is not None and not refuses:
+        raise NotCompiledError("there is no compiled engine for a OneHotEncoder that drops one and takes the unknown")
+    found: list[Code] = []
+    for place, text in enumerate([*texts, *([None] if knows_missing else [])]):
+        if place == dropped:
+            continue
+        strict = refuses and not found
+        told = texts if strict else [text]
+        codes: dict[str, float | None] = {other: float(other == text) for other in told if other is not None}
+        found.append(_code(feature, codes, float(text is None), 0.0, refuses=strict, knows_missing=knows_missing))
+    return found
+
+
+def _code(
+    feature: Feature,
+    codes: dict[str, float | None],
+    missing: float | None,
+    unknown: float | None,
+    *,
+    refuses: bool,
+    knows_missing: bool,
+) -> Code:
+    """`missing`: the code of what is missing where nothing has filled it in, which `knows_missing` says is no error."""
+    if isinstance(feature, Filled):
+        knows_missing = not refuses or feature.text in codes
+        missing = codes.get(feature.text, unknown)
+    return Code(feature.input, codes, _null(missing), _null(unknown), refuses, refuses and knows_missing)
 
 
 def _null(value: float | None) -> float | None:

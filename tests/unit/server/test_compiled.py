@@ -1,6 +1,7 @@
 """Compiled engines: that they answer as the model does, and that a file which cannot be meant is refused."""
 
 from functools import cache
+from itertools import product
 from typing import Any
 
 import msgspec
@@ -18,9 +19,9 @@ from sklearn.ensemble import (
     VotingClassifier,
 )
 from sklearn.impute import SimpleImputer
-from sklearn.linear_model import LogisticRegression
+from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import PolynomialFeatures, StandardScaler
+from sklearn.preprocessing import OneHotEncoder, OrdinalEncoder, PolynomialFeatures, StandardScaler
 from sklearn.tree import DecisionTreeClassifier
 
 import named_models as models
@@ -159,6 +160,51 @@ def test_a_model_without_an_engine_says_so(model: Any, reason: str) -> None:
     signature = Signature(column_specs(frame), output_specs(model, ask(model, frame)))
     with pytest.raises(NotCompiledError, match=reason):
         compile_model(model, signature)
+
+
+FILL = SimpleImputer(strategy="most_frequent")
+TEXTS: dict[str, list[Any]] = {
+    "places": [OrdinalEncoder(handle_unknown="use_encoded_value", unknown_value=-1, encoded_missing_value=-2)],
+    "places, strict": [OrdinalEncoder(encoded_missing_value=-2)],
+    "places of what is filled in": [FILL, OrdinalEncoder(handle_unknown="use_encoded_value", unknown_value=-1)],
+    "places of what is filled in, strict": [FILL, OrdinalEncoder()],
+    "one-hot": [OneHotEncoder(handle_unknown="ignore")],
+    "one-hot, strict": [OneHotEncoder()],
+    "one-hot, dense": [OneHotEncoder(sparse_output=False, handle_unknown="ignore")],
+    "one-hot without the first": [OneHotEncoder(drop="first")],
+    "one-hot of what is filled in": [FILL, OneHotEncoder(handle_unknown="ignore")],
+    "one-hot of what is filled in, strict": [FILL, OneHotEncoder()],
+    "one-hot of a constant": [SimpleImputer(strategy="constant", fill_value="none"), OneHotEncoder()],
+    "one-hot of an unseen constant": [
+        SimpleImputer(strategy="constant", fill_value="red"),
+        OneHotEncoder(categories=[["green", "red"], ["a", "b", "red"]], handle_unknown="ignore"),
+    ],
+}
+
+
+@pytest.mark.parametrize("in_column_transformer", [True, False])
+@pytest.mark.parametrize("steps", TEXTS.values(), ids=TEXTS)
+def test_text_becomes_the_same_numbers(steps: list[Any], in_column_transformer: bool) -> None:
+    frame = pd.DataFrame({"x": ["green", None, "red", "red"] * 15, "y": ["a", "b", "b", None, "a"] * 12, "z": 1.0})
+    coded = make_pipeline(*steps)
+    if in_column_transformer:
+        coded = make_column_transformer((StandardScaler(), ["z"]), (coded, ["x", "y"]))
+    else:
+        frame = frame[["x", "y"]]
+    model = make_pipeline(coded, Ridge(alpha=0.01)).fit(frame, np.arange(60) % 7)
+    signature = Signature(column_specs(frame), output_specs(model, ask(model, frame)))
+    engine = load(encode(compile_model(model, signature)), signature)
+    original = ScikitEngine(model, signature)
+    answered = 0
+    for x, y in product(["green", "red", "mauve", None], ["a", "b", "none", None]):
+        columns = to_columns(pd.DataFrame({"x": [x], "y": [y], "z": [2.0]}, dtype=object), signature.inputs)
+        expected, found = (outcome(each, columns, ["predict"]) for each in (original, engine))
+        if expected is None or found is None:
+            assert expected is found, (x, y)
+            continue
+        answered += 1
+        np.testing.assert_allclose(found["predict"], expected["predict"], rtol=1e-9)
+    assert answered >= 4
 
 
 SCALED = {
