@@ -32,6 +32,11 @@ from tidegate_cli.progress import steps
     help="Refuse requests with values in this column that the data has none like; may be repeated.",
 )
 @click.option("--tensor", default="", metavar="NAME", help="Requests have all columns in one input of this name.")
+@click.option(
+    "--tolerance",
+    type=click.FloatRange(min=0),
+    help="By how much a server's answers to the golden rows may differ.  [default: 1e-6, in single precision 1e-4]",
+)
 @click.option("--commit", default="", help="Commit of the code that trained the model.")
 @click.option("--run", default="", help="The training, as whatever tracks it calls it.")
 @click.option("--author", default="", help="Whose model it is.")
@@ -48,6 +53,7 @@ def pack(
     metric: tuple[str, ...],
     strict: tuple[str, ...],
     tensor: str,
+    tolerance: float | None,
     commit: str,
     run: str,
     author: str,
@@ -79,6 +85,7 @@ def pack(
             metrics=metrics,
             strict=strict,
             tensor=tensor,
+            tolerance=tolerance,
             lineage=Lineage(data_uri=data_uri, commit=commit, run=run, author=author, created=created),
             force=force,
             progress=progress,

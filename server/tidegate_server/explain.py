@@ -18,6 +18,8 @@ from tidegate_server.tensors import Array, Columns
 
 MAX_ROWS = 16_384
 """Rows that one explanation may ask the model for: all of them go through it in one batch."""
+MAX_CELLS = 4 << 20
+"""Values in all these rows."""
 
 Predict = Callable[[Columns, Sequence[str]], Columns]
 
@@ -49,8 +51,11 @@ def explain(
         raise ExplanationError("the bundle has no profile to say what is usual; pack the model again")
     names = [spec.name for spec in signature.inputs]
     rows, blocks = len(columns[names[0]]), len(names) + 1
-    if rows * blocks > MAX_ROWS:
-        raise ExplanationError(f"an explanation of {len(names)} columns may have {MAX_ROWS // blocks} rows; send fewer")
+    most = min(MAX_ROWS, MAX_CELLS // len(names)) // blocks
+    if not most:
+        raise ExplanationError(f"a model of {len(names)} columns has too many to be explained")
+    if rows > most:
+        raise ExplanationError(f"an explanation of {len(names)} columns may have {most} rows; send fewer")
     folded = {}
     for place, spec in enumerate(signature.inputs, start=1):
         column = np.tile(columns[spec.name], blocks)

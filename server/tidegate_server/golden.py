@@ -7,6 +7,7 @@ import numpy as np
 from tidegate_contract.bundle.manifest import GoldenRows, Manifest, Value
 from tidegate_contract.failure import BundleError, FailureReason
 from tidegate_server.engines import Engine
+from tidegate_server.outputs import InvalidOutputError, check_form
 from tidegate_server.tensors import Array, Columns, TensorError, from_values
 
 
@@ -35,6 +36,9 @@ def check_golden(engine: Engine, manifest: Manifest) -> None:
         part = {name: column[:rows] for name, column in columns.items()}
         try:
             answers = engine.predict(part, names)
+            check_form(answers, names, rows, manifest.signature)
+        except InvalidOutputError as error:
+            raise BundleError(FailureReason.GOLDEN_MISMATCH, f"golden rows: {error}; pack the model again") from error
         except Exception as error:
             raise BundleError(
                 FailureReason.LOAD_FAILED,

@@ -249,6 +249,8 @@ def check(manifest: Manifest) -> None:
     _check_signature(manifest.signature)
     if unknown := [name for name in manifest.strict if manifest.signature.input(name) is None]:
         raise ManifestError(f"strict: {unknown[0]!r} is not among the inputs of the signature")
+    if unknown := [name for name in manifest.inner_names if manifest.signature.output(name) is None]:
+        raise ManifestError(f"inner_names: {unknown[0]!r} is not among the outputs of the signature")
     _check_golden(manifest.golden, manifest.signature)
 
 

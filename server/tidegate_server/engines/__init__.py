@@ -5,7 +5,7 @@
 
 scikit.py      a scikit-learn model itself
 onnx.py        an ONNX model, by ONNX Runtime
-written.py     a class that its author wrote
+written.py     a class that its author wrote, with modules.py
 compiled.py    a scikit-learn model as plain arrays, with trees.py and linear.py
 chosen.py      one of the two, by the number of rows
 

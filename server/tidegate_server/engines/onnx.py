@@ -1,8 +1,10 @@
 """An ONNX model, by ONNX Runtime.
 
-A file of ONNX holds numbers and operators that the runtime knows, and no code; nothing outside the file is read.
+A file of ONNX holds numbers and operators that the runtime knows, and no code. It can name other files that numbers are
+read from: not here.
 """
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -17,6 +19,7 @@ from tidegate_server.engines.errors import one_line
 from tidegate_server.tensors import Array, Columns
 
 _ERRORS_ONLY = 3
+_OTHER_FILES = "session.model_external_initializers_file_folder_path"
 DATATYPES = {
     "tensor(bool)": Datatype.BOOL,
     "tensor(int8)": Datatype.INT8,
@@ -69,6 +72,7 @@ def open_session(content: bytes) -> Any:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.log_severity_level = _ERRORS_ONLY
+    options.add_session_config_entry(_OTHER_FILES, os.devnull)  # which is no folder: nothing is found there
     return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
 
 
@@ -83,13 +87,13 @@ def feeder(session: Any, signature: Signature) -> Callable[[Columns], dict[str, 
 
     def one_tensor(columns: Columns) -> dict[str, Array]:
         matrix = np.column_stack([columns[name] for name in names])
-        return {inputs[0].name: _told(matrix) if is_text else matrix}
+        return {inputs[0].name: without_missing(matrix) if is_text else matrix}
 
     shapes = {given.name: (-1, 1) if len(given.shape) == 2 else (-1,) for given in inputs}
 
     def of_columns(columns: Columns) -> dict[str, Array]:
         given = {name: columns[name].reshape(shape) for name, shape in shapes.items()}
-        return {name: _told(column) if column.dtype.kind == "O" else column for name, column in given.items()}
+        return {name: without_missing(column) if column.dtype.kind == "O" else column for name, column in given.items()}
 
     return one_tensor if signature.kind is SignatureKind.TENSOR else of_columns
 
@@ -99,5 +103,6 @@ def flat(answer: Array) -> Array:
     return answer[:, 0] if answer.ndim == 2 and answer.shape[1] == 1 else answer
 
 
-def _told(texts: Array) -> Array:
+def without_missing(texts: Array) -> Array:
+    """Texts, with empty ones for those that are missing."""
     return np.where(texts == None, "", texts)  # noqa: E711 - of each element

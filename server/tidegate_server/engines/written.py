@@ -4,20 +4,12 @@
         def load(self, directory: Path) -> None: ...
         def predict(self, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]: ...
 
-stands in model.py, in a folder of the bundle with whatever it reads. That folder is one package, of a name that no
-other has: two versions can be loaded beside each other. Its modules are those that the manifest lists, each read with
-its hash checked; what else lies there cannot be imported.
+stands in model.py, in a folder of the bundle with whatever it reads.
 """
 
-import importlib
-import sys
-from collections.abc import Callable, Collection, Sequence
-from importlib.abc import ExecutionLoader, MetaPathFinder
-from importlib.machinery import ModuleSpec
-from importlib.util import spec_from_loader
-from itertools import count
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -27,13 +19,13 @@ from tidegate_contract.bundle.manifest import Signature
 from tidegate_contract.bundle.verify import VerifiedBundle
 from tidegate_contract.failure import BundleError, FailureReason
 from tidegate_server.engines.errors import one_line
+from tidegate_server.engines.modules import import_from
 from tidegate_server.outputs import InvalidOutputError
 from tidegate_server.tensors import Array, Columns, conform
 
 FOLDER = "model"
 CLASS = "Model"
 MODEL_FILE = f"{FOLDER}/{FOLDER}.py"
-_numbers = count(1)
 
 
 class WrittenEngine:
@@ -44,7 +36,7 @@ class WrittenEngine:
         self._outputs = {spec.name: spec.datatype for spec in signature.outputs}
 
     def predict(self, columns: Columns, outputs: Sequence[str]) -> Columns:
-        """See `Engine`. The model is given copies, as it may write into them, and answers everything that it has.
+        """See `Engine`. The model answers everything that it has.
 
         Raises InvalidOutputError for an answer of another type than the signature's.
         """
@@ -76,68 +68,58 @@ def make(files: Collection[str], read: Callable[[str], bytes], directory: Path) 
     `files`: the paths inside a bundle, of which `read` gives the bytes.
     Raises NotAModelError, and whatever the author's code raises.
     """
-    package = f"tidegate_model_{next(_numbers)}"
-    finder = _Finder(package, files, read)
-    sys.meta_path.insert(0, finder)
-    module = importlib.import_module(f"{package}.{FOLDER}")
-    kind = getattr(module, CLASS, None)
-    if not isinstance(kind, type):
-        raise NotAModelError(f"{MODEL_FILE} has no class {CLASS}")
-    model = kind()
-    if missing := [name for name in ("load", "predict") if not callable(getattr(model, name, None))]:
-        raise NotAModelError(f"the class {CLASS} in {MODEL_FILE} has no method {' and no method '.join(missing)}")
-    model.load(directory)
+    if MODEL_FILE not in files:
+        raise NotAModelError(f"there is no {MODEL_FILE}")
+    with _no_exit():
+        module = import_from(FOLDER, FOLDER, files, read, directory)
+        kind = getattr(module, CLASS, None)
+        if not isinstance(kind, type):
+            raise NotAModelError(f"{MODEL_FILE} has no class {CLASS}")
+        model = kind()
+        if missing := [name for name in ("load", "predict") if not callable(getattr(model, name, None))]:
+            raise NotAModelError(f"the class {CLASS} in {MODEL_FILE} has no method {' and no method '.join(missing)}")
+        model.load(directory)
     return model
 
 
 def answers(model: Any, columns: Columns) -> Columns:
-    """What an object of the class answers, by name. Raises InvalidOutputError, and whatever the model raises."""
-    found = model.predict({name: column.copy() for name, column in columns.items()})
-    if not isinstance(found, dict):
-        raise InvalidOutputError("the model's answer is not a dict of arrays")
-    return {name: np.asarray(answer) for name, answer in found.items()}
+    """What an object of the class answers, by name: numbers, or objects of `str`.
+
+    Inputs and answers are copied: the model may write into the one, and go on using the other.
+    Raises InvalidOutputError, and whatever the model raises.
+    """
+    with _no_exit():
+        found = model.predict({name: column.copy() for name, column in columns.items()})
+    if not isinstance(found, dict) or not all(isinstance(name, str) for name in found):
+        raise InvalidOutputError("the model's answer is not a dict of arrays by name")
+    return {name: _array(name, answer) for name, answer in found.items()}
+
+
+@contextmanager
+def _no_exit() -> Iterator[None]:
+    """`sys.exit` in the author's code is an error of that code, and ends no thread of the server."""
+    try:
+        yield
+    except SystemExit as error:
+        raise RuntimeError("it called sys.exit") from error
+
+
+def _array(name: str, answer: Any) -> Array:
+    array = np.array(answer)
+    if array.dtype.kind in "UT":
+        array = array.astype(object)
+    if array.dtype.kind != "O":
+        return array.astype(array.dtype.newbyteorder("="), copy=False)
+    values = array.reshape(-1).tolist()
+    if not all(isinstance(value, str) for value in values):
+        raise InvalidOutputError(f"the model's answer {name!r} holds what is neither a number nor a text")
+    texts = np.empty(len(values), object)
+    texts[:] = [str(value) for value in values]  # not numpy's own kind of text
+    return texts.reshape(array.shape)
 
 
 def _typed(name: str, answer: Array, datatype: Datatype) -> Array:
-    if answer.dtype.kind == "U" and datatype is Datatype.BYTES:
-        return answer.astype(object)
     array = conform(answer, datatype)
     if array is None:
         raise InvalidOutputError(f"the model's answer {name!r} does not have the type of its signature")
     return array
-
-
-class _Finder(MetaPathFinder, ExecutionLoader):
-    """Modules of one package, out of the files of a bundle."""
-
-    def __init__(self, package: str, files: Collection[str], read: Callable[[str], bytes]) -> None:
-        self._package = package
-        self._files = files
-        self._read = read
-
-    def find_spec(
-        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
-    ) -> ModuleSpec | None:
-        if fullname != self._package and not fullname.startswith(f"{self._package}."):
-            return None
-        if not self._source(fullname) and not self.is_package(fullname):
-            return None
-        return spec_from_loader(fullname, self, origin=self._source(fullname))
-
-    def is_package(self, fullname: str) -> bool:
-        folder = f"{self._path(fullname)}/"
-        return any(file.startswith(folder) for file in self._files)
-
-    def get_filename(self, fullname: str) -> str:
-        return self._source(fullname) or self._path(fullname)
-
-    def get_source(self, fullname: str) -> str:
-        source = self._source(fullname)
-        return self._read(source).decode() if source else ""
-
-    def _path(self, fullname: str) -> str:
-        return FOLDER + fullname.removeprefix(self._package).replace(".", "/")
-
-    def _source(self, fullname: str) -> str | None:
-        path = self._path(fullname)
-        return next((file for file in (f"{path}/__init__.py", f"{path}.py") if file in self._files), None)

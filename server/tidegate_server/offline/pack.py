@@ -19,6 +19,7 @@ from typing import Any
 import pandas as pd
 from msgspec.structs import replace
 
+from tidegate_contract.bundle.datatypes import Datatype
 from tidegate_contract.bundle.manifest import (
     MANIFEST_NAME,
     MIN_GOLDEN_ROWS,
@@ -56,6 +57,8 @@ from tidegate_server.offline.trial import DifferentError, compare, measure
 from tidegate_server.tensors import Array, Columns, to_values
 
 ENGINE_FILE = "engine.msgpack"
+TOLERANCE, TOLERANCE_FP32 = 1e-6, 1e-4
+"""Another processor adds in another order; in single precision some layers of that are seen in the fifth digit."""
 PROFILE_ROWS = 100_000
 """More rows make a profile no better: what it is compared with later is never exact either."""
 
@@ -85,7 +88,7 @@ def pack(
     strict: Sequence[str] = (),
     tensor: str = "",
     lineage: Lineage | None = None,
-    tolerance: float = 1e-6,
+    tolerance: float | None = None,
     force: bool = False,
     progress: Callable[[str], None] = lambda step: None,
 ) -> Packed:
@@ -100,6 +103,8 @@ def pack(
               that takes one have it anyway
     strict    columns in which the server refuses values that the data has none like: missing, out of range, unseen
     lineage   where the model comes from, recorded as it is; model and data are filled in here
+    tolerance by how much the server's answers to the golden rows may differ, absolute plus relative; TOLERANCE if none
+              is given, and TOLERANCE_FP32 of a model that answers in single precision
     force     replace a bundle that is at `out`
     progress  is told each step as it begins
 
@@ -107,10 +112,15 @@ def pack(
     result, and then nothing is left at `out`.
     """
     _check_destination(out, force=force)
+    for other in (out, *([data] if isinstance(data, Path) else [])):
+        if model_path.is_dir() and other.resolve().is_relative_to(model_path.resolve()):
+            raise PackError(f"{other} lies in the folder {model_path}, all of which is the model; take it elsewhere")
     progress("reading the model")
     original = read(model_path, allow_pickle=allow_pickle, trust=trust)
     progress("reading the data")
-    frame = read_table(data) if isinstance(data, Path) else data
+    frame = read_table(data) if isinstance(data, Path) else data.rename(columns=str)
+    if not frame.columns.is_unique:
+        raise PackError("the data has two columns of one name")
     rows = original.features(frame, target)
     if len(rows) < MIN_GOLDEN_ROWS:
         raise PackError(f"the data has {len(rows)} rows, and {MIN_GOLDEN_ROWS} are needed for golden rows")
@@ -144,7 +154,7 @@ def pack(
         golden=GoldenRows(
             {column: tuple(to_values(array)) for column, array in to_columns(golden, signature.inputs).items()},
             {output: _cells(array) for output, array in answers.items()},
-            tolerance,
+            _tolerance(signature) if tolerance is None else tolerance,
         ),
         environment=_environment(original.libraries),
         inner_names={name: inner for name, inner in original.inner_names.items() if name != inner},
@@ -207,13 +217,17 @@ def _profile(original: Original, rows: pd.DataFrame, asked: Signature, progress:
         raise PackError(str(error)) from error
 
 
+def _tolerance(signature: Signature) -> float:
+    return TOLERANCE_FP32 if any(spec.datatype is Datatype.FP32 for spec in signature.outputs) else TOLERANCE
+
+
 def name_from(path: Path) -> str:
     """A bundle name made of a file's.
 
     >>> name_from(Path("Late Flights_v2.skops"))
     'late-flights-v2'
     """
-    return re.sub(r"[^a-z0-9.]+", "-", path.stem.lower()).strip("-.")[:63].rstrip("-.") or "model"
+    return re.sub(r"[^a-z0-9.]+", "-", path.resolve().stem.lower()).strip("-.")[:63].rstrip("-.") or "model"
 
 
 def _cells(array: Array) -> tuple[bool | int | float | str | tuple[bool | int | float | str | None, ...] | None, ...]:

@@ -10,7 +10,7 @@ import pandas as pd
 
 from tidegate_contract.bundle.datatypes import Datatype, datatype_of
 from tidegate_contract.bundle.manifest import Signature, SignatureKind, TensorSpec
-from tidegate_server.offline.errors import TableError
+from tidegate_server.offline.errors import ModelError, TableError
 from tidegate_server.tensors import Array, Columns, TensorError, from_values
 
 ASKED_AT_ONCE = 10_000
@@ -41,12 +41,15 @@ def ask_in_parts(
 ) -> Columns:
     """The answers to all rows, of which no more than ASKED_AT_ONCE are asked together.
 
-    `progress` is told the share that is answered. Raises whatever `ask` raises.
+    `progress` is told the share that is answered. Raises ModelError where they do not have the same
+    outputs, and whatever `ask` raises.
     """
     parts = []
     for start in range(0, len(rows), ASKED_AT_ONCE):
         progress(start / len(rows))
         parts.append(ask(rows.iloc[start : start + ASKED_AT_ONCE]))
+        if parts[-1].keys() != parts[0].keys():
+            raise ModelError("the model has other outputs for some rows than for others")
     return {output: np.concatenate([part[output] for part in parts]) for output in parts[0]}
 
 
@@ -119,13 +122,29 @@ def to_columns(frame: pd.DataFrame, specs: Sequence[TensorSpec]) -> Columns:
     return {spec.name: _array(frame[spec.name], spec) for spec in specs}
 
 
+def _numbers(series: "pd.Series[Any]", spec: TensorSpec) -> Array:
+    """Numbers or truth values, each of them the same as in the series; to FP32 they may be rounded."""
+    given = series.to_numpy()
+    if given.dtype.kind == "O" and pd.api.types.is_numeric_dtype(series):  # with missing values in pandas' own types
+        given = series.to_numpy(dtype=np.float64, na_value=np.nan)
+    dtype = spec.datatype.dtype
+    said = f"column {spec.name!r} holds a value that is no {spec.datatype}, which the model takes"
+    if given.dtype.kind not in "biuf":
+        raise TableError(f"{said}; turn it into numbers")
+    with np.errstate(invalid="ignore", over="ignore"):
+        array = given.astype(dtype)
+        if dtype.kind != "f":
+            same = bool((array == given).all())
+        else:
+            same = given.dtype.kind == "f" or dtype == np.float32 or bool((array.astype(given.dtype) == given).all())
+    if not same:
+        raise TableError(f"{said}; fill in what is missing, or correct it")
+    return array
+
+
 def _array(series: "pd.Series[Any]", spec: TensorSpec) -> Array:
     if spec.datatype is not Datatype.BYTES:
-        try:
-            return series.to_numpy(dtype=spec.datatype.dtype)
-        except (ValueError, TypeError) as error:
-            said = f"column {spec.name!r} holds a value that is no {spec.datatype}, which the model takes"
-            raise TableError(f"{said}; fill in what is missing, or correct it") from error
+        return _numbers(series, spec)
     try:
         return from_values(Datatype.BYTES, [None if pd.isna(value) else value for value in series.tolist()])
     except TensorError as error:

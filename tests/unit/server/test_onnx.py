@@ -21,9 +21,10 @@ from sklearn.preprocessing import OneHotEncoder
 from tidegate_contract.bundle.datatypes import Datatype
 from tidegate_contract.bundle.manifest import Format, SignatureKind, TensorSpec
 from tidegate_contract.failure import BundleError
+from tidegate_server.engines.onnx import open_session
 from tidegate_server.loader import load_model
 from tidegate_server.offline.compare import compare
-from tidegate_server.offline.errors import ModelError
+from tidegate_server.offline.errors import ModelError, TableError
 from tidegate_server.offline.pack import Packed, pack
 from tidegate_server.offline.table import to_columns
 
@@ -133,7 +134,90 @@ def test_a_graph_of_its_own_answers_with_its_first_output(tmp_path: Path) -> Non
     assert answers["size"].tolist() == [[1] * 3, [2] * 3]
 
 
+def graph_of(nodes: list[Any], output: tuple[str, int, list[Any]] = ("out", 1, [None, 3]), **more: Any) -> Any:
+    """A graph with an input `in` of shape [n, 3]; an output has a name, a type and a shape."""
+    given = onnx.helper.make_tensor_value_info("in", onnx.TensorProto.FLOAT, [None, 3])
+    graph = onnx.helper.make_graph(nodes, "g", [given], [onnx.helper.make_tensor_value_info(*output)], **more)
+    return onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 20)], ir_version=10)
+
+
+def of_another_file(location: str) -> Any:
+    weights = onnx.helper.make_tensor("w", onnx.TensorProto.FLOAT, [3], [0.0] * 3)
+    weights.ClearField("float_data")
+    weights.data_location = onnx.TensorProto.EXTERNAL
+    for key, value in {"location": location, "offset": "0", "length": "12"}.items():
+        weights.external_data.add(key=key, value=value)
+    return graph_of([onnx.helper.make_node("Add", ["in", "w"], ["out"])], initializer=[weights])
+
+
+def test_numbers_of_other_files_are_read_neither_here_nor_by_the_server(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "secret.bin").write_bytes(b"root:x:0:0:any bytes")
+    monkeypatch.chdir(tmp_path)
+    made = of_another_file("secret.bin")
+    with pytest.raises(ModelError, match="in other files"):
+        packed(made, tmp_path)
+    with pytest.raises(Exception, match="secret"):
+        open_session(made.SerializeToString())
+
+
+def test_one_column_is_one_tensor_unless_the_input_is_that_column(tmp_path: Path) -> None:
+    frame = ROWS[["a"]]
+    model = LinearRegression().fit(frame.to_numpy(), ROWS["b"])
+    for folder, name, kind in (("x", "X", SignatureKind.TENSOR), ("a", "a", SignatureKind.COLUMNS)):
+        (tmp_path / folder).mkdir()
+        graph = to_onnx(model, initial_types=[(name, FloatTensorType([None, 1]))])
+        assert packed(graph, tmp_path / folder, frame).manifest.signature.kind is kind
+
+
+@pytest.mark.parametrize(
+    ("datatype", "values", "message"),
+    [
+        ("INT64", [1.5] * 9, "no INT64"),
+        ("INT64", [1.0, None] * 9, "no INT64"),
+        ("INT8", [300] * 9, "no INT8"),
+        ("BOOL", [2] * 9, "no BOOL"),
+        ("FP32", ["1"] * 9, "turn it into numbers"),
+    ],
+)
+def test_a_value_that_an_input_cannot_hold_is_no_other_value(datatype: str, values: list[Any], message: str) -> None:
+    with pytest.raises(TableError, match=message):
+        to_columns(pd.DataFrame({"a": values}), [TensorSpec("a", Datatype(datatype), (-1,))])
+
+
+@pytest.mark.parametrize("order", ["sorted", "shuffled"])
+def test_classes_that_no_operator_names_are_seen_in_the_answers(order: str, tmp_path: Path) -> None:
+    frame = pd.DataFrame(RANDOM.normal(size=(11_000, 3)).astype(np.float32), columns=["a", "b", "c"])
+    if order == "sorted":
+        frame = frame.iloc[frame.to_numpy().argmax(axis=1).argsort()]
+    made = graph_of(
+        [
+            onnx.helper.make_node("Softmax", ["in"], ["chances"]),
+            onnx.helper.make_node("ArgMax", ["in"], ["out"], axis=1, keepdims=0),
+        ],
+        ("out", onnx.TensorProto.INT64, [None]),
+    )
+    made.graph.output.append(onnx.helper.make_tensor_value_info("chances", onnx.TensorProto.FLOAT, [None, 3]))
+    signature = packed(made, tmp_path, frame).manifest.signature
+    assert signature.output("predict_proba") == TensorSpec("predict_proba", Datatype.FP32, (-1, 3), (0, 1, 2))
+
+
+def test_single_precision_is_not_held_to_the_last_digit(forest: RandomForestClassifier, tmp_path: Path) -> None:
+    found = packed(converted(forest, **NO_MAPS), tmp_path)
+    assert found.manifest.golden.tolerance == 1e-4
+    assert packed(converted(forest, **NO_MAPS), tmp_path, force=True, tolerance=1e-5).manifest.golden.tolerance == 1e-5
+
+
 REFUSED: dict[str, tuple[Any, str]] = {
+    "an answer for all rows together": (
+        lambda _: graph_of([onnx.helper.make_node("ReduceSum", ["in"], ["out"])], ("out", 1, [1, 1])),
+        "has not one row for each row",
+    ),
+    "probabilities that are none": (
+        lambda _: graph_of([onnx.helper.make_node("Neg", ["in"], ["predict_proba"])], ("predict_proba", 1, [None, 3])),
+        "is no matrix of probabilities of known classes",
+    ),
     "no ONNX": (lambda forest: b"nothing", "no model that ONNX Runtime can read"),
     "maps instead of a matrix": (lambda forest: converted(forest, zipmap=True), r"\"zipmap\": False"),
     "more columns than the data": (

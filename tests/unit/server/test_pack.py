@@ -257,14 +257,14 @@ def test_a_columns_datatype(series: Any, expected: Datatype | str) -> None:
 
 def test_golden_rows_are_spread_over_the_answers() -> None:
     frame = pd.DataFrame({"x": np.arange(1000.0)})
-    chosen = choose(frame, np.arange(1000.0) ** 2, count=5)
+    chosen = choose(frame, np.arange(1000.0) ** 2, most=5)
     assert chosen.tolist() == [0, 249, 499, 749, 999]
 
 
 def test_a_rare_class_is_among_the_golden_rows() -> None:
     frame = pd.DataFrame({"x": np.arange(1000.0)})
     answers = np.where(np.arange(1000) == 613, "rare", "usual")
-    assert 613 in choose(frame, answers, count=5).tolist()
+    assert 613 in choose(frame, answers, most=5).tolist()
 
 
 def test_a_bundle_can_be_moved(bundle: Path, tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """A class of the author's own, in a bundle; and the example of one."""
 
+import json
 import shutil
 import sys
 from pathlib import Path
@@ -115,6 +116,63 @@ def test_only_what_the_manifest_lists_can_be_imported(bundle: Path) -> None:
     assert not list(bundle.rglob("*.pyc"))
 
 
+@pytest.mark.parametrize("name", ["extra", "steps.extra"])
+def test_nothing_is_imported_from_where_the_process_runs(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = folder(tmp_path / "made", model=f"from .{name} import anything\n" + CLASS)
+    for place in (tmp_path, made):
+        (place / "steps").mkdir(exist_ok=True)
+        (place / f"{name.replace('.', '/')}.py").write_text("anything = 1\n")
+    bundle = pack(made, ROWS, tmp_path / "bundle").directory
+    document = json.loads((bundle / "manifest.json").read_text())
+    del document["files"][f"model/{name.replace('.', '/')}.py"]
+    (bundle / "manifest.json").write_text(json.dumps(document))
+    before = {module for module in sys.modules if module.startswith("tidegate_model_")}
+    for place in (tmp_path, bundle, bundle / "model"):
+        monkeypatch.chdir(place)
+        with pytest.raises(BundleError, match=f"the bundle has no module model.{name}|has no module {name}"):
+            load_model(bundle, None, allow_pickle=True)
+    assert {module for module in sys.modules if module.startswith("tidegate_model_")} == before
+
+
+def test_a_module_may_have_the_name_of_a_folder(tmp_path: Path) -> None:
+    made = folder(tmp_path / "made", model="\ufeff" + CLASS.replace(".steps.scale", ".steps"))
+    (made / "steps.py").write_text("from pathlib import Path\nHERE = Path(__file__).parent\n" + FILES["steps/scale.py"])
+    (made / "model").mkdir()
+    (made / "model" / "weights.bin").write_bytes(b"1")
+    assert asked(pack(made, ROWS, tmp_path / "bundle").directory, 1.5, "predict") == {"predict": ["yes"]}
+
+
+def test_what_it_answers_is_its_own_no_more(tmp_path: Path) -> None:
+    code = """
+import numpy as np
+class Model:
+    def load(self, directory):
+        self.buffer = np.zeros(10_000)
+
+    def predict(self, inputs):
+        np.copyto(self.buffer[: len(inputs["x"])], inputs["x"])
+        return {"predict": self.buffer[: len(inputs["x"])]}
+"""
+    bundle = pack(folder(tmp_path / "made", model=code), ROWS, tmp_path / "bundle").directory
+    engine = load_model(bundle, None, allow_pickle=True).engine
+    carrier = np.array(["UA"], object)
+    found = [engine.predict({"x": np.array([x]), "carrier": carrier}, ("predict",))["predict"] for x in (1.0, 2.0)]
+    assert [array.tolist() for array in found] == [[1], [2]]
+
+
+def test_the_folder_holds_nothing_but_the_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = folder(tmp_path / "made")
+    ROWS.to_csv(made / "train.csv", index=False)
+    monkeypatch.chdir(made)
+    with pytest.raises(PackError, match=r"train\.csv lies in the folder"):
+        pack(Path(), made / "train.csv", tmp_path / "bundle")
+    with pytest.raises(PackError, match="bundle lies in the folder"):
+        pack(Path(), ROWS, Path("bundle"))
+    assert pack(Path(), ROWS, tmp_path / "bundle").manifest.name == "made"
+
+
 def test_changed_code_is_not_run(bundle: Path) -> None:
     file = bundle / "model" / "steps" / "scale.py"
     file.write_text(file.read_text().replace("x * factor", "x + factor"))
@@ -128,19 +186,32 @@ ANSWERS = NO_PREDICT + "    def predict(self, inputs):\n        return {}\n"
 REFUSED: dict[str, tuple[str, str]] = {
     "no class": (NO_CLASS, "model/model.py has no class Model"),
     "no predict": (NO_PREDICT, "the class Model in model/model.py has no method predict"),
-    "no Python": ("class", "is not Python: SyntaxError"),
+    "no Python": ("class", "cannot be loaded: SyntaxError"),
     "a library that is not there": ("import not_there\n" + CLASS, "cannot be loaded: ModuleNotFoundError"),
-    "no array": (ANSWERS.format("3"), "is not a dict of arrays"),
+    "no array": (ANSWERS.format("3"), "is not a dict of arrays by name"),
     "another name than predict": (ANSWERS.format("{'said': inputs['x']}"), "answers said, and needs an output"),
     "too few rows": (ANSWERS.format("{'predict': inputs['x'][:1]}"), "has not one row for each row"),
     "one number for all": (ANSWERS.format("{'predict': 3.0}"), "has not one row for each row"),
     "three dimensions": (ANSWERS.format("{'predict': inputs['x'].reshape(-1, 1, 1)}"), "an array of 3 dimensions"),
-    "objects": (ANSWERS.format("{'predict': [{1}] * len(inputs['x'])}"), "neither numbers nor text"),
+    "objects": (ANSWERS.format("{'predict': [{1}] * len(inputs['x'])}"), "neither a number nor a text"),
     "probabilities of nothing": (
         ANSWERS.format("{'predict': inputs['x'], 'predict_proba': np.ones((len(inputs['x']), 2))}").replace(
             "class", "import numpy as np\nclass", 1
         ),
         "a column for each of the labels in the attribute classes_",
+    ),
+    "a missing text": (ANSWERS.format("{'predict': inputs['carrier']}"), "neither a number nor a text"),
+    "a number as a name": (ANSWERS.format("{3: inputs['x']}"), "is not a dict of arrays by name"),
+    "labels that JSON does not have": (
+        ANSWERS.replace("def load", "classes_ = [(1, 2), (3,)]\n\n    def load").format(
+            "{'predict': inputs['x'], 'predict_proba': inputs['x'].repeat(2).reshape(-1, 2)}"
+        ),
+        "classes_ holds a tuple, and labels are numbers or texts",
+    ),
+    "an end of the process": ("import sys\nsys.exit(0)\n", "cannot be loaded: RuntimeError: it called sys.exit"),
+    "an end of the process when it is asked": (
+        ANSWERS.format("__import__('sys').exit(0)"),
+        "cannot answer the data: RuntimeError: it called sys.exit",
     ),
     "an error": (ANSWERS.format("1 / 0"), "cannot answer the data: ZeroDivisionError"),
 }
@@ -153,14 +224,25 @@ def test_a_class_that_cannot_be_served_is_refused(code: str, message: str, tmp_p
     assert not (tmp_path / "bundle").exists()
 
 
+def test_outputs_that_come_and_go_are_refused(tmp_path: Path) -> None:
+    more = "{'predict': inputs['x'], **({'more': inputs['x']} if len(inputs['x']) > 1 else {})}"
+    with pytest.raises(BundleError, match="golden rows: the model's answer 'more' does not have the shape"):
+        pack(folder(tmp_path / "made", model=ANSWERS.format(more)), ROWS, tmp_path / "bundle")
+    more = "{'predict': inputs['x'], **({'more': inputs['x']} if len(inputs['x']) < 10_000 else {})}"
+    with pytest.raises(ModelError, match="other outputs for some rows than for others"):
+        pack(folder(tmp_path / "made", model=ANSWERS.format(more)), pd.concat([ROWS] * 300), tmp_path / "bundle")
+
+
 def test_a_folder_without_the_file_or_with_a_link_is_refused(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(ModelError, match=r"has no model\.py"):
         pack(tmp_path / "empty", ROWS, tmp_path / "bundle")
     made = folder(tmp_path / "made")
-    (made / "link.txt").symlink_to(made / "factor.txt")
-    with pytest.raises(PackError, match=r"link\.txt is not a plain file"):
-        pack(made, ROWS, tmp_path / "bundle")
+    for target in (made / "factor.txt", made / "steps"):
+        (made / "link").symlink_to(target)
+        with pytest.raises(PackError, match="link is not a plain file"):
+            pack(made, ROWS, tmp_path / "bundle")
+        (made / "link").unlink()
 
 
 def test_an_answer_of_another_type_than_it_was_packed_with_is_invalid(tmp_path: Path) -> None:

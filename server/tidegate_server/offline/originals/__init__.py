@@ -107,7 +107,10 @@ def without(frame: pd.DataFrame, target: str | None) -> pd.DataFrame:
     """All columns but the one that is predicted. Raises ModelError if there is no such column."""
     if target is not None and target not in frame.columns:
         raise ModelError(f"the data has no column {target!r}; it has {', '.join(map(str, frame.columns))}")
-    return frame.drop(columns=[target] if target is not None else [])
+    rest = frame.drop(columns=[target] if target is not None else [])
+    if not len(rest.columns):
+        raise ModelError("the data has no column for the model to take")
+    return rest
 
 
 def named(frame: pd.DataFrame, names: Sequence[str]) -> pd.DataFrame:
@@ -125,6 +128,14 @@ def counted(frame: pd.DataFrame, wanted: int) -> pd.DataFrame:
             "name the column to predict with --target, and leave out what the model was not trained on"
         )
     return frame
+
+
+def checked(answers: Columns, rows: int) -> Columns:
+    """The same. Raises ModelError for one that has not a row for each that was asked, or that no answer can carry."""
+    if wrong := [name for name, array in answers.items() if array.ndim < 1 or len(array) != rows]:
+        raise ModelError(f"the model's answer {wrong[0]!r} has not one row for each row that it was asked")
+    specs_of(answers, ())
+    return answers
 
 
 def specs_of(answers: Columns, labels: Sequence[Value]) -> tuple[TensorSpec, ...]:

@@ -17,8 +17,8 @@ from tidegate_server.engines import PREDICT, PREDICT_PROBA
 from tidegate_server.engines.errors import one_line
 from tidegate_server.engines.onnx import DATATYPES, feeder, flat, open_session
 from tidegate_server.offline.errors import ModelError
-from tidegate_server.offline.originals import counted, named, specs_of, without
-from tidegate_server.offline.table import to_columns
+from tidegate_server.offline.originals import checked, counted, named, specs_of, without
+from tidegate_server.offline.table import ASKED_AT_ONCE, spread, to_columns
 from tidegate_server.tensors import Array, Columns
 
 _CLASSES = ("classlabels_int64s", "classlabels_ints", "classlabels_strings")
@@ -41,7 +41,11 @@ class Onnx:
         self.contents = {self.model_file: content}
         try:
             self._graph = onnx.load_from_string(content)
+            if _names_files(self._graph):
+                raise ModelError("its numbers are in other files: save it whole, as one file")
             self._session = open_session(content)
+        except ModelError:
+            raise
         except Exception as error:
             raise ModelError(f"this is no model that ONNX Runtime can read: {one_line(error)}") from error
         self._inputs = self._session.get_inputs()
@@ -56,15 +60,18 @@ class Onnx:
                 )
             if given.type not in DATATYPES or not 1 <= len(given.shape) <= 2:
                 raise ModelError(f"its output {given.name} is {_said(given)}; {_WRAP}")
-        self._wide = len(self._inputs) == 1 and len(self._inputs[0].shape) == 2 and self._inputs[0].shape[1] != 1
-        """Whether all columns are one input."""
-        if not self._wide and (several := [given.name for given in self._inputs if given.shape[1:] not in ([], [1])]):
+        several = [given.name for given in self._inputs if given.shape[1:] not in ([], [1])]
+        if len(self._inputs) > 1 and several:
             raise ModelError(f"it has several inputs, and {several[0]} is more than a column; {_WRAP}")
+        self._wide = False
+        """Whether all columns are one input."""
         self.inner_names: Mapping[str, str] = {}
         self._labels: Sequence[Value] = ()
 
     def features(self, frame: pd.DataFrame, target: str | None) -> pd.DataFrame:
         rest = without(frame, target)
+        first = self._inputs[0]
+        self._wide = len(self._inputs) == 1 and len(first.shape) == 2 and first.name not in rest.columns
         if not self._wide:
             return named(rest, [given.name for given in self._inputs])
         width = self._inputs[0].shape[1]
@@ -73,24 +80,19 @@ class Onnx:
     def signature(self, rows: pd.DataFrame, tensor: str) -> Signature:
         if tensor and not self._wide:
             raise ModelError("it has an input for each column, and takes no one tensor")
-        if not self._wide:
+        if self._wide:
+            datatype = DATATYPES[self._inputs[0].type]
+            specs = tuple(TensorSpec(name, datatype, (-1,)) for name in rows.columns)
+            signature = Signature(specs, (), SignatureKind.TENSOR, tensor or self._inputs[0].name)
+        else:
             specs = tuple(TensorSpec(given.name, DATATYPES[given.type], (-1,)) for given in self._inputs)
-            return Signature(specs, ())
-        datatype = DATATYPES[self._inputs[0].type]
-        specs = tuple(TensorSpec(str(name), datatype, (-1,)) for name in rows.columns)
-        return Signature(specs, (), SignatureKind.TENSOR, tensor or self._inputs[0].name)
+            signature = Signature(specs, ())
+        some = rows.iloc[spread(len(rows), ASKED_AT_ONCE)]
+        self.inner_names, self._labels = self._told_apart(self._answers(some, signature))
+        return signature
 
     def ask(self, rows: pd.DataFrame, signature: Signature) -> Columns:
-        """The first rows also tell which output is which."""
-        feed = feeder(self._session, signature)(to_columns(rows, signature.inputs))
-        try:
-            found = self._session.run(None, feed)
-        except Exception as error:
-            raise ModelError(f"the model cannot answer the data: {one_line(error)}") from error
-        inner = [given.name for given in self._session.get_outputs()]
-        answers = {name: flat(answer) for name, answer in zip(inner, found, strict=True)}
-        if not self.inner_names:
-            self.inner_names, self._labels = self._told_apart(answers)
+        answers = self._answers(rows, signature)
         return {name: answers[inside] for name, inside in self.inner_names.items()}
 
     def outputs(self, answers: Columns) -> tuple[TensorSpec, ...]:
@@ -102,25 +104,35 @@ class Onnx:
         made_by = f"{self._graph.producer_name} {self._graph.producer_version}".strip()
         return f"{made_by or 'ONNX'} ({opsets})"
 
+    def _answers(self, rows: pd.DataFrame, signature: Signature) -> Columns:
+        """By the graph's own names."""
+        feed = feeder(self._session, signature)(to_columns(rows, signature.inputs))
+        try:
+            found = self._session.run(None, feed)
+        except Exception as error:
+            raise ModelError(f"the model cannot answer the data: {one_line(error)}") from error
+        inner = [given.name for given in self._session.get_outputs()]
+        return checked({name: flat(answer) for name, answer in zip(inner, found, strict=True)}, len(rows))
+
     def _told_apart(self, answers: Columns) -> tuple[dict[str, str], Sequence[Value]]:
         """The outputs' names in the bundle with those in the model, and the classes of probabilities, if there are any.
 
         `predict` is the output that the model calls so, else the one of labels, else the first.
         """
-        labels = [name for name, answer in answers.items() if answer.ndim == 1 and answer.dtype.kind != "f"]
+        labels = [name for name, answer in answers.items() if answer.ndim == 1 and answer.dtype.kind not in "bf"]
         predict = PREDICT if PREDICT in answers else (labels or list(answers))[0]
         names = {PREDICT: predict, **{name: name for name in answers if name != predict}}
-        if predict not in labels:
-            return names, ()
-        for name in [PREDICT_PROBA] if PREDICT_PROBA in answers else answers:
+        for name in [PREDICT_PROBA] if PREDICT_PROBA in answers else answers if predict in labels else ():
             if _are_chances(answers[name]) and (classes := self._classes(answers[predict], answers[name])):
                 return {PREDICT_PROBA if outer == name else outer: inner for outer, inner in names.items()}, classes
+        if PREDICT_PROBA in answers:
+            raise ModelError(f"its output {PREDICT_PROBA} is no matrix of probabilities of known classes; rename it")
         return names, ()
 
     def _classes(self, labels: Array, chances: Array) -> Sequence[Value]:
         """The class of each column: as an operator of the graph names them, else as the answers show; () if neither
         does, or the answers contradict it."""
-        shown = _shown(labels, chances)
+        shown = _classes_seen(labels, chances)
         for node in reversed(self._graph.graph.node):
             for attribute in node.attribute:
                 if attribute.name in _CLASSES and (found := onnx.helper.get_attribute_value(attribute)):
@@ -132,6 +144,18 @@ class Onnx:
 
 
 _WRAP = "give a folder with a class in model.py that takes columns and asks it"
+
+
+def _names_files(part: Any) -> bool:
+    """Whether a tensor anywhere in a graph is kept in another file."""
+    if isinstance(part, onnx.TensorProto):
+        return part.data_location == onnx.TensorProto.EXTERNAL
+    return any(
+        _names_files(inner)
+        for field, value in part.ListFields()
+        if field.message_type is not None
+        for inner in (value if field.is_repeated else [value])
+    )
 
 
 def _said(given: Any) -> str:
@@ -146,7 +170,7 @@ def _are_chances(answer: Array) -> bool:
     return bool(((answer >= -_SLACK) & (answer <= 1 + _SLACK)).all() and whole.all())
 
 
-def _shown(labels: Array, chances: Array) -> list[Value]:
+def _classes_seen(labels: Array, chances: Array) -> list[Value]:
     """For each column the label of the rows in which its chance is the highest by far; None where none shows it."""
     ordered = np.sort(chances, axis=1)
     clear = ordered[:, -1] - ordered[:, -2] > _SLACK

@@ -14,9 +14,9 @@ from tidegate_server.engines import PREDICT, PREDICT_PROBA
 from tidegate_server.engines.errors import one_line
 from tidegate_server.engines.written import CLASS, FOLDER, MODEL_FILE, NotAModelError, answers, make
 from tidegate_server.offline.errors import ModelError, PackError
-from tidegate_server.offline.originals import specs_of, without
+from tidegate_server.offline.originals import checked, specs_of, without
 from tidegate_server.offline.table import signature_of, to_columns
-from tidegate_server.tensors import Array, Columns, to_values
+from tidegate_server.tensors import Columns
 
 
 class Written:
@@ -54,12 +54,7 @@ class Written:
             raise ModelError(f"the model cannot answer the data: {one_line(error)}") from error
         if PREDICT not in found:
             raise ModelError(f"the model answers {', '.join(found) or 'nothing'}, and needs an output {PREDICT!r}")
-        if wrong := [name for name, array in found.items() if array.ndim < 1 or len(array) != len(rows)]:
-            raise ModelError(f"the model's answer {wrong[0]!r} has not one row for each row that it was asked")
-        if odd := [name for name, array in found.items() if array.dtype.kind == "O" and not _is_text(array)]:
-            raise ModelError(f"the model's answer {odd[0]!r} holds neither numbers nor text")
-        specs_of(found, ())
-        return found
+        return checked(found, len(rows))
 
     def outputs(self, answers: Columns) -> tuple[TensorSpec, ...]:
         return specs_of(answers, self._labels(answers))
@@ -72,14 +67,18 @@ class Written:
         """Raises ModelError where probabilities have no names."""
         if PREDICT_PROBA not in found:
             return ()
-        labels: list[Value] = to_values(np.asarray(getattr(self._model, "classes_", ())))
+        labels: list[Value] = [_plain(label) for label in getattr(self._model, "classes_", ())]
         if found[PREDICT_PROBA].ndim != 2 or len(labels) != found[PREDICT_PROBA].shape[1]:
             raise ModelError(f"{PREDICT_PROBA} needs a column for each of the labels in the attribute classes_")
         return labels
 
 
-def _is_text(array: Array) -> bool:
-    return all(value is None or isinstance(value, str) for value in array.reshape(-1).tolist())
+def _plain(label: Any) -> Value:
+    """A label as JSON has it. Raises ModelError."""
+    label = label.item() if isinstance(label, np.generic) else label
+    if not isinstance(label, bool | int | float | str):
+        raise ModelError(f"classes_ holds a {type(label).__name__}, and labels are numbers or texts")
+    return label
 
 
 def _contents(folder: Path) -> dict[str, bytes]:
@@ -87,10 +86,12 @@ def _contents(folder: Path) -> dict[str, bytes]:
     found = {}
     for path in sorted(folder.rglob("*")):
         inside = path.relative_to(folder)
-        if "__pycache__" in inside.parts or any(part.startswith(".") for part in inside.parts) or path.is_dir():
+        if "__pycache__" in inside.parts or any(part.startswith(".") for part in inside.parts):
             continue
-        if path.is_symlink() or not path.is_file():
+        if path.is_symlink() or not (path.is_file() or path.is_dir()):
             raise PackError(f"{path} is not a plain file; copy what it stands for into the folder")
+        if path.is_dir():
+            continue
         try:
             found[f"{FOLDER}/{inside.as_posix()}"] = path.read_bytes()
         except OSError as error:
@@ -101,15 +102,16 @@ def _contents(folder: Path) -> dict[str, bytes]:
 def _distributions(contents: Mapping[str, bytes]) -> Iterable[str]:
     """The installed packages that the modules import, sorted."""
     known = packages_distributions()
-    roots = {root for path, content in contents.items() if path.endswith(".py") for root in _imported(path, content)}
+    roots = {root for path, content in contents.items() if path.endswith(".py") for root in _imported(content)}
     return sorted({distribution for root in roots for distribution in known.get(root, ())} - {"numpy", "tidegate"})
 
 
-def _imported(path: str, content: bytes) -> Iterable[str]:
+def _imported(content: bytes) -> Iterable[str]:
+    """Roots of what a module imports; nothing of one that is not Python and may never be imported."""
     try:
         tree = ast.parse(content)
-    except (SyntaxError, ValueError) as error:
-        raise ModelError(f"{path} is not Python: {one_line(error)}") from error
+    except (SyntaxError, ValueError):
+        return
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             yield from (alias.name.split(".", 1)[0] for alias in node.names)
