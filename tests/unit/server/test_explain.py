@@ -97,6 +97,17 @@ def test_the_rows_that_were_asked_are_not_changed() -> None:
     assert {name: column.tolist() for name, column in ROWS.items()} == before
 
 
+def test_an_explanation_of_many_columns_is_bounded_by_its_values(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tidegate_server.explain.MAX_CELLS", 40)
+    two, three = ({name: np.resize(column, rows) for name, column in ROWS.items()} for rows in (2, 3))
+    assert len(explain(Model().number, two, (), NUMBER, PROFILE).attributions) == 2
+    with pytest.raises(ExplanationError, match="4 columns may have 2 rows"):
+        explain(Model().number, three, (), NUMBER, PROFILE)
+    monkeypatch.setattr("tidegate_server.explain.MAX_CELLS", 19)
+    with pytest.raises(ExplanationError, match="a model of 4 columns has too many to be explained"):
+        explain(Model().number, two, (), NUMBER, PROFILE)
+
+
 def test_what_is_usual_is_of_the_columns_own_type() -> None:
     found = [usual(spec, PROFILE.feature(spec.name)) for spec in INPUTS]
     assert found == ["UA", 10.0, 8, 1]
