@@ -17,7 +17,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextvars import copy_context
 from dataclasses import dataclass
 from functools import cached_property, partial
-from typing import Any, TypeVar
+from typing import Any, Protocol
 
 from tidegate_contract.bundle.manifest import Signature
 from tidegate_server.engines import Engine
@@ -43,13 +43,19 @@ may have been taken away; four times as many after each that follows within a th
 COMPANY_SHARE, COMPANY_SECONDS = 0.1, 2e-3
 """How long the next predict waits for company: a share of the last one's time, and no longer than this."""
 
-T = TypeVar("T")
 Record = Callable[[Columns, Columns, int, Sequence[Marked], int], None]
 """What `Recorder.add` takes."""
 
 
 def _forget(*_: object) -> None:
     pass
+
+
+class Asker(Protocol):
+    """Whoever asks is told once, on the event loop, and raises nothing then."""
+
+    def answered(self, result: Any) -> None: ...
+    def failed(self, error: BaseException) -> None: ...
 
 
 class QueueFullError(Exception):
@@ -105,7 +111,8 @@ def _are_short(last: deque[float]) -> bool:
 class _Asked:
     """What a place asks for."""
 
-    future: "asyncio.Future[Any]"
+    asker: Asker | None
+    """None once it was told, or waits no more."""
     work: Callable[[], Any] | None = None
     """A work of its own; without one, a predict that may be folded."""
     table: Table | None = None
@@ -118,6 +125,14 @@ class _Asked:
     running: bool = False
     left: Callable[[], None] | None = None
     """What its place left to be done when it ends."""
+
+    def end(self) -> Asker | None:
+        """It runs no more; who is to be told."""
+        self.running = False
+        if self.left is not None:
+            self.left()
+        asker, self.asker = self.asker, None
+        return asker
 
     def joins(self, first: "_Asked") -> bool:
         """Whether one predict answers both."""
@@ -185,23 +200,23 @@ class Predictor:
         """The loop of whoever asked first. Python asks the system for the process's number whenever it looks."""
         return asyncio.get_running_loop()
 
-    def prompt(self, rows: int) -> bool:
-        """Whether a request of so many rows would be answered in the next turn of the loop, as far as one can know."""
-        next_is_long = bool(self._waiting) and self._waiting[0].work is not None
-        return not (self._busy or next_is_long) and self._pace.short(rows)
-
     def place(self) -> "Place":
-        """A place in the queue, to be left by `with`. Raises QueueFullError."""
+        """A place in the queue, which must be left. Raises QueueFullError."""
         self.take(places=1)
         return Place(self)
 
     def predict(self, columns: Columns, outputs: Sequence[str]) -> Columns:
         """One predict, in work that a place runs. Raises whatever the model raises."""
+        return self._timed(columns, outputs)[0]
+
+    def _timed(self, columns: Columns, outputs: Sequence[str]) -> tuple[Columns, float]:
         start = time.perf_counter()
         try:
-            return self._engine.predict(columns, outputs)
+            answers = self._engine.predict(columns, outputs)
         finally:
-            self._observe(rows_of(columns), time.perf_counter() - start)
+            seconds = time.perf_counter() - start
+            self._observe(rows_of(columns), seconds)
+        return answers, seconds
 
     @property
     def waiting(self) -> int:
@@ -230,7 +245,7 @@ class Predictor:
 
     def drop(self, asked: _Asked) -> None:
         """Take it out of the queue, if it is still there."""
-        if not asked.running and asked in self._waiting:
+        if asked in self._waiting:
             self._waiting.remove(asked)
 
     def close(self) -> None:
@@ -300,9 +315,7 @@ class Predictor:
     def _fold(self, batch: Sequence[_Asked], rows: int, *, on_loop: bool) -> tuple[Columns, float]:
         """One predict of all of them, and its seconds. Raises whatever the model raises."""
         columns = gather([asked.table for asked in batch if asked.table is not None], self._dtypes)
-        start = time.perf_counter()
-        answers = self.predict(columns, batch[0].outputs)
-        seconds = time.perf_counter() - start
+        answers, seconds = self._timed(columns, batch[0].outputs)
         self._pace.saw(rows, seconds, on_loop=on_loop)
         check_form(answers, batch[0].outputs, rows, self._signature)
         marks = [Marked(asked.rows, asked.evidence) for asked in batch] if any(a.evidence for a in batch) else ()
@@ -312,21 +325,16 @@ class Predictor:
     def _ended(self, batch: list[_Asked], done: "Future[Any]") -> None:
         """Work in the thread has ended."""
         self._busy = False
-        error = None if done.cancelled() else done.exception()
         if done.cancelled():
-            for asked in batch:
-                asked.future.cancel()
-        elif error is not None:
+            return  # by `close`
+        if (error := done.exception()) is not None:
             self._failed(batch, error)
         elif batch[0].work is not None:
-            _settle(batch[0], done.result())
+            _answer(batch[0], done.result())
         else:
             answers, seconds = done.result()
             _answered(batch, answers)
             self._expect(len(batch), seconds)
-        for asked in batch:
-            if not asked.running and asked.left is not None:
-                asked.left()
         batch.clear()  # an error's traceback holds it, and it the error
         self._wake()
 
@@ -343,17 +351,15 @@ class Predictor:
 
     def _failed(self, batch: Sequence[_Asked], error: BaseException) -> None:
         """The error is that of the one that asked; of several it may be any's, and each is asked again on its own."""
-        for asked in batch:
-            asked.running = False
-        if isinstance(error, StopIteration):  # which no future takes
-            error = RuntimeError("StopIteration")
         if len(batch) == 1:
-            if not batch[0].future.done():
-                batch[0].future.set_exception(error)
+            if (asker := batch[0].end()) is not None:
+                asker.failed(error)
             return
         for asked in reversed(batch):
-            if not asked.future.done():
-                asked.alone = True
+            if asked.asker is None:
+                asked.end()
+            else:
+                asked.running, asked.alone = False, True
                 self._waiting.appendleft(asked)
 
 
@@ -362,69 +368,52 @@ def _answered(batch: Sequence[_Asked], answers: Columns) -> None:
     found, end = Answers(answers), 0
     for asked in batch:
         start, end = end, end + asked.rows
-        _settle(asked, Share(found, start, end))
+        _answer(asked, Share(found, start, end))
 
 
-def _settle(asked: _Asked, result: object) -> None:
-    asked.running = False
-    if not asked.future.done():
-        asked.future.set_result(result)
+def _answer(asked: _Asked, result: object) -> None:
+    if (asker := asked.end()) is not None:
+        asker.answered(result)
 
 
 class Place:
     """One request's place in the queue, and its bytes. It asks at most once."""
+
+    __slots__ = ("_asked", "_predictor", "_size")
 
     def __init__(self, predictor: Predictor) -> None:
         self._predictor = predictor
         self._size = 0
         self._asked: _Asked | None = None
 
-    def __enter__(self) -> "Place":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._asked is not None and self._asked.running:
-            self._asked.left = self._give_back
-        else:
-            self._give_back()
-        self._asked = None  # an error would keep all of it alive, by way of its own traceback
-
-    def _give_back(self) -> None:
-        self._predictor.give_back(1, self._size)
-
     def hold(self, size: int) -> None:
         """Count so many bytes more. Raises QueueFullError."""
         self._predictor.take(size=size)
         self._size += size
 
-    async def run(self, work: Callable[[], T]) -> T:
-        """Queue a work of its own and wait for it, in the context of the caller. Raises whatever the work raises.
+    def run(self, asker: Asker, work: Callable[[], object]) -> None:
+        """Queue a work of its own, which runs in the context of the caller: what it logs belongs to the request."""
+        self._ask(_Asked(asker, partial(copy_context().run, work)))
 
-        A caller that is cancelled while it waits takes its work out of the queue; work that runs already goes on,
-        and keeps the place until it ends.
-        """
-        work = partial(copy_context().run, work)  # what it logs belongs to the request
-        result: T = await self._wait(_Asked(self._predictor.loop.create_future(), work))
-        return result
+    def predict(
+        self, asker: Asker, table: Table, outputs: tuple[str, ...], rows: int, *, evidence: bool = False
+    ) -> None:
+        """Queue a predict that may be folded with others; it is answered with the Share of its own rows."""
+        self._ask(_Asked(asker, None, table, outputs, rows, self._size, evidence))
 
-    async def predict(self, table: Table, outputs: tuple[str, ...], rows: int, *, evidence: bool = False) -> Share:
-        """Queue a predict that may be folded with others, and wait for its own rows. Cancelled as `run` is.
-
-        Raises whatever the model raises about these rows.
-        """
-        asked = _Asked(self._predictor.loop.create_future(), None, table, outputs, rows, self._size, evidence)
-        waiting = self._wait(asked)
-        del asked  # see _wait
-        result: Share = await waiting
-        return result
-
-    async def _wait(self, asked: _Asked) -> Any:
+    def _ask(self, asked: _Asked) -> None:
         self._asked = asked
         self._predictor.ask(asked)
-        try:
-            return await asked.future
-        except asyncio.CancelledError:
+
+    def leave(self) -> None:
+        """What waits is not done any more; what runs already goes on, and keeps the place until it ends."""
+        asked, self._asked = self._asked, None
+        if asked is not None and asked.running:
+            asked.asker, asked.left = None, self._give_back
+            return
+        if asked is not None and asked.asker is not None:
             self._predictor.drop(asked)
-            raise
-        finally:
-            del asked  # the error's traceback holds what is named here, and this holds the error
+        self._give_back()
+
+    def _give_back(self) -> None:
+        self._predictor.give_back(1, self._size)

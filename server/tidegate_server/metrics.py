@@ -5,11 +5,11 @@ process serves one model of one revision.
 """
 
 from bisect import bisect_left
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import accumulate
 from typing import Any
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
+from prometheus_client import CollectorRegistry, Counter, Gauge, ProcessCollector
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
@@ -20,17 +20,33 @@ _SECONDS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0,
 _ROWS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 4096, 16384)
 
 
+class Cells:
+    """A histogram in plain integers: the client library's own objects cost a short request a tenth of its time."""
+
+    def __init__(self, bounds: Sequence[float]) -> None:
+        self._bounds = bounds
+        self._counts = [0] * (len(bounds) + 1)
+        self._sum = 0.0
+
+    def add(self, value: float) -> None:
+        self._counts[bisect_left(self._bounds, value)] += 1
+        self._sum += value
+
+    def told(self, name: str, words: str) -> HistogramMetricFamily:
+        bounds = [*(str(float(bound)) for bound in self._bounds), "+Inf"]
+        cells = list(zip(bounds, accumulate(self._counts), strict=True))
+        return HistogramMetricFamily(name, words, buckets=cells, sum_value=self._sum)
+
+
 class Requests(Collector):
-    """Infer requests, counted in plain integers: the client library's own objects cost a short request a tenth of its
-    time. Changed on the event loop only."""
+    """Infer requests, in plain integers. Changed on the event loop only."""
 
     def __init__(self) -> None:
         self.in_flight = 0
         self._codes: dict[int, int] = {}
         self._kinds: dict[str, int] = {}
         self._columns: dict[str, int] = {}
-        self._cells = [0] * (len(_SECONDS) + 1)
-        self._sum = 0.0
+        self._seconds = Cells(_SECONDS)
 
     def refused(self, kind: str, column: str) -> None:
         """An error that was answered, by its class; for the column that was wrong, if it was one."""
@@ -41,8 +57,7 @@ class Requests(Collector):
     def saw(self, code: int, seconds: float) -> None:
         """A request ended with a status."""
         self._codes[code] = self._codes.get(code, 0) + 1
-        self._cells[bisect_left(_SECONDS, seconds)] += 1
-        self._sum += seconds
+        self._seconds.add(seconds)
 
     def collect(self) -> Iterator[Metric]:
         yield _counter(
@@ -61,14 +76,28 @@ class Requests(Collector):
             "feature",
             self._columns,
         )
-        bounds = [*(str(bound) for bound in _SECONDS), "+Inf"]
-        yield HistogramMetricFamily(
-            "tidegate_request_seconds",
-            "From the first byte of an infer request's head to the end of its answer.",
-            buckets=list(zip(bounds, accumulate(self._cells), strict=True)),
-            sum_value=self._sum,
+        yield self._seconds.told(
+            "tidegate_request_seconds", "From the first byte of an infer request's head to the end of its answer."
         )
         yield GaugeMetricFamily("tidegate_in_flight", "Infer requests that are not answered yet.", value=self.in_flight)
+
+
+class Predicts(Collector):
+    """Calls of the model, in plain integers. They come one at a time, from whichever thread."""
+
+    def __init__(self) -> None:
+        self._seconds, self._rows = Cells(_SECONDS), Cells(_ROWS)
+
+    def saw(self, rows: int, seconds: float) -> None:
+        """The model was called."""
+        self._rows.add(rows)
+        self._seconds.add(seconds)
+
+    def collect(self) -> Iterator[Metric]:
+        yield self._seconds.told("tidegate_predict_seconds", "Time inside the model, per call.")
+        yield self._rows.told(
+            "tidegate_predict_rows", "Rows in one call of the model, of all requests that were folded into it."
+        )
 
 
 def _counter(name: str, words: str, label: str, counts: Mapping[Any, int]) -> CounterMetricFamily:
@@ -108,15 +137,8 @@ class Metrics:
         self.registry = CollectorRegistry()
         self.requests = Requests()
         self.registry.register(self.requests)
-        self.predict_seconds = Histogram(
-            "tidegate_predict_seconds", "Time inside the model, per call.", buckets=_SECONDS, registry=self.registry
-        )
-        self.predict_rows = Histogram(
-            "tidegate_predict_rows",
-            "Rows in one call of the model, of all requests that were folded into it.",
-            buckets=_ROWS,
-            registry=self.registry,
-        )
+        self.predicts = Predicts()
+        self.registry.register(self.predicts)
         self.queued = Gauge("tidegate_queued", "Infer requests that wait for the model.", registry=self.registry)
         self.load_seconds = Gauge(
             "tidegate_load_seconds", "From reading the bundle to its golden rows answered.", registry=self.registry
@@ -137,8 +159,3 @@ class Metrics:
             registry=self.registry,
         )
         ProcessCollector(registry=self.registry)
-
-    def predicted(self, rows: int, seconds: float) -> None:
-        """The model was called."""
-        self.predict_rows.observe(rows)
-        self.predict_seconds.observe(seconds)

@@ -154,7 +154,7 @@ class TidegateServer(uvicorn.Server):
         recorder = Recorder(
             model.profile, pod=self._settings.pod, revision=revision, digest=model.digest, losses=losses
         )
-        predictor = Predictor(model.engine, self._metrics.predicted, model.manifest.signature, recorder.add)
+        predictor = Predictor(model.engine, self._metrics.predicts.saw, model.manifest.signature, recorder.add)
         serving = Serving(
             model=self._settings.model_name or model.manifest.name,
             revision=revision,

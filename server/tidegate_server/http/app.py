@@ -12,7 +12,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from tidegate_server.http.codec import Answer
 from tidegate_server.http.errors import OipError
-from tidegate_server.http.infer import RETRY_AFTER_SECONDS, Infer, refuse, send_answer
+from tidegate_server.http.infer import RETRY_AFTER_SECONDS, Infer, Reply, refuse, send_reply
 from tidegate_server.http.paths import HEALTH_PATHS, READY_PATH, infer_path
 from tidegate_server.http.state import ServerState
 from tidegate_server.metrics import Metrics
@@ -30,14 +30,14 @@ class Front:
         self._state = state
         self._metrics = metrics
         self._timeout = timeout_seconds
-        self._infer = Infer(state, metrics.requests, timeout_seconds)
+        self.infer = Infer(state, metrics.requests, timeout_seconds)
         self._health = Health(state)
         self._rest: asyncio.Task[ASGIApp] | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if path := infer_path(scope):
             scope["path_params"] = path.groupdict()
-            await self._infer(scope, receive, send)
+            await self.infer(scope, receive, send)
             return
         if scope["type"] == "http" and scope["method"] == "GET" and scope["path"] in HEALTH_PATHS:
             await self._health(scope, receive, send)
@@ -58,7 +58,7 @@ class Front:
         """In a thread: the import would hold up the loop."""
         from tidegate_server.http.rest import make_rest
 
-        return make_rest(self._infer, self._health, self._state, self._metrics, self._timeout)
+        return make_rest(self.infer, self._health, self._state, self._metrics, self._timeout)
 
 
 class Health:
@@ -73,4 +73,4 @@ class Health:
             await refuse(self._state, send, OipError(503, why, RETRY_AFTER_SECONDS))
         else:
             body = msgspec.json.encode({"ready" if ready else "live": True})
-            await send_answer(self._state, send, 200, Answer(body))
+            await send_reply(self._state, send, Reply(200, Answer(body)))

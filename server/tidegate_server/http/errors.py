@@ -46,12 +46,20 @@ class OipError(Exception):
         self.column = column
 
 
-def a_bug(error: Exception) -> OipError:
+class ModelRaisedError(Exception):
+    """The model raised `why`."""
+
+    def __init__(self, why: BaseException) -> None:
+        super().__init__()
+        self.why = why
+
+
+def a_bug(error: BaseException) -> OipError:
     """What a client is told of an exception that nobody foresaw."""
     return OipError(500, f"the server has a bug: {type(error).__name__}")
 
 
-def the_model_raised(error: Exception) -> OipError:
+def the_model_raised(error: BaseException) -> OipError:
     """What a client is told of an exception of the model's own; what it says of the values goes to the log alone."""
     _logger.warning("the model raised", exc_info=error)
     return OipError(500, f"the model raised {type(error).__name__}", kind="model_raised")

@@ -1,14 +1,20 @@
-"""The one path that is asked all the time, in plain ASGI: from a request's first byte to its answer.
+"""The one path that is asked all the time: from the head of a request to its answer.
+
+    Exchange   what a request goes through, told by calls: its head, parts of its body, its end, that its client left
+    Straight   an exchange that a connection drives by itself, see there
+    Infer      an ASGI application that drives an exchange by a task, for whatever is not usual
 
 Small requests are taken apart and answered on the event loop, and folded with others while they wait for the model.
 Large ones, and those that want an explanation, are a work of their own beside the loop.
 """
 
 import asyncio
-from collections.abc import Coroutine, Iterable
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 from time import perf_counter, time
-from typing import TypeVar
+from typing import Any
 
 from starlette.types import Receive, Scope, Send
 
@@ -20,6 +26,7 @@ from tidegate_server.explain import ExplanationError, explain
 from tidegate_server.http.codec import Answer, InferRequest, decode_request, encode_response
 from tidegate_server.http.errors import (
     ClientGoneError,
+    ModelRaisedError,
     OipError,
     a_bug,
     encode_error,
@@ -27,7 +34,7 @@ from tidegate_server.http.errors import (
     the_model_raised,
 )
 from tidegate_server.http.plain import PlainRequest
-from tidegate_server.http.state import ServerState, Serving
+from tidegate_server.http.state import Header, ServerState, Serving
 from tidegate_server.metrics import Requests
 from tidegate_server.outputs import InvalidOutputError, check_form
 from tidegate_server.recorder import Marked
@@ -47,86 +54,102 @@ SMALL_BODY_BYTES = 16 << 10
 SMALL_ANSWER_VALUES = 4096
 """What is taken apart and put together on the loop: at most about a millisecond of it."""
 
-T = TypeVar("T")
 Headers = Iterable[tuple[bytes, bytes]]
+Outcome = Answer | BaseException
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What a client is told."""
+
+    status: int
+    answer: Answer
+    retry_after: int | None = None
+    bug: BaseException | None = None
+    """What nobody foresaw; for the log."""
 
 
 class Infer:
-    """The ASGI application of one path, whose parameters are the model and, if it names one, the version."""
+    """What all exchanges of a server share; and the ASGI application of one path, whose parameters are the model and,
+    if it names one, the version."""
 
     def __init__(self, state: ServerState, requests: Requests, timeout_seconds: float) -> None:
-        self._state = state
-        self._requests = requests
-        self._deadlines = Deadlines(timeout_seconds)
+        self.state = state
+        self.requests = requests
+        self.deadlines = Deadlines(timeout_seconds)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        start = perf_counter()
-        asked = _Asked()
-        self._requests.in_flight += 1
+        loop = asyncio.get_running_loop()
+        exchange = _Awaited(self, loop)
+        path = scope["path_params"]
+        exchange.begin(path["model"], path.get("version"), scope["headers"])
+        feed = None if exchange.ended else loop.create_task(_feed(exchange, receive))
         status = GONE
         try:
-            answer = await self._answer(scope, receive, asked)
-            status = 200
-            await send_answer(self._state, send, 200, answer)
-        except ClientGoneError:
-            pass  # nobody is there to be told
-        except OipError as error:
-            status = error.status
-            await self._refuse(send, error)
-        except Exception as error:
-            status = 500
-            await self._refuse(send, a_bug(error))
-            raise
+            outcome = await exchange.outcome
+            del exchange.outcome  # an error would keep all of it alive, by way of its own traceback
+            if not isinstance(outcome, ClientGoneError):
+                reply = self.reply(outcome)
+                status = reply.status
+                await send_reply(self.state, send, reply)
+                if reply.bug is not None:
+                    raise reply.bug
         finally:
-            seconds = perf_counter() - start
-            self._requests.in_flight -= 1
-            self._requests.saw(status, seconds)
-            if self._state.serving is not None and status == 200:
-                self._state.serving.recorder.answered(seconds, evidence=asked.evidence)
+            if feed is not None:
+                feed.cancel()
+            exchange.gone()
+            exchange.count(status)
 
-    async def _answer(self, scope: Scope, receive: Receive, asked: "_Asked") -> Answer:
-        """Raises OipError, ClientGoneError."""
-        path = scope["path_params"]
-        serving = serving_of(self._state, path["model"], path.get("version"))
-        arrived = False
-        try:
-            with self._deadlines.begin(), serving.predictor.place() as place:
-                asked.read(scope["headers"])
-                body = await _read_body(receive, place)
-                arrived = True
-                return await _predict(serving, place, body, asked, receive)
-        except QueueFullError as error:
-            raise OipError(503, "the queue is full", RETRY_AFTER_SECONDS, kind="queue_full") from error
-        except InvalidOutputError as error:
-            raise invalid_output(error) from error
-        except TimeoutError as error:
-            if arrived:
-                raise OipError(504, "the model did not answer before the deadline of the request") from error
-            raise OipError(408, "the request body did not arrive in time") from error
+    def reply(self, outcome: Outcome) -> Reply:
+        """What a client is told of what became of its request; an error is counted."""
+        if isinstance(outcome, Answer):
+            return Reply(200, outcome)
+        known = _refusal(outcome)
+        error = known or a_bug(outcome)
+        self.requests.refused(error.kind, error.column)
+        return _refused(error, None if known else outcome)
 
-    async def _refuse(self, send: Send, error: OipError) -> None:
-        self._requests.refused(error.kind, error.column)
-        await refuse(self._state, send, error)
+
+def _refusal(error: BaseException) -> OipError | None:
+    """The refusal that an error stands for; None for one that nobody foresaw."""
+    if isinstance(error, OipError):
+        return error
+    if isinstance(error, QueueFullError):
+        return OipError(503, "the queue is full", RETRY_AFTER_SECONDS, kind="queue_full")
+    if isinstance(error, InvalidOutputError):
+        return invalid_output(error)
+    if isinstance(error, ModelRaisedError):
+        return the_model_raised(error.why)
+    return None
+
+
+def _refused(error: OipError, bug: BaseException | None = None) -> Reply:
+    return Reply(error.status, Answer(encode_error(error.message)), error.retry_after, bug)
 
 
 async def refuse(state: ServerState, send: Send, error: OipError) -> None:
     """Answer with an error."""
-    headers = [] if error.retry_after is None else [(b"retry-after", str(error.retry_after).encode())]
-    await send_answer(state, send, error.status, Answer(encode_error(error.message)), headers)
+    await send_reply(state, send, _refused(error))
 
 
-async def send_answer(state: ServerState, send: Send, status: int, answer: Answer, headers: Headers = ()) -> None:
-    """Answer with a body, and the headers of every answer."""
-    kind = b"application/json"
+async def send_reply(state: ServerState, send: Send, reply: Reply) -> None:
+    """Answer, with the headers of every answer."""
+    await send({"type": "http.response.start", "status": reply.status, "headers": headers_of(state, reply)})
+    await send({"type": "http.response.body", "body": reply.answer.body})
+
+
+def headers_of(state: ServerState, reply: Reply) -> list[Header]:
+    """Those of an answer, all but the date."""
+    answer = reply.answer
+    kind = b"application/json" if answer.json_length is None else b"application/octet-stream"
+    told = [(b"content-length", b"%d" % len(answer.body)), (b"content-type", kind), *state.headers]
+    if reply.retry_after is not None:
+        told.append((b"retry-after", b"%d" % reply.retry_after))
     if answer.json_length is not None:
-        kind = b"application/octet-stream"
-        headers = ((JSON_LENGTH_HEADER, str(answer.json_length).encode()),)
-    length = b"%d" % len(answer.body)
-    told = [(b"content-length", length), (b"content-type", kind), *state.headers, *headers]
+        told.append((JSON_LENGTH_HEADER, b"%d" % answer.json_length))
     if answer.prediction_id:
         told.append((PREDICTION_ID_HEADER, answer.prediction_id.encode()))
-    await send({"type": "http.response.start", "status": status, "headers": told})
-    await send({"type": "http.response.body", "body": answer.body})
+    return told
 
 
 @dataclass(slots=True)
@@ -188,84 +211,166 @@ def _too_large() -> OipError:
     return OipError(413, f"a request body may have {MAX_BODY_BYTES} bytes; send fewer rows at a time")
 
 
-async def _read_body(receive: Receive, place: Place) -> bytes:
-    """The whole body, counted while it arrives. Raises OipError 413, QueueFullError, ClientGoneError."""
-    chunks: list[bytes] = []
-    size, more = 0, True
-    while more:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            raise ClientGoneError
-        chunk = message.get("body", b"")
-        size += len(chunk)
-        if size > MAX_BODY_BYTES:
-            raise _too_large()
-        place.hold(len(chunk))
-        chunks.append(chunk)
-        more = message.get("more_body", False)
-    return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+class Exchange(ABC):
+    """One request. On the event loop only.
+
+    begin, add for each part of the body, complete; `tell` is called once, in one of them or later. Nothing raises.
+    """
+
+    __slots__ = ("_arrived", "_asked", "_chunks", "_finish", "_infer", "_place", "_serving", "_start", "ended")
+
+    def __init__(self, infer: Infer) -> None:
+        self._infer = infer
+        self._asked = _Asked()
+        self._chunks: list[bytes] = []
+        self._arrived = False
+        self._serving: Serving | None = None
+        self._place: Place | None = None
+        self._finish: Callable[[Share], Answer] | None = None
+        self.ended = False
+
+    @abstractmethod
+    def tell(self, outcome: Outcome) -> None:
+        """What became of it."""
+
+    def begin(self, model: str, version: str | None, headers: Headers) -> None:
+        """The head is here."""
+        self._start = perf_counter()
+        self._infer.requests.in_flight += 1
+        try:
+            self._serving = serving_of(self._infer.state, model, version)
+            self._place = self._serving.predictor.place()
+            self._infer.deadlines.begin(self)
+            self._asked.read(headers)
+        except Exception as error:  # noqa: BLE001 - it is told
+            self.end(error)
+
+    def add(self, chunk: bytes) -> None:
+        """A part of the body is here."""
+        if self._place is None:
+            return
+        asked = self._asked
+        asked.size += len(chunk)
+        try:
+            if asked.size > MAX_BODY_BYTES:
+                raise _too_large()
+            self._place.hold(len(chunk))
+        except Exception as error:  # noqa: BLE001 - it is told
+            self.end(error)
+        else:
+            self._chunks.append(chunk)
+
+    def complete(self) -> None:
+        """All of the body is here."""
+        if self._serving is None or self._place is None:
+            return
+        self._arrived = True
+        chunks = self._chunks
+        try:
+            self._ask(self._serving, self._place, chunks[0] if len(chunks) == 1 else b"".join(chunks))
+        except Exception as error:  # noqa: BLE001 - it is told
+            self.end(error)
+
+    def gone(self) -> None:
+        """Nobody waits for the answer any more."""
+        if not self.ended:
+            self.end(ClientGoneError())
+
+    def count(self, status: int) -> None:
+        """The answer has gone out, or nobody is there to have it; to be called once."""
+        seconds = perf_counter() - self._start
+        self._infer.requests.in_flight -= 1
+        self._infer.requests.saw(status, seconds)
+        if status == 200 and self._serving is not None:
+            self._serving.recorder.answered(seconds, evidence=self._asked.evidence)
+
+    def expire(self) -> None:
+        """The deadline is over."""
+        if self._arrived:
+            self.end(OipError(504, "the model did not answer before the deadline of the request"))
+        else:
+            self.end(OipError(408, "the request body did not arrive in time"))
+
+    def answered(self, result: Any) -> None:
+        """By the model: with a share of its answer, or with all of the request's by a work of its own."""
+        if self._finish is not None:
+            try:
+                result = self._finish(result)
+            except Exception as error:  # noqa: BLE001 - it is told
+                result = error
+        self.end(result)
+
+    def failed(self, error: BaseException) -> None:
+        """The model raised, or a work of its own did."""
+        folded = self._finish is not None and not isinstance(error, InvalidOutputError)
+        self.end(ModelRaisedError(error) if folded else error)
+
+    def end(self, outcome: Outcome) -> None:
+        """Leave everything and tell; only the first time."""
+        if self.ended:
+            return
+        self.ended = True
+        self._infer.deadlines.end(self)
+        if self._place is not None:
+            self._place.leave()
+            self._place = None
+        self._chunks, self._finish = [], None
+        self.tell(outcome)
+
+    def _ask(self, serving: Serving, place: Place, body: bytes) -> None:
+        """Raises OipError."""
+        asked = self._asked
+        if len(body) > SMALL_BODY_BYTES:
+            place.run(self, lambda: _whole(serving, body, asked))
+            return
+        plain = None if asked.json_length is not None else serving.plain.decode(body)
+        request = plain or decode_request(body, serving.manifest.signature, asked.json_length)
+        if serving.door:
+            serving.door.check(request.table)
+        if request.explain or request.rows * serving.plain.values > SMALL_ANSWER_VALUES:
+            place.run(self, lambda: _finished(serving, request, asked))
+            return
+        self._finish = partial(_folded, serving, request, asked)
+        place.predict(self, request.table, request.outputs, request.rows, evidence=asked.evidence)
 
 
-async def _predict(serving: Serving, place: Place, body: bytes, asked: _Asked, receive: Receive) -> Answer:
-    """Raises OipError, InvalidOutputError, ClientGoneError."""
-    asked.size = len(body)
-    if len(body) > SMALL_BODY_BYTES:
-        return await _unless_gone(serving, receive, place.run(lambda: _whole(serving, body, asked)))
-    signature = serving.manifest.signature
-    plain = None if asked.json_length is not None else serving.plain.decode(body)
-    request = plain or decode_request(body, signature, asked.json_length)
-    if serving.door:
-        serving.door.check(request.table)
-    if request.explain or request.rows * serving.plain.values > SMALL_ANSWER_VALUES:
-        return await _unless_gone(serving, receive, place.run(lambda: _finished(serving, request, asked)))
-    prompt = serving.predictor.prompt(request.rows)
-    answering = _folded(place, request, asked)
-    share = await (answering if prompt else _unless_gone(serving, receive, answering))
+class _Awaited(Exchange):
+    """An exchange that a task waits for."""
+
+    __slots__ = ("outcome",)
+
+    def __init__(self, infer: Infer, loop: asyncio.AbstractEventLoop) -> None:
+        super().__init__(infer)
+        self.outcome: asyncio.Future[Outcome] = loop.create_future()
+
+    def tell(self, outcome: Outcome) -> None:
+        if not self.outcome.done():  # it is if the task was cancelled
+            self.outcome.set_result(outcome)
+
+
+async def _feed(exchange: Exchange, receive: Receive) -> None:
+    """Tell an exchange what comes of its body, and that its client went away."""
+    try:
+        more = True
+        while (message := await receive())["type"] != "http.disconnect":
+            if more:
+                exchange.add(message.get("body", b""))
+                more = message.get("more_body", False)
+                if not more:
+                    exchange.complete()
+        exchange.gone()
+    except Exception as error:  # noqa: BLE001 - it is told
+        exchange.end(error)
+
+
+def _folded(serving: Serving, request: InferRequest | PlainRequest, asked: _Asked, share: Share) -> Answer:
+    """The answer to one of those that were folded. Raises InvalidOutputError."""
     answers = share.columns
     prediction_id = serving.ids.make(answers, request.rows, asked.generation, asked.evidence, time())
     if isinstance(request, PlainRequest):
         return Answer(serving.plain.encode(request, share, prediction_id), prediction_id)
+    signature = serving.manifest.signature
     return encode_response(serving.model, serving.revision, request, answers, signature, prediction_id)
-
-
-async def _folded(place: Place, request: InferRequest | PlainRequest, asked: _Asked) -> Share:
-    try:
-        return await place.predict(request.table, request.outputs, request.rows, evidence=asked.evidence)
-    except InvalidOutputError:
-        raise
-    except Exception as error:
-        raise the_model_raised(error) from error
-
-
-async def _unless_gone(serving: Serving, receive: Receive, answer: Coroutine[None, None, T]) -> T:
-    """The answer, if somebody still waits for it. Raises ClientGoneError, and what the answer raises."""
-    loop = serving.predictor.loop
-    task: asyncio.Task[object] = asyncio.current_task(loop)  # type: ignore[assignment] # a coroutine runs in one
-    waiting, gone = True, False
-
-    def leave(_: "asyncio.Task[None]") -> None:
-        nonlocal gone
-        if waiting:
-            gone = True
-            task.cancel()
-
-    watch = loop.create_task(_disconnect(receive))
-    watch.add_done_callback(leave)
-    try:
-        return await answer
-    except asyncio.CancelledError:
-        if not gone:
-            raise
-        task.uncancel()
-        raise ClientGoneError from None
-    finally:
-        waiting = False
-        watch.cancel()
-
-
-async def _disconnect(receive: Receive) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass
 
 
 def _whole(serving: Serving, body: bytes, asked: _Asked) -> Answer:

@@ -44,6 +44,15 @@ class Serving:
         return Door(self.profile, manifest.signature, manifest.strict) if self.profile and manifest.strict else None
 
     @cached_property
+    def infer_paths(self) -> dict[bytes, tuple[str, str | None]]:
+        """The usual ways to write the paths of its infer, each with the names in it."""
+        model, revision = self.model, self.revision
+        return {
+            f"/v2/models/{model}/infer".encode(): (model, None),
+            f"/v2/models/{model}/versions/{revision}/infer".encode(): (model, revision),
+        }
+
+    @cached_property
     def header(self) -> Header:
         return (REVISION_HEADER, self.revision.encode())
 

@@ -3,11 +3,13 @@
 import asyncio
 import gc
 import weakref
+from functools import partial
 from typing import Any
 
 import numpy as np
 import pytest
 
+from asking import wait_for
 from bundles import SIGNATURE
 from tidegate_server.batch import Predictor, QueueFullError
 
@@ -15,8 +17,7 @@ COLUMNS = {"delay": np.array([1.0])}
 
 
 async def _predict(predictor: Predictor, *outputs: str) -> Any:
-    with predictor.place() as place:
-        return await place.run(lambda: predictor.predict(COLUMNS, outputs))
+    return await wait_for(predictor, lambda place, asker: place.run(asker, lambda: predictor.predict(COLUMNS, outputs)))
 
 
 async def _running(predictor: Predictor, gate: Any, *outputs: str) -> "asyncio.Task[Any]":
@@ -53,8 +54,7 @@ async def test_work_that_was_given_up_is_forgotten_while_another_predict_hangs(f
     async def ask() -> None:
         body = Body()
         bodies.append(weakref.ref(body))
-        with predictor.place() as place:
-            await place.run(lambda: body)
+        await wait_for(predictor, lambda place, asker: place.run(asker, lambda: body))
 
     await _give_up(asyncio.create_task(ask()))
     gc.collect()
@@ -74,13 +74,15 @@ async def test_a_predict_that_runs_keeps_its_place_until_it_ends(fake_engine: An
 def test_a_place_is_given_back_with_its_bytes(fake_engine: Any) -> None:
     predictor = Predictor(fake_engine(), lambda rows, seconds: None, SIGNATURE, max_waiting=2, max_bytes=10)
     for _ in range(3):
-        with predictor.place() as one, predictor.place() as other:
-            one.hold(4)
-            other.hold(6)
-            with pytest.raises(QueueFullError):
-                one.hold(1)
-            with pytest.raises(QueueFullError):
-                predictor.place()
+        one, other = predictor.place(), predictor.place()
+        one.hold(4)
+        other.hold(6)
+        with pytest.raises(QueueFullError):
+            one.hold(1)
+        with pytest.raises(QueueFullError):
+            predictor.place()
+        one.leave()
+        other.leave()
 
 
 async def test_a_model_that_raises_frees_its_place(fake_engine: Any) -> None:
@@ -111,11 +113,11 @@ async def test_a_request_that_failed_is_not_kept_by_its_error(fake_engine: Any, 
         seen = weakref.ref(body)
 
         async def ask(table: Any) -> None:
-            with predictor.place() as place:
-                if folded:
-                    await place.predict(table, ("predict",), 1)
-                else:
-                    await place.run(lambda: predictor.predict(table, ("predict",)))
+            if folded:
+                await wait_for(predictor, lambda place, asker: place.predict(asker, table, ("predict",), 1))
+            else:
+                work = partial(predictor.predict, table, ("predict",))
+                await wait_for(predictor, lambda place, asker: place.run(asker, work))
 
         with pytest.raises(KeyError):
             await ask(body)

@@ -12,10 +12,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from asking import wait_for
 from tidegate_contract.bundle.datatypes import Datatype
 from tidegate_contract.bundle.manifest import Signature, TensorSpec
 from tidegate_server import batch
-from tidegate_server.batch import Pace, Predictor
+from tidegate_server.batch import Asker, Pace, Place, Predictor
 from tidegate_server.tensors import Columns
 
 BAD = -1.0
@@ -48,8 +49,8 @@ class Twice:
 
 
 async def ask(predictor: Predictor, *values: float, outputs: tuple[str, ...] = ("predict",)) -> dict[str, list[float]]:
-    with predictor.place() as place:
-        share = await place.predict({"x": np.array(values, np.float64)}, outputs, len(values))
+    table = {"x": np.array(values, np.float64)}
+    share = await wait_for(predictor, lambda place, asker: place.predict(asker, table, outputs, len(values)))
     return {name: answer.tolist() for name, answer in share.columns.items()}
 
 
@@ -145,9 +146,11 @@ async def test_a_predict_of_several_is_bounded(limit: str, most: int, monkeypatc
     predictor = predictor_of(engine)
 
     async def hold() -> None:
-        with predictor.place() as place:
+        def ask(place: Place, asker: Asker) -> None:
             place.hold(10)
-            await place.predict({"x": np.array([1.0, 2.0])}, ("predict",), 2)
+            place.predict(asker, {"x": np.array([1.0, 2.0])}, ("predict",), 2)
+
+        await wait_for(predictor, ask)
 
     await asyncio.gather(*(hold() for _ in range(5)))
     assert [call[0] for call in engine.calls] == [4, 4, 2]
@@ -167,8 +170,6 @@ async def test_short_predicts_run_on_the_loop_once_they_are_known_to_be_short() 
     for _ in range(8):
         await ask(predictor, 1)
     assert [in_thread for _, _, in_thread in engine.calls] == [True] * 5 + [False] * 3
-    assert predictor.prompt(1)
-    assert not predictor.prompt(1024)
     engine.calls.clear()
     await ask(predictor, *range(100))
     assert engine.calls == [(100, ("predict",), True)], "of so many rows nothing is known yet"
@@ -180,7 +181,6 @@ async def test_slow_predicts_stay_in_the_thread() -> None:
     for _ in range(8):
         await ask(predictor, 1)
     assert [in_thread for _, _, in_thread in engine.calls] == [True] * 8
-    assert not predictor.prompt(1)
 
 
 def test_a_predict_is_short_if_the_fastest_of_five_was() -> None:

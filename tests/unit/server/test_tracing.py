@@ -116,8 +116,8 @@ def test_a_bug_is_told_with_its_trace_and_without_its_text(start: Any, sink: Rec
     script = f"""
 import runpy
 from tidegate_server.http import infer
-async def read(*_): raise KeyError("what was sent")
-infer._read_body = read
+def read(*_): raise KeyError("what was sent")
+infer._Asked.read = read
 runpy.run_path({STAND_IN!r}, run_name="__main__")
 """
     server = start("-c", script, "{port}", "{metrics}", "0", "0", "0", "10", OTEL_EXPORTER_OTLP_ENDPOINT=sink.url)
