@@ -34,13 +34,18 @@ class Connection(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         self._unset_keepalive_if_required()  # it may follow one that was answered before it was looked at
-        super().on_message_begin()
+        self.url, self.headers, self.expect_100_continue = b"", [], False
+        self.scope = {}  # type: ignore[typeddict-item] # only a task needs more of it
 
     def on_headers_complete(self) -> None:
         if self._straight is not None and self.transport.is_closing():
             return  # it follows one that was the last
         names = self._straight_names()
         if names is None or self._infer is None:
+            url, headers, asks_first = self.url, self.headers, self.expect_100_continue
+            super().on_message_begin()
+            self.url, self.expect_100_continue = url, asks_first
+            self.headers += headers
             super().on_headers_complete()
             return
         self._straight = straight = Straight(self._infer, self)
