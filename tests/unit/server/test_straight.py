@@ -26,6 +26,8 @@ from tidegate_server.http.plain import Plain
 from tidegate_server.http.state import ServerState, Serving
 from tidegate_server.metrics import Metrics
 from tidegate_server.offline.profile import build
+from tidegate_server.serve import TidegateServer
+from tidegate_server.settings import Settings
 
 INFER = "/v2/models/flights/infer"
 CARRIER = {"name": "carrier", "shape": [1], "datatype": "BYTES", "data": ["UA"]}
@@ -548,3 +550,9 @@ async def test_nothing_is_left_of_a_request(
             assert [found() for found in seen] == [None]
         finally:
             gc.enable()
+
+
+def test_nothing_of_uvicorns_stands_between_a_connection_and_the_application() -> None:
+    server = TidegateServer(Settings(), lambda _: None)
+    server.config.load()
+    assert type(server.config.loaded_app) is Front, "or no request goes straight"
