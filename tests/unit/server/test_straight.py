@@ -148,6 +148,11 @@ def no_tasks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Front, "__call__", fail)
 
 
+OTHER = post({**BODY, "outputs": [{"name": "predict"}]})
+"""It is not folded with those that ask for all."""
+BOTH = ("predict", "predict_proba")
+
+
 class SameId:
     """Gives every answer the same id."""
 
@@ -281,16 +286,21 @@ async def test_a_connection_whose_next_request_has_begun_is_not_idle(make_servin
         assert (wire.connection.timeout_keep_alive_task, wire.connection.waits) == (None, True)
 
 
-async def test_nothing_is_predicted_for_what_follows_the_last_request(make_serving: Any, fake_engine: Any) -> None:
+@pytest.mark.parametrize("says", ["close", "keep-alive"])
+async def test_nothing_is_predicted_for_what_follows_the_last_request(
+    make_serving: Any, fake_engine: Any, says: str
+) -> None:
     engine = fake_engine()
     async with served(make_serving(engine)) as wire:
+        wire.state.draining = says != "close"  # then the server makes it the last one
         client = await wire.client()
-        client.writer.write(post(b"{", connection="close") + post())
+        client.writer.write(post(b"{", connection=says) + post())
         assert (await client.answer())[0].startswith("HTTP/1.1 400 ")
         assert await client.closed()
         await asyncio.sleep(0.05)
         assert engine.calls == []
-        assert 'tidegate_requests_total{code="400"} 1.0' in wire.counted()
+        counted = [line for line in wire.counted() if line.startswith("tidegate_requests_total")]
+        assert counted == ['tidegate_requests_total{code="400"} 1.0']
 
 
 @pytest.mark.usefixtures("no_tasks")
@@ -333,14 +343,14 @@ async def test_the_deadline_is_504_and_what_waits_is_not_predicted(
         clients[0].writer.write(post())
         await asyncio.to_thread(gate.entered.wait)
         for client in clients[1:]:
-            client.writer.write(post())
+            client.writer.write(OTHER)
         late = "the model did not answer before the deadline of the request"
         for client in clients:
             head, body = await client.answer()
             assert (head.split()[1], json.loads(body)) == ("504", {"error": late})
         gate.opened.set()
         assert (await clients[1].ask())[0] == 200
-        assert len(engine.calls) == 2, "that of the first, and the last"
+        assert engine.calls == [BOTH, BOTH], "that of the first, and the last"
         assert 'tidegate_errors_total{class="deadline"} 3.0' in wire.counted()
 
 
@@ -365,7 +375,7 @@ async def test_for_a_client_that_went_away_nothing_is_predicted(
         first, second = await wire.client(), await wire.client()
         first.writer.write(post())
         await asyncio.to_thread(gate.entered.wait)
-        second.writer.write(post() if whole else post()[:-5])
+        second.writer.write(OTHER if whole else OTHER[:-5])
         await until(lambda: "tidegate_in_flight 2.0" in wire.counted())
         await asyncio.sleep(0.02)
         second.writer.close()
@@ -373,7 +383,7 @@ async def test_for_a_client_that_went_away_nothing_is_predicted(
         gate.opened.set()
         await first.answer()
         assert (await first.ask())[0] == 200
-        assert len(engine.calls) == 2
+        assert engine.calls == [BOTH, BOTH]
         assert not [line for line in wire.counted() if line.startswith("tidegate_errors_total{")]
 
 
@@ -385,7 +395,7 @@ async def test_one_that_went_away_with_others_behind_it_is_noticed(
         first, second = await wire.client(), await wire.client()
         first.writer.write(post())
         await asyncio.to_thread(gate.entered.wait)
-        second.writer.write(post() + post())
+        second.writer.write(OTHER + OTHER)
         await until(lambda: any(connection.pipeline for connection in wire.connections))
         assert "tidegate_in_flight 2.0" in wire.counted()
         for connection in wire.connections:
@@ -394,8 +404,9 @@ async def test_one_that_went_away_with_others_behind_it_is_noticed(
         await until(lambda: 'tidegate_requests_total{code="499"} 1.0' in wire.counted())
         gate.opened.set()
         assert (await first.answer())[0].startswith("HTTP/1.1 200 ")
+        assert (await first.ask())[0] == 200
         assert "tidegate_in_flight 0.0" in wire.counted()
-        assert len(engine.calls) == 1
+        assert engine.calls == [BOTH, BOTH]
 
 
 @pytest.mark.usefixtures("no_tasks")
