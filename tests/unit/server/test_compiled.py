@@ -197,7 +197,8 @@ def test_text_becomes_the_same_numbers(steps: list[Any], in_column_transformer: 
     original = ScikitEngine(model, signature)
     answered = 0
     for x, y in product(["green", "red", "mauve", None], ["a", "b", "none", None]):
-        columns = to_columns(pd.DataFrame({"x": [x], "y": [y], "z": [2.0]}, dtype=object), signature.inputs)
+        row = pd.DataFrame({"x": [x], "y": [y], "z": [2.0]}).astype({"x": object, "y": object})
+        columns = to_columns(row, signature.inputs)
         expected, found = (outcome(each, columns, ["predict"]) for each in (original, engine))
         if expected is None or found is None:
             assert expected is found, (x, y)
