@@ -27,10 +27,11 @@ from sklearn.preprocessing import FunctionTransformer
 from sklearn.svm import SVC
 
 from tidegate_contract.bundle.manifest import MANIFEST_NAME, FileEntry, GoldenRows, Manifest, decode, encode
+from tidegate_contract.bundle.verify import verify
 from tidegate_contract.failure import BundleError, FailureReason
 from tidegate_server.engines.trust import ORDINARY, forbidden, unknown
 from tidegate_server.golden import differing_rows
-from tidegate_server.loader import load_model
+from tidegate_server.loader import load_model, load_original
 from tidegate_server.offline.errors import ModelError
 from tidegate_server.offline.originals.scikit import types_to_allow
 from tidegate_server.offline.pack import pack
@@ -38,7 +39,7 @@ from tidegate_server.tensors import Columns
 
 
 def _rewrite(bundle: Path, out: Path, model: bytes | None = None, **changes: Any) -> Path:
-    """A copy of a bundle with another manifest, whose digests are right."""
+    """A copy of a bundle with another manifest, whose digests are right; the model itself is to answer."""
     shutil.copytree(bundle, out)
     manifest = decode((bundle / MANIFEST_NAME).read_bytes())
     if model is not None:
@@ -46,7 +47,7 @@ def _rewrite(bundle: Path, out: Path, model: bytes | None = None, **changes: Any
 
         (out / manifest.model_file).write_bytes(model)
         changes["files"] = {manifest.model_file: FileEntry(hashlib.sha256(model).hexdigest(), len(model))}
-    (out / MANIFEST_NAME).write_bytes(encode(msgspec.structs.replace(manifest, **changes)))
+    (out / MANIFEST_NAME).write_bytes(encode(msgspec.structs.replace(manifest, **{"engines": (), **changes})))
     return out
 
 
@@ -64,7 +65,8 @@ def test_the_engine_answers_as_the_model_does(bundle: Path, trained: Any) -> Non
     rows = trained.frame.head(40)
     columns: Columns = {name: rows[name].to_numpy() for name in ("delay", "hour", "weekend")}
     columns["carrier"] = np.array([None if value != value else value for value in rows["carrier"]], dtype=object)
-    answers = load_model(bundle, None, allow_pickle=False).engine.predict(columns, ("predict", "predict_proba"))
+    original = load_original(verify(bundle, None), allow_pickle=False)
+    answers = original.predict(columns, ("predict", "predict_proba"))
     model = skops.io.load(trained.skops, trusted=["numpy.dtype"])
     features = rows[["carrier", "delay", "hour", "weekend"]]
     assert answers["predict"].tolist() == model.predict(features).tolist()
