@@ -171,6 +171,12 @@ def test_one_column_is_one_tensor_unless_the_input_is_that_column(tmp_path: Path
         assert packed(graph, tmp_path / folder, frame).manifest.signature.kind is kind
 
 
+def test_a_tensor_may_have_the_name_of_a_column(tmp_path: Path) -> None:
+    model = LinearRegression().fit(ROWS.to_numpy(), ROWS["b"])
+    graph = to_onnx(model, initial_types=[("a", FloatTensorType([None, 3]))])
+    assert packed(graph, tmp_path).manifest.signature.tensor == "a"
+
+
 @pytest.mark.parametrize(
     ("datatype", "values", "message"),
     [

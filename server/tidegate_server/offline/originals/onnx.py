@@ -71,7 +71,8 @@ class Onnx:
     def features(self, frame: pd.DataFrame, target: str | None) -> pd.DataFrame:
         rest = without(frame, target)
         first = self._inputs[0]
-        self._wide = len(self._inputs) == 1 and len(first.shape) == 2 and first.name not in rest.columns
+        is_a_column = first.shape[1:] in ([], [1]) and first.name in rest.columns
+        self._wide = len(self._inputs) == 1 and len(first.shape) == 2 and not is_a_column
         if not self._wide:
             return named(rest, [given.name for given in self._inputs])
         width = self._inputs[0].shape[1]
