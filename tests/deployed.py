@@ -161,6 +161,11 @@ def first_answer(there: Address, x: list[float], seconds: float = 30.0) -> list[
             time.sleep(0.1)
 
 
+def until_drained() -> None:
+    """Wait while the last old pod of a rollover goes on answering."""
+    time.sleep(7)
+
+
 def until_answer(there: Address, x: list[float], labels: list[int]) -> None:
     """Wait for these labels: for a moment after a rollover the way to the old pods is still open."""
     wait_for(f"the answer {labels}", lambda: first_answer(there, x) == labels, 10)

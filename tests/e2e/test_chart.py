@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import deployed
-from deployed import LOCAL, SYSTEM, Address, Caller, Figure, Pushed, model, until_ready
+from deployed import LOCAL, SYSTEM, Address, Caller, Figure, Pushed, model, until_drained, until_ready
 from kube import Kube, conditions, wait_for
 
 LOCAL_ONLY = pytest.mark.skipif(not LOCAL, reason="gives an image of the local node a second name")
@@ -107,7 +107,7 @@ def test_another_server_image_in_spec_rolls_the_model_over_and_loses_no_request(
         kube.apply(model(serving, good, scaling={"replicas": 2}, server=server))
         until_ready(kube, serving)
         assert kube.get("mdep", "small", serving)["status"]["stable"]["revision"] != before
-        time.sleep(7)  # the last old pod is still draining
+        until_drained()
     figure("answers while another server image takes over", dict(caller.answers), "none lost")
     assert set(caller.answers) == {"[0, 1]"}
 

@@ -18,6 +18,7 @@ from deployed import (
     is_ready,
     model,
     until_answer,
+    until_drained,
     until_ready,
     until_reason,
 )
@@ -85,7 +86,7 @@ def test_a_changed_model_rolls_over_and_no_request_is_lost(
     with Caller(address(namespace), [BETWEEN]) as caller:
         kube.apply(model(namespace, better, scaling={"replicas": 2}))
         until_ready(kube, namespace)
-        time.sleep(7)  # the last old pod is still draining
+        until_drained()
     figure("answers while a new version takes over", dict(caller.answers), "none lost")
     assert set(caller.answers) == {"[1]", "[0]"}
 
@@ -106,7 +107,7 @@ def test_an_onnx_version_takes_over_and_no_client_notices(
         kube.apply(model(namespace, converted, scaling={"replicas": 2}))
         wait_for("the revision", lambda: kube.get("mdep", "small", namespace)["status"]["revision"] != before)
         until_ready(kube, namespace)
-        time.sleep(7)  # the last old pod is still draining
+        until_drained()
     figure("answers while an ONNX version of the same model takes over", dict(caller.answers), "all alike")
     assert set(caller.answers) == {"[0, 1]"}
 

@@ -60,7 +60,7 @@ class Onnx:
                 )
             if given.type not in DATATYPES or not 1 <= len(given.shape) <= 2:
                 raise ModelError(f"its output {given.name} is {_said(given)}; {_WRAP}")
-        several = [given.name for given in self._inputs if given.shape[1:] not in ([], [1])]
+        several = [given.name for given in self._inputs if not _is_one_column(given)]
         if len(self._inputs) > 1 and several:
             raise ModelError(f"it has several inputs, and {several[0]} is more than a column; {_WRAP}")
         self._wide = False
@@ -71,7 +71,7 @@ class Onnx:
     def features(self, frame: pd.DataFrame, target: str | None) -> pd.DataFrame:
         rest = without(frame, target)
         first = self._inputs[0]
-        is_a_column = first.shape[1:] in ([], [1]) and first.name in rest.columns
+        is_a_column = _is_one_column(first) and first.name in rest.columns
         self._wide = len(self._inputs) == 1 and len(first.shape) == 2 and not is_a_column
         if not self._wide:
             return named(rest, [given.name for given in self._inputs])
@@ -157,6 +157,10 @@ def _names_files(part: Any) -> bool:
         if field.message_type is not None
         for inner in (value if field.is_repeated else [value])
     )
+
+
+def _is_one_column(given: Any) -> bool:
+    return given.shape[1:] in ([], [1])
 
 
 def _said(given: Any) -> str:
