@@ -6,7 +6,7 @@
 
 One predict at a time. Those that are known to be short run on the event loop, as to wake a thread costs more than they
 do; all others run in one worker thread, so that probes and refusals are answered meanwhile. A request takes its place
-before its body is read; what does not fit is refused at once, and memory stays bounded.
+before its body is read; what does not fit is refused, and memory stays bounded.
 """
 
 import asyncio

@@ -29,6 +29,7 @@ from tidegate_server.http.app import make_app
 from tidegate_server.http.heads import HEAD_SECONDS, Connection, Watch
 from tidegate_server.http.state import ServerState, Serving
 from tidegate_server.loader import LoadedModel, load_model
+from tidegate_server.memory import give_back_large_pieces
 from tidegate_server.metrics import Metrics, Quality
 from tidegate_server.recorder import Recorder
 from tidegate_server.settings import Settings
@@ -236,6 +237,7 @@ def serve(settings: Settings, on_ready: Callable[[Serving], None] = lambda servi
 
     Raises OSError if a port is taken.
     """
+    give_back_large_pieces()
     with listen(settings.host, settings.http_port) as listener:
         server = TidegateServer(settings, on_ready)
         if settings.metrics_port:

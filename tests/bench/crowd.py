@@ -23,8 +23,8 @@ from bench.scenarios.report import percentile
 LARGE_EACH_SECOND = 2.0
 LEAVING_SHARE = 0.01
 SLOW_CLIENTS = 8
-MOST_CONNECTIONS = 256
-"""Of those that ask at the rate: four times the places of the server's queue."""
+MOST_CONNECTIONS = 512
+"""Of those that ask at the rate: eight times the places of the server's queue."""
 PATIENCE_SECONDS = 30.0
 """Beyond any deadline of the server: who waits longer is not answered at all."""
 

@@ -38,6 +38,7 @@ from tidegate_server.http.state import Header, ServerState, Serving
 from tidegate_server.metrics import Requests
 from tidegate_server.outputs import InvalidOutputError, check_form
 from tidegate_server.recorder import Marked
+from tidegate_server.refusals import Refusals
 
 MAX_BODY_BYTES = 16 << 20
 RETRY_AFTER_SECONDS = 1
@@ -77,6 +78,7 @@ class Infer:
         self.state = state
         self.requests = requests
         self.deadlines = Deadlines(timeout_seconds)
+        self.refusals = Refusals()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         loop = asyncio.get_running_loop()
@@ -242,6 +244,8 @@ class Exchange(ABC):
             self._place = self._serving.predictor.place()
             self._infer.deadlines.begin(self)
             self._asked.read(headers)
+        except QueueFullError:
+            self._infer.refusals.hold(self)
         except Exception as error:  # noqa: BLE001 - it is told
             self.end(error)
 
@@ -291,6 +295,10 @@ class Exchange(ABC):
         else:
             self.end(OipError(408, "the request body did not arrive in time"))
 
+    def refuse(self) -> None:
+        """The queue was full, and it is its turn to be told."""
+        self.end(QueueFullError())
+
     def answered(self, result: Any) -> None:
         """By the model: with a share of its answer, or with all of the request's by a work of its own."""
         if self._finish is not None:
@@ -310,8 +318,10 @@ class Exchange(ABC):
         if self.ended:
             return
         self.ended = True
-        self._infer.deadlines.end(self)
-        if self._place is not None:
+        if self._place is None:
+            self._infer.refusals.leave(self)
+        else:
+            self._infer.deadlines.end(self)
             self._place.leave()
             self._place = None
         self._chunks, self._finish = [], None
