@@ -54,7 +54,7 @@ venv: .venv/installed
 .PHONY: lock
 lock: venv
 	@compile() { $(BIN)/uv pip compile -q --generate-hashes --no-emit-index-url --universal --python-version 3.11 --no-header --no-annotate "$$@"; }
-	compile pyproject.toml -o requirements/tools.txt
+	compile pyproject.toml --extra router -o requirements/tools.txt
 	for extra in operator server cli dev; do compile pyproject.toml --extra $$extra -o requirements/$$extra.txt; done
 	for peer in mlserver kserve bentoml litserve; do compile tests/bench/peer_servers/$$peer.in -o tests/bench/peer_servers/$$peer.txt; done
 	compile - -o requirements/build.txt <<< 'hatchling>=1.33'

@@ -10,8 +10,8 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
+from tidegate_cluster.api import TRANSIENT, Api, Conflict, NotFound
 from tidegate_operator.cluster import resources as r
-from tidegate_operator.cluster.api import TRANSIENT, Api, Conflict, NotFound
 from tidegate_operator.settings import Settings
 from tidegate_operator.writer import Writer
 

@@ -4,7 +4,7 @@ import asyncio
 import random
 from collections.abc import Callable
 
-from tidegate_operator.cluster.store import Key
+from tidegate_cluster.store import Key
 
 BACKOFF_FIRST = 0.2
 BACKOFF_LAST = 30.0

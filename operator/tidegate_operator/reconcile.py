@@ -9,13 +9,13 @@ from typing import Any
 
 import msgspec
 
+from tidegate_cluster.api import TRANSIENT, Api, ApiError, Conflict, NotFound
+from tidegate_cluster.store import Key, Store
 from tidegate_contract import actions
 from tidegate_contract.source import SourceError
 from tidegate_operator.api import v1alpha1
 from tidegate_operator.cluster import convert
 from tidegate_operator.cluster import resources as r
-from tidegate_operator.cluster.api import TRANSIENT, Api, ApiError, Conflict, NotFound
-from tidegate_operator.cluster.store import Key, Store
 from tidegate_operator.core import types as core
 from tidegate_operator.core.look import (
     Found,

@@ -4,8 +4,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 
-from tidegate_operator.cluster.api import ApiError, is_away
-from tidegate_operator.cluster.store import Key
+from tidegate_cluster.api import ApiError, is_away
+from tidegate_cluster.store import Key
 from tidegate_operator.core import types as core
 from tidegate_operator.core.failures import refused_before
 from tidegate_operator.core.look import about

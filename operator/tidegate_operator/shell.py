@@ -19,12 +19,7 @@ import msgspec
 from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
-from tidegate_contract import names
-from tidegate_contract.actions import ACTION
-from tidegate_operator import clock
-from tidegate_operator.cluster import convert
-from tidegate_operator.cluster import resources as r
-from tidegate_operator.cluster.api import (
+from tidegate_cluster.api import (
     INACTIVITY_SECONDS,
     TRANSIENT,
     UNREADABLE,
@@ -34,10 +29,16 @@ from tidegate_operator.cluster.api import (
     NotFound,
     is_away,
 )
-from tidegate_operator.cluster.connection import Connection, connect
+from tidegate_cluster.connection import Connection, connect
+from tidegate_cluster.reflector import Reflector
+from tidegate_cluster.resource import Resource
+from tidegate_cluster.store import Key, Store, key_of, version
+from tidegate_contract import names
+from tidegate_contract.actions import ACTION
+from tidegate_operator import clock
+from tidegate_operator.cluster import convert
+from tidegate_operator.cluster import resources as r
 from tidegate_operator.cluster.feed import Feed
-from tidegate_operator.cluster.reflector import Reflector
-from tidegate_operator.cluster.store import Key, Store, key_of, version
 from tidegate_operator.core.types import Kind
 from tidegate_operator.leader import Leader, LeaseExpired
 from tidegate_operator.metrics import Metrics
@@ -95,7 +96,7 @@ class Operator:
         self.reconciler = Reconciler(
             self.stores, self.api, self.writer, self.refusals, self._know, settings.release, clock.now
         )
-        watched: list[tuple[r.Resource[Any], Store[Any]]] = [
+        watched: list[tuple[Resource[Any], Store[Any]]] = [
             (r.PODS, self.stores.pods),
             (r.REVISIONS, self.stores.revisions),
         ]
@@ -359,7 +360,7 @@ def kopf_settings() -> kopf.OperatorSettings:
 
 async def run(settings: Settings, environment: Mapping[str, str]) -> int:
     """Run until SIGTERM, SIGINT or a lost Lease; returns the exit code."""
-    connection = connect(environment, clock.monotonic)
+    connection = connect(environment, clock.monotonic, agent=r.MANAGER)
     operator = Operator(settings, connection)
     middleware = Feed(operator.metrics.count_request)
     stop, failed = asyncio.Event(), asyncio.Event()
@@ -376,7 +377,7 @@ async def run(settings: Settings, environment: Mapping[str, str]) -> int:
     @kopf.on.login(registry=registry)
     async def login(**_: Any) -> kopf.AiohttpSession:
         # A session of its own: after an answer of 401 kopf closes the one it has and logs in anew.
-        own = connect(environment, clock.monotonic, middleware)
+        own = connect(environment, clock.monotonic, middleware, agent=r.MANAGER)
         return kopf.AiohttpSession(server=own.server, aiohttp_session=own.session)
 
     @kopf.on.event(names.GROUP, names.VERSION, names.PLURAL, registry=registry)

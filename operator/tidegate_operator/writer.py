@@ -15,12 +15,12 @@ import aiohttp
 import msgspec
 from aiohttp.abc import AbstractStreamWriter
 
+from tidegate_cluster.api import RETRY_AFTER, Conflict, Count, Invalid, NotFound, error_of
+from tidegate_cluster.connection import Connection
+from tidegate_cluster.store import Key
 from tidegate_contract import labels, names
 from tidegate_operator.cluster import convert
 from tidegate_operator.cluster import resources as r
-from tidegate_operator.cluster.api import RETRY_AFTER, Conflict, Count, Invalid, NotFound, error_of
-from tidegate_operator.cluster.connection import Connection
-from tidegate_operator.cluster.store import Key
 from tidegate_operator.core import types as core
 from tidegate_operator.core.guards import ALL, Guard
 from tidegate_operator.core.records import object_name

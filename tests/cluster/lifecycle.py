@@ -46,6 +46,7 @@ def prepare(cache: Cache, steps: Steps) -> None:
                 jobs.append(pool.submit(_build_all, cache, build.FIRST, go, steps, False))
                 jobs.append(pool.submit(_build_all, cache, build.BESIDE, go, steps, True))
             tools.install_kubectl(cache, steps)
+            tools.install_envoy(cache, steps)
             done, _ = wait(jobs, return_when=FIRST_EXCEPTION)
             for job in done:
                 job.result()
@@ -193,6 +194,7 @@ def install_clients(cache: Cache, steps: Steps) -> None:
     for folder in (cache.bin, cache.locks, cache.logs):
         folder.mkdir(parents=True, exist_ok=True)
     tools.install_kubectl(cache, steps)
+    tools.install_envoy(cache, steps)
     if not build.is_built(cache, build.HELM_PROGRAM):
         build.build(cache, build.HELM_PROGRAM, tools.install_go(cache, steps), steps)
     link_clients(links, built_clients(cache))

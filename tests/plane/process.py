@@ -55,7 +55,7 @@ class InPod:
 IN_POD = """
 import pathlib, sys
 sys.modules["kubernetes"] = None
-from tidegate_operator.cluster import connection
+from tidegate_cluster import connection
 connection.SERVICE_ACCOUNT = pathlib.Path(sys.argv[1])
 from tidegate_operator.__main__ import main
 sys.exit(main())

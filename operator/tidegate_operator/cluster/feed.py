@@ -14,8 +14,7 @@ from typing import Any
 import aiohttp
 import msgspec
 
-from tidegate_contract import names
-from tidegate_operator.cluster.api import (
+from tidegate_cluster.api import (
     RETRY_AFTER,
     UNREADABLE,
     ApiError,
@@ -27,7 +26,8 @@ from tidegate_operator.cluster.api import (
     lines,
     page_of,
 )
-from tidegate_operator.cluster.reflector import backoffs, pause
+from tidegate_cluster.reflector import backoffs, pause
+from tidegate_contract import names
 
 log = logging.getLogger(__name__)
 

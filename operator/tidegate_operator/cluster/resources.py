@@ -8,13 +8,13 @@ most of every object. Spelling and defaults are the API's own.
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
-from typing import Annotated, Any, Generic, TypeVar
+from typing import Any
 
 import msgspec
 
+from tidegate_cluster.resource import Metadata, Resource
 from tidegate_contract import labels, names
 from tidegate_contract.resolution import Card
 from tidegate_operator.core.types import Kind, Role
@@ -23,11 +23,6 @@ MANAGER = "tidegate-operator"
 """Our field manager."""
 OURS = (MANAGER, "Apply", "")
 """Manager, operation and subresource of our entry among the managedFields of a child."""
-
-
-class OwnerReference(msgspec.Struct):
-    uid: str
-    controller: bool = False
 
 
 class ManagedFields(msgspec.Struct):
@@ -51,20 +46,8 @@ class ManagedFields(msgspec.Struct):
         return ManagedFields(*who, msgspec.Raw(_one(bytes(self.fieldsV1))))
 
 
-class Metadata(msgspec.Struct):
-    name: str
-    uid: str
-    namespace: str = ""
-    resourceVersion: Annotated[str, msgspec.Meta(pattern="^[0-9]*$")] = ""
-    generation: int = 0
-    deletionTimestamp: str | None = None
-    labels: dict[str, str] = {}
-    annotations: dict[str, str] = {}
-    ownerReferences: list[OwnerReference] = []
-
-
 class ChildMetadata(Metadata):
-    managedFields: list[ManagedFields] = []
+    managedFields: list[ManagedFields] = msgspec.field(default_factory=list)
     """Our own entry, if there is one, and those of others that hold something of the spec."""
 
     def __post_init__(self) -> None:
@@ -255,29 +238,6 @@ def model(body: Mapping[str, Any]) -> ModelDeployment:
     """The user's object, as kopf hands it over."""
     kept = {name: body[name] for name in ("metadata", "spec", "status") if name in body}
     return msgspec.json.decode(msgspec.json.encode(kept), type=ModelDeployment)
-
-
-T = TypeVar("T")
-
-
-@dataclass(frozen=True, slots=True)
-class Resource(Generic[T]):
-    """Where a kind is found, and what is read of it."""
-
-    group: str
-    """`api/v1` or `apis/GROUP/VERSION`."""
-    plural: str
-    type: type[T]
-
-    def path(self, namespace: str = "", name: str = "", subresource: str = "") -> str:
-        """
-        >>> PODS.path("ml")
-        '/api/v1/namespaces/ml/pods'
-        >>> MODELS.path("ml", "flights", "status")
-        '/apis/models.tidegate.dev/v1alpha1/namespaces/ml/modeldeployments/flights/status'
-        """
-        parts = ["", self.group, *(("namespaces", namespace) if namespace else ()), self.plural]
-        return "/".join([*parts, *(part for part in (name, subresource) if part)])
 
 
 MODELS = Resource(f"apis/{names.GROUP}/{names.VERSION}", names.PLURAL, ModelDeployment)

@@ -12,9 +12,9 @@ from aiohttp import web
 
 from answering import answering
 from plane import certs
+from tidegate_cluster.api import Api
+from tidegate_cluster.connection import Connection, connect
 from tidegate_operator import clock
-from tidegate_operator.cluster.api import Api
-from tidegate_operator.cluster.connection import Connection, connect
 
 
 @pytest.fixture
@@ -31,7 +31,7 @@ async def connection(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIt
     async with answering(handle) as url:
         (tmp_path / "config").write_text(certs.plain_kubeconfig(url))
         monkeypatch.setattr("kubernetes.config.kube_config.KUBE_CONFIG_DEFAULT_LOCATION", str(tmp_path / "config"))
-        made = connect({}, clock.monotonic)
+        made = connect({}, clock.monotonic, agent="test")
         yield made
         await made.session.close()
 

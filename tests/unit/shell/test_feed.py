@@ -14,10 +14,10 @@ from aiohttp import web
 
 from answering import answering
 from plane import certs
+from tidegate_cluster import reflector
+from tidegate_cluster.connection import connect
 from tidegate_contract import names
 from tidegate_operator import clock
-from tidegate_operator.cluster import reflector
-from tidegate_operator.cluster.connection import connect
 from tidegate_operator.cluster.feed import Feed
 from tidegate_operator.shell import kopf_settings
 
@@ -155,7 +155,7 @@ async def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterato
 
     @kopf.on.login(registry=registry)
     async def login(**_: Any) -> kopf.AiohttpSession:
-        own = connect({}, clock.monotonic, made.feed)
+        own = connect({}, clock.monotonic, made.feed, agent="test")
         return kopf.AiohttpSession(server=own.server, aiohttp_session=own.session)
 
     @kopf.on.event(names.GROUP, names.VERSION, names.PLURAL, registry=registry)

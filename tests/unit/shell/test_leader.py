@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tidegate_operator.cluster.api import ApiError, Conflict, NotFound
+from tidegate_cluster.api import ApiError, Conflict, NotFound
 from tidegate_operator.core.types import Release
 from tidegate_operator.leader import Leader, LeaseExpired, LeaseLost
 from tidegate_operator.settings import LeaseTimes, Settings

@@ -11,13 +11,13 @@ import pytest
 from aiohttp import web
 
 from answering import answering
+from tidegate_cluster.api import Api, ApiError, Conflict
+from tidegate_cluster.connection import Connection
+from tidegate_cluster.store import Store, key_of
 from tidegate_contract import labels
 from tidegate_operator import reconcile
 from tidegate_operator.cluster import convert
 from tidegate_operator.cluster import resources as r
-from tidegate_operator.cluster.api import Api, ApiError, Conflict
-from tidegate_operator.cluster.connection import Connection
-from tidegate_operator.cluster.store import Store, key_of
 from tidegate_operator.core.types import Identity, Kind, Remove, Status
 from tidegate_operator.reconcile import Reconciler, Stores
 from tidegate_operator.refusals import Refusals

@@ -10,12 +10,12 @@ import pytest
 from aiohttp import web
 
 from answering import answering
+from tidegate_cluster.api import Api
+from tidegate_cluster.connection import Connection
+from tidegate_cluster.reflector import Reflector
+from tidegate_cluster.store import Store
 from tidegate_contract import labels
 from tidegate_operator.cluster import resources as r
-from tidegate_operator.cluster.api import Api
-from tidegate_operator.cluster.connection import Connection
-from tidegate_operator.cluster.reflector import Reflector
-from tidegate_operator.cluster.store import Store
 
 Answer = Callable[[web.Request], Any]
 

@@ -10,8 +10,8 @@ import pytest
 from aiohttp import web
 
 from answering import ENVIRONMENT, answering
-from tidegate_operator.cluster.api import TRANSIENT
-from tidegate_operator.cluster.connection import Connection
+from tidegate_cluster.api import TRANSIENT
+from tidegate_cluster.connection import Connection
 from tidegate_operator.settings import read
 from tidegate_operator.shell import Operator
 

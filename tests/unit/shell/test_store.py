@@ -2,9 +2,10 @@
 
 import pytest
 
+from tidegate_cluster.resource import Metadata
+from tidegate_cluster.store import Key, Store
 from tidegate_contract import labels
-from tidegate_operator.cluster.resources import Meta, Metadata
-from tidegate_operator.cluster.store import Key, Store
+from tidegate_operator.cluster.resources import Meta
 
 
 def item(name: str, version: int, uid: str = "", namespace: str = "ml", model: str = "flights") -> Meta:

@@ -11,8 +11,8 @@ import pytest
 from aiohttp import web
 
 from answering import ENVIRONMENT, answering
+from tidegate_cluster.connection import Connection
 from tidegate_operator import shell
-from tidegate_operator.cluster.connection import Connection
 from tidegate_operator.core.types import Identity, Status
 from tidegate_operator.settings import read
 from tidegate_operator.shell import Operator

@@ -8,7 +8,7 @@ import pytest
 from aiohttp import web
 
 from answering import answering
-from tidegate_operator.cluster.connection import Connection
+from tidegate_cluster.connection import Connection
 from tidegate_operator.core.types import Forget
 from tidegate_operator.writer import NotLeader, Writer
 

@@ -8,7 +8,7 @@ from typing import Annotated, Generic, TypeVar
 import aiohttp
 import msgspec
 
-from tidegate_operator.cluster.connection import Connection
+from tidegate_cluster.connection import Connection
 
 log = logging.getLogger(__name__)
 

@@ -8,8 +8,8 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator
 from typing import Generic, Protocol, TypeVar
 
+from tidegate_cluster.resource import Metadata
 from tidegate_contract import labels
-from tidegate_operator.cluster.resources import Metadata
 
 Key = tuple[str, str]
 """Namespace and name."""

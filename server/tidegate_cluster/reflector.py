@@ -11,9 +11,9 @@ import random
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from tidegate_operator.cluster.api import TRANSIENT, Api, ApiError, Forbidden, Gone
-from tidegate_operator.cluster.resources import Resource
-from tidegate_operator.cluster.store import Store
+from tidegate_cluster.api import TRANSIENT, Api, ApiError, Forbidden, Gone
+from tidegate_cluster.resource import Resource
+from tidegate_cluster.store import Store
 
 log = logging.getLogger(__name__)
 

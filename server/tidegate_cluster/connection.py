@@ -1,4 +1,4 @@
-"""How the operator reaches the API server: one session, one pool, one place that knows the token.
+"""How the API server is reached: one session, one pool, one place that knows the token.
 
 In a pod it is the service account; elsewhere the current context of a kubeconfig.
 """
@@ -26,18 +26,22 @@ class Connection:
 
 
 def connect(
-    environment: Mapping[str, str], monotonic: Callable[[], float], *middlewares: aiohttp.ClientMiddlewareType
+    environment: Mapping[str, str],
+    monotonic: Callable[[], float],
+    *middlewares: aiohttp.ClientMiddlewareType,
+    agent: str,
 ) -> Connection:
-    """Open the session; nothing is sent yet. Must run inside the event loop."""
+    """Open the session; nothing is sent yet. Must run inside the event loop. `agent`: what audit logs know us by."""
     if host := environment.get("KUBERNETES_SERVICE_HOST"):
         port = environment.get("KUBERNETES_SERVICE_PORT", "443")
         server = f"https://[{host}]:{port}" if ":" in host else f"https://{host}:{port}"
         context = ssl.create_default_context(cafile=str(SERVICE_ACCOUNT / "ca.crt"))
-        return Connection(server, _session(context, _token_from(SERVICE_ACCOUNT / "token", monotonic), *middlewares))
-    return _from_kubeconfig(*middlewares)
+        authorization = _token_from(SERVICE_ACCOUNT / "token", monotonic)
+        return Connection(server, _session(context, authorization, agent, *middlewares))
+    return _from_kubeconfig(agent, *middlewares)
 
 
-def _from_kubeconfig(*middlewares: aiohttp.ClientMiddlewareType) -> Connection:
+def _from_kubeconfig(agent: str, *middlewares: aiohttp.ClientMiddlewareType) -> Connection:
     from kubernetes import client, config  # slow to import, and not needed in a pod
 
     found = client.Configuration()
@@ -49,7 +53,7 @@ def _from_kubeconfig(*middlewares: aiohttp.ClientMiddlewareType) -> Connection:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
     authorization = found.get_api_key_with_prefix("authorization")
-    return Connection(found.host.rstrip("/"), _session(context, lambda: authorization, *middlewares))
+    return Connection(found.host.rstrip("/"), _session(context, lambda: authorization, agent, *middlewares))
 
 
 def _token_from(path: Path, monotonic: Callable[[], float]) -> Callable[[], str]:
@@ -65,7 +69,10 @@ def _token_from(path: Path, monotonic: Callable[[], float]) -> Callable[[], str]
 
 
 def _session(
-    context: ssl.SSLContext, authorization: Callable[[], str | None], *middlewares: aiohttp.ClientMiddlewareType
+    context: ssl.SSLContext,
+    authorization: Callable[[], str | None],
+    agent: str,
+    *middlewares: aiohttp.ClientMiddlewareType,
 ) -> aiohttp.ClientSession:
     async def authorize(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
         if header := authorization():
@@ -75,7 +82,7 @@ def _session(
     return aiohttp.ClientSession(
         # Watches would use up a limited pool.
         connector=aiohttp.TCPConnector(limit=0, ssl=context, socket_factory=_socket),
-        headers={"User-Agent": "tidegate-operator", "Accept-Encoding": "identity"},  # gzip costs more than it saves
+        headers={"User-Agent": agent, "Accept-Encoding": "identity"},  # gzip costs more than it saves
         middlewares=(*middlewares, authorize),
         timeout=aiohttp.ClientTimeout(total=40, sock_connect=5),  # a webhook may take 30, and its failure is an answer
     )

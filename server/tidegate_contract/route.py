@@ -1,0 +1,79 @@
+"""What the operator tells the routers of a namespace: `status.route` of each ModelDeployment.
+
+    slots        a, b      two versions that share the traffic by weight; which of them is stable changes
+                 shadow    a version that is sent copies, and whose answers nobody sees
+    generation   rises by one with every change; routers say which one they really run
+
+The agent beside each Envoy reads it from the API server itself, so that routing goes on while no operator is there. A
+release later may add fields: what is not known here is left out.
+"""
+
+from collections.abc import Mapping
+from enum import StrEnum
+
+import msgspec
+
+FIRST_PORT, LAST_PORT = 10000, 14999
+"""Of listeners in the router's pod, one for each ModelDeployment of the namespace."""
+WHOLE = 100
+"""What the weights add up to."""
+
+
+class Slot(StrEnum):
+    """A place for a version."""
+
+    A = "a"
+    B = "b"
+    SHADOW = "shadow"
+
+
+class Share(msgspec.Struct, frozen=True):
+    """The version in a slot."""
+
+    revision: str
+    """Its name: eight hex digits."""
+    weight: int = 0
+    """Of 100 requests."""
+
+
+class Route(msgspec.Struct, frozen=True, rename="camel"):
+    """How the requests for one model are to be divided."""
+
+    port: int
+    generation: int
+    stable: Slot
+    slots: dict[Slot, Share]
+    timeout_seconds: float = 10.0
+    """The longest deadline of the versions in the slots."""
+
+
+class RouteError(ValueError):
+    """A route that means nothing; the message says what is wrong with it."""
+
+
+def route_of(told: object) -> Route:
+    """The route that a status holds, as plain data. Raises RouteError."""
+    try:
+        route = msgspec.convert(told, Route)
+    except msgspec.ValidationError as error:
+        raise RouteError(str(error)) from error
+    if not FIRST_PORT <= route.port <= LAST_PORT:
+        raise RouteError(f"port {route.port} is none of {FIRST_PORT} to {LAST_PORT}")
+    if route.generation < 1:
+        raise RouteError("a generation is 1 or more")
+    if not 0 < route.timeout_seconds < float("inf"):
+        raise RouteError("the timeout is a number of seconds above 0")
+    if route.stable not in (Slot.A, Slot.B) or route.stable not in route.slots:
+        raise RouteError("stable is one of the slots a and b, and there is a version in it")
+    if any(share.weight < 0 for share in route.slots.values()) or total(route.slots) != WHOLE:
+        raise RouteError(f"the weights are 0 or more and add up to {WHOLE}")
+    if Slot.SHADOW in route.slots and route.slots[Slot.SHADOW].weight:
+        raise RouteError("a shadow has no weight")
+    if len({share.revision for share in route.slots.values()}) < len(route.slots):
+        raise RouteError("a version is in one slot only")
+    return route
+
+
+def total(slots: Mapping[Slot, Share]) -> int:
+    """All weights together."""
+    return sum(share.weight for share in slots.values())

@@ -1,0 +1,166 @@
+"""The agent beside one Envoy: from what the cluster says to what Envoy does, and back to the operator.
+
+    watch -> models -> Envoy (xds)        whenever a route, a pod or the leadership changes
+    Envoy (counters, what it confirms) -> signals        whenever the operator asks
+
+It needs no operator to route, to follow pods that come and go, and to drain. Only candidates want one: without a
+question of its own for LED_SECONDS, they have no weight.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+
+from tidegate_contract.route import Share
+from tidegate_contract.signals import ModelSignals
+from tidegate_router import signals
+from tidegate_router.delta import Key, Resource
+from tidegate_router.documents import ENDPOINTS, ROUTE, cluster_name
+from tidegate_router.endpoints import Address
+from tidegate_router.hold import Hold
+from tidegate_router.models import Model, confirmed, resources
+from tidegate_router.watch import Watch
+from tidegate_router.xds import Xds
+
+LED_SECONDS = 60.0
+
+_logger = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class _Served:
+    """A model, what it asks of Envoy, and what is wrong with its newest route."""
+
+    model: Model | None
+    """As the last route says that meant something."""
+    resources: dict[Key, Resource]
+    refused: str
+
+
+class Agent:
+    """On the event loop only."""
+
+    def __init__(self, folder: PurePosixPath, watch: Watch, xds: Xds, monotonic: Callable[[], float]) -> None:
+        self._folder = folder
+        self._watch = watch
+        self._xds = xds
+        self._monotonic = monotonic
+        self.hold = Hold(self._served)
+        self._models: dict[str, _Served] = {}
+        self._asked_at = float("-inf")
+        self._led = False
+        self._stale: set[str] = set()
+        self._wake = asyncio.Event()
+
+    # ---------------------------------------------------------------- what is new
+
+    def model_changed(self, name: str) -> None:
+        self._stale.add(name)
+        self._wake.set()
+
+    def envoy_changed(self) -> None:
+        """It has confirmed something, or lost its agent."""
+        self._wake.set()
+
+    def asked(self) -> None:
+        """The operator asks how it goes."""
+        self._asked_at = self._monotonic()
+        if not self._led:
+            self._wake.set()
+
+    # ---------------------------------------------------------------- what follows
+
+    async def run(self) -> None:
+        """For ever."""
+        await self._watch.synced()
+        while True:
+            self._wake.clear()
+            self._look()
+            left = self._asked_at + LED_SECONDS - self._monotonic()
+            try:
+                await asyncio.wait_for(self._wake.wait(), left if self._led else None)
+            except TimeoutError:
+                _logger.warning("no operator has asked for %g s; candidates have no weight until one does", LED_SECONDS)
+
+    def _look(self) -> None:
+        led = self._monotonic() < self._asked_at + LED_SECONDS
+        if led != self._led:
+            self._led = led
+            self._stale |= self._models.keys()
+        for name in self._stale:
+            self._take(name)
+        self._stale.clear()
+        self._xds.tell(self._catalog())
+        self.hold.look()
+
+    def _take(self, name: str) -> None:
+        told, known = self._watch.told(name), self._models.get(name)
+        if told is None:
+            self._models.pop(name, None)
+            return
+        route = told.route or (known.model.route if known and known.model else None)
+        model = Model(name, route, told.pods, self._led) if route else None
+        self._models[name] = _Served(model, resources(self._folder, model) if model else {}, told.refused)
+
+    def _catalog(self) -> dict[Key, Resource]:
+        found: dict[Key, Resource] = {}
+        for served in self._models.values():
+            found |= served.resources
+        return found
+
+    def _served(self, endpoints: str) -> bool:
+        """Whether Envoy knows a pod of them."""
+        served, key = self._models.get(endpoints.partition("/")[0]), (ENDPOINTS, endpoints)
+        if served is None or served.model is None or not served.model.endpoints.get(endpoints):
+            return False
+        return self._xds.confirmed(key) == served.resources[key].version
+
+    # ---------------------------------------------------------------- what is told
+
+    @property
+    def ready(self) -> bool:
+        """Whether Envoy has all that it should, or has refused it for good reason."""
+        return not self._stale and all(self._settled(name) for name in self._models)
+
+    def _settled(self, name: str) -> bool:
+        served = self._models[name]
+        return all(
+            self._xds.confirmed(key) == resource.version or self._xds.refused(key)[0] == resource.version
+            for key, resource in served.resources.items()
+        )
+
+    def refusal(self, name: str) -> str:
+        """Why the newest route of a model is not run; empty if it is, or is on its way."""
+        served = self._models[name]
+        if served.refused:
+            return served.refused
+        for key, resource in served.resources.items():
+            version, why = self._xds.refused(key)
+            if version == resource.version:
+                return f"{key[1]}: {why}"
+        return ""
+
+    def tell(self, stats: signals.Stats) -> dict[str, ModelSignals]:
+        """Of all models, from what Envoy has counted."""
+        return {name: self._of_model(name, stats) for name in self._models}
+
+    def addresses(self) -> set[Address]:
+        """Of all pods that any model has here."""
+        models = [served.model for served in self._models.values() if served.model]
+        return {address for model in models for addresses in model.endpoints.values() for address in addresses}
+
+    def _of_model(self, name: str, stats: signals.Stats) -> ModelSignals:
+        served = self._models[name]
+        model = served.model
+        generation, weights = confirmed(self._xds.confirmed((ROUTE, name)))
+        slots = {}
+        for slot, share in model.route.slots.items() if model else ():
+            there = self._served(cluster_name(name, slot))
+            pods = len(model.addresses(slot)) if model and there else 0
+            in_force = Share(share.revision, weights.get(slot, 0))
+            slots[slot] = signals.of_slot(name, slot, in_force, pods, stats, self.hold.sent_on)
+        return ModelSignals(
+            generation=generation, slots=slots, refused=self.refusal(name), held=self.hold.held_of(name)
+        )

@@ -1,0 +1,35 @@
+"""What the environment of the agent says."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+ENV_NAMESPACE = "TIDEGATE_NAMESPACE"
+ENV_POD_UID = "TIDEGATE_POD_UID"
+ENV_FOLDER = "TIDEGATE_ROUTER_DIR"
+ENV_TOKEN_FILE = "TIDEGATE_TOKEN_FILE"  # noqa: S105 - a variable's name
+
+
+class SettingsError(ValueError):
+    """The environment is wrong; the message says what to set."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    namespace: str
+    """Whose models are routed."""
+    pod: str
+    """Uid of the router's pod."""
+    folder: PurePosixPath
+    """Of the sockets between Envoy and the agent."""
+    token_file: Path
+    """What the operator has to know to be told anything."""
+
+
+def read_settings(environment: Mapping[str, str]) -> Settings:
+    """Raises SettingsError."""
+    wanted = (ENV_NAMESPACE, ENV_POD_UID, ENV_FOLDER, ENV_TOKEN_FILE)
+    if missing := [name for name in wanted if not environment.get(name)]:
+        raise SettingsError(f"these variables have to be set: {', '.join(missing)}")
+    namespace, pod, folder, token_file = (environment[name] for name in wanted)
+    return Settings(namespace, pod, PurePosixPath(folder), Path(token_file))
