@@ -47,6 +47,9 @@ venv: .venv/installed
 	test -x $(BIN)/uv || $(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes -r requirements/uv.txt
 	export VIRTUAL_ENV=.venv
 	$(BIN)/uv pip sync -q --require-hashes requirements/dev.txt requirements/build.txt
+	# xds-protos brings older copies of what these two own. Only here are they installed beside each other.
+	$(BIN)/uv pip install -q --require-hashes --no-deps --reinstall-package opentelemetry-proto --reinstall-package googleapis-common-protos \
+	  -r requirements/dev.txt
 	$(BIN)/uv pip install -q --no-deps --no-build-isolation -e .
 	touch $@
 
