@@ -8,23 +8,25 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
 from tidegate_operator.core.guards import ALL, Guard, Guards
-from verify import looks, themes
+from verify import looks, themes, traffic
 from verify.pairs import enumerate_pairs, pair_of
 from verify.search import Result, search
 
 PROCESSES = 2
+WORLDS = [traffic.NAME, *(world.name for world in themes.worlds())]
+"""The longest first."""
 Task = tuple[str, Guard | None, float, bool]
 
 
 def main(argv: list[str] | None = None) -> int:
     """0 if every world keeps every promise, and every guard is missed when it is taken away."""
     parser = argparse.ArgumentParser(prog="verify", description=__doc__)
-    parser.add_argument("--world", help="this world only", choices=[world.name for world in themes.worlds()])
+    parser.add_argument("--world", help="this world only", choices=WORLDS)
     parser.add_argument("--guard", help="take away this guard only", choices=[str(guard) for guard in Guard])
     parser.add_argument("--short", action="store_true", help="only the first mixture of troubles of each world")
     parser.add_argument("--seconds", type=float, default=1e9, help="give a world up after so long")
     asked = parser.parse_args(argv)
-    names = [asked.world] if asked.world else [world.name for world in themes.worlds()]
+    names = [asked.world] if asked.world else WORLDS
     started = time.monotonic()
     with multiprocessing.get_context("fork").Pool(PROCESSES, initializer=looks.remember_pure_functions) as pool:
         wrong = False
@@ -43,6 +45,8 @@ def main(argv: list[str] | None = None) -> int:
 def run(task: Task) -> Result:
     name, guard, seconds, short = task
     guards = Guards(frozenset({guard})) if guard else ALL
+    if name == traffic.NAME:
+        return traffic.search(guards, traffic.BUDGETS[:1] if short else traffic.BUDGETS)
     world = themes.named(name)
     return search(replace(world, budgets=world.budgets[:1]) if short else world, guards, seconds=seconds)
 
@@ -51,6 +55,7 @@ def missed(task: tuple[Guard, list[str]]) -> tuple[Guard, Result | None, float]:
     """The first world in which the lack of a guard breaks a promise."""
     guard, names = task
     started = time.monotonic()
+    names = [name for name in names if (name == traffic.NAME) == (guard in traffic.GUARDS)]
     for name in sorted(names, key=lambda name: (name != themes.MISSED.get(guard, themes.FIRST), names.index(name))):
         result = run((name, guard, 30.0, False))
         if result.counterexample:

@@ -68,6 +68,17 @@ class Guard(StrEnum):
     KEPT = "kept"
     """A rollback goes to a revision that is kept: there would be nothing to go to."""
 
+    # ------------------------------------------------ how the traffic moves
+    PODS_READY = "pods ready"
+    """A version gets more weight when its pods are ready: its requests would wait, or fail."""
+    PODS_KNOWN = "pods known"
+    """And when every router knows them: one that does not would have nowhere to send them."""
+    ACKNOWLEDGED = "acknowledged"
+    """Only less weight follows a change of the route before every router runs it: one that lags behind would send
+    requests to pods that are gone."""
+    DRAINED = "drained"
+    """The pods of a version go when no router has a request there: they would go away under it."""
+
     # ------------------------------------------------ what is thrown away
     UNWANTED = "unwanted"
     """A child is removed only when nothing wants it."""

@@ -1,0 +1,144 @@
+"""In which order requests move from one version to another, so that none is lost on the way. Pure.
+
+    up      pods are ready -> into the route -> every router says so, and knows them -> weight
+    down    weight 0 -> every router says so -> out of the route -> every router says so, and has no request there any
+            more -> the pods may go
+
+`step` makes at most one change of the route at a time, each with a generation of its own. Where it may not go on yet it
+says what it waits for. It moves no faster than the slowest router says that it follows; nothing here waits for a time.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+
+import msgspec
+
+from tidegate_contract.route import WHOLE, Route, Share, Slot
+from tidegate_operator.core.guards import ALL, Guard, Guards
+
+SHARED = (Slot.A, Slot.B)
+
+
+@dataclass(frozen=True, slots=True)
+class Aim:
+    """Where the traffic should be in the end."""
+
+    stable: str
+    """The revision that has all that the candidate has not."""
+    candidate: str = ""
+    weight: int = 0
+    """Of the candidate, of 100."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fleet:
+    """The pods of one revision."""
+
+    ready: int = 0
+    wanted: int = 1
+
+    @property
+    def needed(self) -> int:
+        """So many have to be ready before it is asked."""
+        return max(1, self.wanted)
+
+
+@dataclass(frozen=True, slots=True)
+class Router:
+    """What one router says of one model; one that does not answer says nothing."""
+
+    generation: int = 0
+    pods: Mapping[Slot, int] = field(default_factory=dict)
+    """Those that it knows."""
+    leaving: int = 0
+    """Requests that it has, or is about to have, at versions that are out of the route it runs."""
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What follows."""
+
+    route: Route
+    waits: str = ""
+    """What has to happen before the next change; empty if nothing has, or there is none."""
+    free: frozenset[str] = frozenset()
+    """Revisions of which no router knows any more: their pods may go."""
+
+
+def first(aim: Aim, port: int, timeout: float) -> Route:
+    """The route of a model that has none: its requests wait where there is no pod yet."""
+    return Route(port, 1, Slot.A, {Slot.A: Share(aim.stable, WHOLE)}, timeout)
+
+
+def step(route: Route, aim: Aim, fleets: Mapping[str, Fleet], routers: Iterable[Router], guards: Guards = ALL) -> Step:
+    """The next change towards the aim, or what it waits for.
+
+    `routers`: all that may have a request, those that are about to end among them.
+    """
+    told = tuple(routers)
+    lags = [router for router in told if router.generation != route.generation]
+    acknowledged = guards.holds(Guard.ACKNOWLEDGED, not lags)
+    leaving = sum(router.leaving for router in told)
+    drained = guards.holds(Guard.DRAINED, not leaving)
+    out = frozenset(fleets) - {share.revision for share in route.slots.values()} - {aim.stable, aim.candidate}
+    waiting = Step(route, free=out if acknowledged and drained else frozenset())
+    if not acknowledged:
+        waiting = replace(
+            waiting, waits=f"waiting for {len(lags)} of {len(told)} routers to run generation {route.generation}"
+        )
+    elif not drained:
+        waiting = replace(waiting, waits=f"waiting for {leaving} requests to versions that have left the route")
+    stable = route.slots[route.stable].revision
+    other = next(slot for slot in SHARED if slot != route.stable)
+    comes, weight = (aim.candidate, aim.weight) if aim.stable == stable else (aim.stable, WHOLE)
+    there, fleet = route.slots.get(other), fleets.get(comes, Fleet())
+    wanted = weight if there and there.revision == comes else 0
+    if there and there.weight > wanted:
+        return _weighted(route, other, wanted)  # always safe: stable's requests can wait
+    if (there is None and not comes) or not acknowledged:
+        return waiting
+    if there is None:
+        return _enters(route, other, comes, waiting, fleet, guards) if drained else waiting
+    if there.revision != comes:
+        return _changed(route, {slot: share for slot, share in route.slots.items() if slot != other})
+    if there.weight < wanted:
+        return _up(route, other, wanted, waiting, fleet, told, guards)
+    if comes == aim.stable:
+        return Step(msgspec.structs.replace(route, generation=route.generation + 1, stable=other))
+    return waiting
+
+
+def _enters(route: Route, slot: Slot, revision: str, waiting: Step, fleet: Fleet, guards: Guards) -> Step:
+    """A version gets a slot: from now on it can be asked by name."""
+    if not guards.holds(Guard.PODS_READY, fleet.ready >= fleet.needed):
+        return _unready(waiting, revision, fleet)
+    return _changed(route, {**route.slots, slot: Share(revision)})
+
+
+def _up(
+    route: Route, slot: Slot, weight: int, waiting: Step, fleet: Fleet, told: tuple[Router, ...], guards: Guards
+) -> Step:
+    """Give a version more weight."""
+    revision, needed = route.slots[slot].revision, fleet.needed
+    if not guards.holds(Guard.PODS_READY, fleet.ready >= needed):
+        return _unready(waiting, revision, fleet)
+    known = min((router.pods.get(slot, 0) for router in told), default=0)
+    if not guards.holds(Guard.PODS_KNOWN, known >= needed):
+        said = f"waiting for every router to know {needed} pods of {revision}: one knows {known}"
+        return replace(waiting, waits=said)
+    return _weighted(route, slot, weight)
+
+
+def _unready(waiting: Step, revision: str, fleet: Fleet) -> Step:
+    return replace(waiting, waits=f"waiting for {fleet.needed} pods of {revision} to be ready: {fleet.ready} are")
+
+
+def _weighted(route: Route, slot: Slot, weight: int) -> Step:
+    """The weight of what is not stable; stable has the rest."""
+    slots = {**route.slots, slot: msgspec.structs.replace(route.slots[slot], weight=weight)}
+    slots[route.stable] = msgspec.structs.replace(slots[route.stable], weight=WHOLE - weight)
+    return _changed(route, slots)
+
+
+def _changed(route: Route, slots: dict[Slot, Share]) -> Step:
+    return Step(msgspec.structs.replace(route, generation=route.generation + 1, slots=slots))

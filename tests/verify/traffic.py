@@ -1,0 +1,244 @@
+"""How the traffic moves, searched: every state of two routers, three versions and an owner who changes their mind.
+
+The code under search is `core/traffic.py` alone; what it knows of the pods is right, what it knows of the routers is as
+old as its last question. Routers take the newest route in one step, learn of pods in another, start, and end.
+"""
+
+import time
+from collections import deque
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+from tidegate_contract.route import WHOLE, Route, total
+from tidegate_operator.core.guards import ALL, Guard, Guards
+from tidegate_operator.core.traffic import Aim, Fleet, Router, first, step
+from verify.search import Counterexample, Result
+
+GUARDS = frozenset({Guard.PODS_READY, Guard.PODS_KNOWN, Guard.ACKNOWLEDGED, Guard.DRAINED})
+"""Those that are missed here and nowhere else."""
+NAME = "traffic"
+AIMS = (Aim("A"), Aim("A", "B", 5), Aim("B"), Aim("A", "C", 50))
+PORT, TIMEOUT = 10000, 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Envoy:
+    """A router, as it is."""
+
+    route: Route
+    pods: frozenset[str] = frozenset()
+    """Revisions whose pods it knows."""
+    busy: frozenset[str] = frozenset()
+    """Revisions at which it has a request."""
+    said: Router | None = None
+    """What the operator has heard from it last; None: nothing yet."""
+
+    def says(self) -> Router:
+        slots = self.route.slots
+        pods = {slot: int(share.revision in self.pods) for slot, share in slots.items()}
+        in_route = {share.revision for share in slots.values()}
+        return Router(self.route.generation, pods, len(self.busy - in_route))
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    route: Route
+    aim: Aim
+    ready: frozenset[str]
+    """Revisions whose pods are there and ready."""
+    there: frozenset[str]
+    """Revisions whose pods are there."""
+    routers: tuple[Envoy, ...]
+    changes: int
+    """How often the owner may still change their mind."""
+    troubles: int
+    """How often a router may still start or end, or pods become unready."""
+
+    def key(self) -> tuple[object, ...]:
+        """The same for states that differ in nothing but the count of generations, or in the order of their routers."""
+        now = self.route.generation
+
+        def shape(route: Route) -> tuple[object, ...]:
+            slots = ((slot, share.revision, share.weight) for slot, share in route.slots.items())
+            return now - route.generation, route.stable, tuple(sorted(slots))
+
+        def one(router: Envoy) -> tuple[object, ...]:
+            said = router.said
+            heard = (
+                None
+                if said is None
+                else (min(now - said.generation, 1), tuple(sorted(said.pods.items())), said.leaving)
+            )
+            return shape(router.route), tuple(sorted(router.pods)), tuple(sorted(router.busy)), repr(heard)
+
+        routers = tuple(sorted(map(one, self.routers), key=repr))
+        aim, sets = (self.aim.stable, self.aim.candidate, self.aim.weight), (sorted(self.ready), sorted(self.there))
+        return shape(self.route), aim, repr(sets), routers, self.changes, self.troubles
+
+
+Move = tuple[str, State, str]
+"""Words, the state after it, and the promise that it breaks; empty if none."""
+
+
+BUDGETS = ((2, 0), (1, 1))
+"""Changes of the owner's mind, and troubles, in one world."""
+
+
+def begin(changes: int, troubles: int) -> State:
+    aim = AIMS[0]
+    route = first(aim, PORT, TIMEOUT)
+    routers = tuple(Envoy(route, frozenset({"A"})) for _ in range(2))
+    return State(route, aim, frozenset({"A"}), frozenset({"A"}), routers, changes, troubles)
+
+
+def following(state: State, guards: Guards, *, calm: bool = False) -> Iterator[Move]:
+    """Everything that may happen next. `calm`: nobody changes anything any more, and every request ends."""
+    yield from _operator(state, guards)
+    for place, router in enumerate(state.routers):
+        yield from _router(state, place, router, calm=calm)
+    for revision in sorted(state.there - state.ready):
+        yield f"pods of {revision} get ready", replace(state, ready=state.ready | {revision}), ""
+    if calm:
+        return
+    if state.changes:
+        for aim in AIMS:
+            if aim != state.aim:
+                yield f"the owner wants {aim}", replace(state, aim=aim, changes=state.changes - 1), ""
+    if state.troubles:
+        left = replace(state, troubles=state.troubles - 1)
+        yield "a router starts", replace(left, routers=(*state.routers, Envoy(state.route, state.ready))), ""
+        if len(state.routers) > 1:
+            yield "a router ends", replace(left, routers=state.routers[1:]), ""
+        for revision in sorted(state.ready):
+            yield f"pods of {revision} are not ready any more", replace(left, ready=state.ready - {revision}), ""
+
+
+def _operator(state: State, guards: Guards) -> Iterator[Move]:
+    wanted = {state.aim.stable, state.aim.candidate} - {""}
+    missing = wanted - state.there
+    if missing:
+        yield f"the operator makes pods of {sorted(missing)}", replace(state, there=state.there | missing), ""
+    for place, router in enumerate(state.routers):
+        if router.said != router.says():
+            yield f"router {place} is asked", _with(state, place, replace(router, said=router.says())), ""
+    fleets = {revision: Fleet(ready=int(revision in state.ready)) for revision in state.there}
+    told = [router.said or Router() for router in state.routers]
+    found = step(state.route, state.aim, fleets, told, guards)
+    if found.route != state.route:
+        yield f"the operator writes {found.route}", replace(state, route=found.route), _wrong_change(state, found.route)
+    elif found.free:
+        gone = replace(state, there=state.there - found.free, ready=state.ready - found.free)
+        yield f"the operator ends the pods of {sorted(found.free)}", gone, _wrong_end(state, found.free)
+
+
+def _router(state: State, place: int, router: Envoy, *, calm: bool) -> Iterator[Move]:
+    if router.route != state.route:
+        yield (
+            f"router {place} runs {state.route.generation}",
+            _with(state, place, replace(router, route=state.route)),
+            "",
+        )
+    if router.pods != state.ready:
+        yield f"router {place} learns of pods", _with(state, place, replace(router, pods=state.ready)), ""
+    for revision in sorted(router.busy):
+        yield f"router {place} is answered by {revision}", _busy(state, place, router.busy - {revision}), ""
+    if calm:
+        return
+    for share in router.route.slots.values():
+        if share.revision not in router.busy:
+            lost = (
+                "" if share.revision in state.there else f"a request was sent to {share.revision}, whose pods are gone"
+            )
+            words = f"router {place} sends a request to {share.revision}"
+            yield words, _busy(state, place, router.busy | {share.revision}), lost
+
+
+def _with(state: State, place: int, router: Envoy) -> State:
+    return replace(state, routers=(*state.routers[:place], router, *state.routers[place + 1 :]))
+
+
+def _busy(state: State, place: int, busy: frozenset[str]) -> State:
+    return _with(state, place, replace(state.routers[place], busy=busy))
+
+
+def _wrong_change(state: State, route: Route) -> str:
+    if total(route.slots) != WHOLE or route.stable not in route.slots:
+        return "the weights do not add up, or there is no stable version"
+    if route.generation != state.route.generation + 1:
+        return "a change has not the next generation"
+    before = {share.revision: share.weight for share in state.route.slots.values()}
+    for slot, share in route.slots.items():
+        if slot == route.stable or share.weight <= before.get(share.revision, 0):
+            continue
+        if share.revision not in state.ready:
+            return f"{share.revision} has more weight, and its pods are not ready"
+        if not all(router.said and router.said.pods.get(slot) for router in state.routers):
+            return f"{share.revision} has more weight, and a router has not said that it knows its pods"
+    return ""
+
+
+def _wrong_end(state: State, free: frozenset[str]) -> str:
+    for router in state.routers:
+        if free & router.busy:
+            return f"the pods of {sorted(free & router.busy)} go while a router has a request there"
+    return ""
+
+
+def at_rest(state: State) -> str:
+    """What is wrong where nothing is left to do; empty if all is as it should be."""
+    shares = {share.revision: share.weight for share in state.route.slots.values()}
+    aim = {state.aim.stable: WHOLE - state.aim.weight}
+    if state.aim.candidate:
+        aim[state.aim.candidate] = state.aim.weight
+    if shares != aim or state.route.slots[state.route.stable].revision != state.aim.stable:
+        return f"it comes to rest at {shares}, and not at {aim}"
+    return "" if state.there == frozenset(aim) else f"pods of {sorted(state.there)} are there, wanted are {sorted(aim)}"
+
+
+def search(guards: Guards = ALL, budgets: Sequence[tuple[int, int]] = BUDGETS) -> Result:
+    """All states, or the way to the first broken promise."""
+    result, started = Result(NAME), time.monotonic()
+    starts = [begin(*budget) for budget in budgets]
+    before: dict[tuple[object, ...], tuple[tuple[object, ...], str] | None] = {start.key(): None for start in starts}
+    waiting = deque((start, 0) for start in starts)
+    settled: set[tuple[object, ...]] = set()
+
+    def finish(state: State, *words: str) -> Result:
+        way, at = [], state.key()
+        while (link := before[at]) is not None:
+            at = link[0]
+            way.append(link[1])
+        result.counterexample = Counterexample(words[-1], (*reversed(way), *words[:-1]))
+        result.states, result.seconds = len(before), time.monotonic() - started
+        return result
+
+    while waiting:
+        state, depth = waiting.popleft()
+        result.depth = depth
+        if said := settle(state, guards, settled):
+            return finish(state, said)
+        for words, after, broken in following(state, guards):
+            result.transitions += 1
+            if broken:
+                return finish(state, words, broken)
+            if after.key() not in before:
+                before[after.key()] = (state.key(), words)
+                waiting.append((after, depth + 1))
+    result.states, result.ends, result.seconds = len(before), len(settled), time.monotonic() - started
+    return result
+
+
+def settle(state: State, guards: Guards, settled: set[tuple[object, ...]]) -> str:
+    """Let everybody go on until nothing is left to do; what is wrong then."""
+    for _ in range(1000):
+        if state.key() in settled:
+            return ""
+        settled.add(state.key())
+        moves = following(state, guards, calm=True)
+        found = next(moves, None)
+        if found is None:
+            return at_rest(state)
+        if found[2]:
+            return found[2]
+        state = found[1]
+    return "it never comes to rest"
