@@ -35,7 +35,7 @@ RING_ENTRIES = 4096
 RING_ROWS = 65_536
 RING_BYTES = 8 << 20
 """What may wait, its bytes as those of the requests. One entry of more is taken when nothing else waits."""
-EAGER_ENTRIES = 1024
+EAGER_ENTRIES, EAGER_BYTES = 1024, RING_BYTES // 2
 """From so many on, counting begins at once."""
 INTERVAL_SECONDS, BREATH_SECONDS = 0.25, 0.01
 """Between two rounds of counting; and at least, so that readers have their turn."""
@@ -157,8 +157,9 @@ class Recorder:
             self._ring.append(_Entry(columns, answers, rows, marks, size))
             self._ring_rows += rows
             self._ring_bytes += size
+            many = self._ring_bytes >= EAGER_BYTES > self._ring_bytes - size
             self._put += 1
-        if waiting == EAGER_ENTRIES or rows > SLICE_ROWS:
+        if many or waiting == EAGER_ENTRIES or rows > SLICE_ROWS:
             self._wanted.set()
 
     def answered(self, seconds: float, *, evidence: bool) -> None:

@@ -249,6 +249,18 @@ def test_the_ring_is_bounded_by_the_bytes_of_requests(monkeypatch: pytest.Monkey
     assert recorder.read().rows == 2
 
 
+def test_large_requests_are_counted_before_the_ring_is_full(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "INTERVAL_SECONDS", 60)
+    recorder = Recorder(None, pod="p", revision="r", digest="d")
+    recorder.start()
+    for _ in range(4):
+        for _ in range(module.RING_BYTES // (1 << 20)):
+            recorder.add({"x": np.zeros(1)}, {}, 1, (), 1 << 20)
+        time.sleep(0.1)
+    recorder.close()
+    assert recorder.read().left_out == 0
+
+
 def test_readers_that_wait_for_the_same_rows_find_nothing_wrong(caplog: pytest.LogCaptureFixture) -> None:
     recorder = recorder_of()
     recorder.add(part(TABLE, 0, 10), part(ANSWERS, 0, 10), 10)
