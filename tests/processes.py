@@ -23,7 +23,7 @@ import os, sys
 from pathlib import Path
 from tidegate_server.threads import limit_threads
 limit_threads(os.environ)
-from tidegate_server.logs import configure
+from tidegate_contract.logs import configure
 from tidegate_server.serve import leave, serve
 from tidegate_server.settings import Settings
 configure()

@@ -23,8 +23,8 @@ def serve(bundle: Path, port: int, host: str, allow_pickle: bool) -> None:
     with explained():
         from tidegate_cli.example import curl
         from tidegate_contract.failure import BundleError
+        from tidegate_contract.logs import configure
         from tidegate_server.http.state import Serving
-        from tidegate_server.logs import configure
         from tidegate_server.serve import leave
         from tidegate_server.serve import serve as serve_bundle
         from tidegate_server.settings import Settings

@@ -46,6 +46,12 @@ class Route(msgspec.Struct, frozen=True, rename="camel"):
     timeout_seconds: float = 10.0
     """The longest deadline of the versions in the slots."""
 
+    def changed(self, *, slots: dict[Slot, Share] | None = None, stable: Slot | None = None) -> "Route":
+        """The route that follows it, with the next generation."""
+        return msgspec.structs.replace(
+            self, generation=self.generation + 1, slots=slots or self.slots, stable=stable or self.stable
+        )
+
 
 class RouteError(ValueError):
     """A route that means nothing; the message says what is wrong with it."""

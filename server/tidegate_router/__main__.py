@@ -15,6 +15,7 @@ from aiohttp import web
 
 from tidegate_cluster.api import Api
 from tidegate_cluster.connection import Connection, connect
+from tidegate_contract.logs import configure
 from tidegate_contract.signals import SIGNALS_PORT
 from tidegate_router.agent import Agent
 from tidegate_router.documents import ADMIN_SOCKET, HOLD_SOCKET, XDS_SOCKET
@@ -29,7 +30,7 @@ _logger = logging.getLogger("tidegate_router")
 
 def main() -> int:
     """Read the environment and serve; the process's exit code."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    configure()
     try:
         settings = read_settings(os.environ)
     except SettingsError as error:

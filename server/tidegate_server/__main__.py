@@ -19,7 +19,7 @@ from tidegate_server.threads import limit_threads
 def main() -> int:
     """Read the environment and serve; the process's exit code."""
     limit_threads(os.environ)
-    from tidegate_server.logs import configure
+    from tidegate_contract.logs import configure
     from tidegate_server.settings import SettingsError, read_settings
 
     configure()

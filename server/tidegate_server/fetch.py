@@ -31,9 +31,9 @@ from tidegate_contract.bundle.manifest import MANIFEST_NAME
 from tidegate_contract.bundle.timings import TIMINGS_NAME
 from tidegate_contract.bundle.verify import VerifiedBundle, verify
 from tidegate_contract.failure import BundleError, Failure, FailureReason, report
+from tidegate_contract.logs import configure
 from tidegate_contract.names import TERMINATION_LOG
 from tidegate_contract.source import DIGEST_PATTERN, HttpsSource, SourceError, parse
-from tidegate_server.logs import configure
 from tidegate_server.sources.archive import TruncatedError, unpack
 from tidegate_server.sources.https import Credentials, Opened, TransientError, credentials_from, open_https
 

@@ -23,10 +23,10 @@ from pathlib import Path
 from tidegate_contract.bundle.manifest import Manifest
 from tidegate_contract.bundle.verify import verify
 from tidegate_contract.failure import BundleError, FailureReason, report
+from tidegate_contract.logs import configure
 from tidegate_contract.names import TERMINATION_LOG
 from tidegate_contract.resolution import Card, Resolution, bounded, encode
 from tidegate_contract.source import DIGEST_PATTERN
-from tidegate_server.logs import configure
 
 EXIT_REFUSED = 1
 EXIT_USAGE = 2

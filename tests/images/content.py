@@ -40,7 +40,13 @@ FILES = (
     "pyproject.toml",
     "LICENSE",
 )
-PACKAGES = ("operator/tidegate_operator", "server/tidegate_contract", "server/tidegate_server")
+PACKAGES = (
+    "operator/tidegate_operator",
+    "server/tidegate_cluster",
+    "server/tidegate_contract",
+    "server/tidegate_router",
+    "server/tidegate_server",
+)
 # The wheel's metadata holds a copy of these and nothing reads it there: a word in them shall not build an image.
 UNREAD = (".dockerignore", "README.md")
 

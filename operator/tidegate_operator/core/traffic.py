@@ -11,8 +11,6 @@ says what it waits for. It moves no faster than the slowest router says that it 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
-import msgspec
-
 from tidegate_contract.route import WHOLE, Route, Share, Slot
 from tidegate_operator.core.guards import ALL, Guard, Guards
 
@@ -100,11 +98,11 @@ def step(route: Route, aim: Aim, fleets: Mapping[str, Fleet], routers: Iterable[
     if there is None:
         return _enters(route, other, comes, waiting, fleet, guards) if drained else waiting
     if there.revision != comes:
-        return _changed(route, {slot: share for slot, share in route.slots.items() if slot != other})
+        return Step(route.changed(slots={slot: share for slot, share in route.slots.items() if slot != other}))
     if there.weight < wanted:
         return _up(route, other, wanted, waiting, fleet, told, guards)
     if comes == aim.stable:
-        return Step(msgspec.structs.replace(route, generation=route.generation + 1, stable=other))
+        return Step(route.changed(stable=other))
     return waiting
 
 
@@ -112,7 +110,7 @@ def _enters(route: Route, slot: Slot, revision: str, waiting: Step, fleet: Fleet
     """A version gets a slot: from now on it can be asked by name."""
     if not guards.holds(Guard.PODS_READY, fleet.ready >= fleet.needed):
         return _unready(waiting, revision, fleet)
-    return _changed(route, {**route.slots, slot: Share(revision)})
+    return Step(route.changed(slots={**route.slots, slot: Share(revision)}))
 
 
 def _up(
@@ -135,10 +133,6 @@ def _unready(waiting: Step, revision: str, fleet: Fleet) -> Step:
 
 def _weighted(route: Route, slot: Slot, weight: int) -> Step:
     """The weight of what is not stable; stable has the rest."""
-    slots = {**route.slots, slot: msgspec.structs.replace(route.slots[slot], weight=weight)}
-    slots[route.stable] = msgspec.structs.replace(slots[route.stable], weight=WHOLE - weight)
-    return _changed(route, slots)
-
-
-def _changed(route: Route, slots: dict[Slot, Share]) -> Step:
-    return Step(msgspec.structs.replace(route, generation=route.generation + 1, slots=slots))
+    shares = {slot: weight, route.stable: WHOLE - weight}
+    slots = {at: Share(share.revision, shares.get(at, share.weight)) for at, share in route.slots.items()}
+    return Step(route.changed(slots=slots))

@@ -24,10 +24,10 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 from prometheus_client import Counter
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from tidegate_contract.logs import OncePerMinute
 from tidegate_server.http.infer import JSON_LENGTH_HEADER
 from tidegate_server.http.paths import infer_path
 from tidegate_server.http.state import ServerState, Serving
-from tidegate_server.logs import OncePerMinute
 
 MAX_BODY_BYTES = 1 << 20
 MAX_WAITING = 256

@@ -21,9 +21,9 @@ from opentelemetry.trace import Span, SpanKind, StatusCode, Tracer, get_current_
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from tidegate_contract.logs import OncePerMinute
 from tidegate_server.http.paths import INFER_ROUTES, infer_path
 from tidegate_server.http.state import ServerState
-from tidegate_server.logs import OncePerMinute
 
 MODEL = "tidegate.model"
 REVISION = "tidegate.revision"

@@ -15,9 +15,9 @@ from dataclasses import replace
 import numpy as np
 
 from bundles import manifest
+from tidegate_contract.logs import configure
 from tidegate_server import serve as module
 from tidegate_server.loader import LoadedModel
-from tidegate_server.logs import configure
 from tidegate_server.settings import read_settings
 from tidegate_server.tensors import Columns
 

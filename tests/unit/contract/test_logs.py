@@ -4,7 +4,7 @@ import json
 import logging
 import sys
 
-from tidegate_server.logs import JsonLines, OncePerMinute
+from tidegate_contract.logs import JsonLines, OncePerMinute
 
 
 def test_a_line_carries_what_was_added() -> None:
