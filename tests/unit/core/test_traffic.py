@@ -1,4 +1,4 @@
-"""Traffic moves one change at a time, and waits for the slowest router. What may go wrong is searched by `make verify`."""
+"""Traffic moves one change at a time, and waits for the slowest router. What goes wrong is for `make verify` to find."""
 
 from collections.abc import Mapping
 
@@ -18,7 +18,7 @@ def router(route: Route, *, pods: int = 2, leaving: int = 0) -> Router:
 
 def moves(aim: Aim, route: Route, fleets: Mapping[str, Fleet] = READY) -> list[tuple[str, int, str]]:
     """Stable, weight of the other and who that is, of every route on the way, its routers following at once."""
-    found = []
+    found: list[tuple[str, int, str]] = []
     while True:
         after = step(route, aim, fleets, [router(route)]).route
         if after == route:
