@@ -1,4 +1,4 @@
-"""Traffic moves one change at a time, and waits for the slowest router. What goes wrong is for `make verify` to find."""
+"""Traffic moves one change at a time and waits for the slowest router; what goes wrong is for `make verify` to find."""
 
 from collections.abc import Mapping
 
