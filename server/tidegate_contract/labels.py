@@ -9,9 +9,10 @@ REVISION = f"{DOMAIN}/revision"
 """Label of a pod: the hash of everything that can change an answer."""
 
 COMPONENT = f"{DOMAIN}/component"
-"""Label of a pod: what runs in it, one of the two below."""
+"""Label of a pod: what runs in it, one of those below."""
 SERVER = "server"
 RESOLVER = "resolver"
+ROUTER = "router"
 
 REQUEST = f"{DOMAIN}/request"
 """Label of a resolver and its pod: the question that it answers."""

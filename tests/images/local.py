@@ -16,8 +16,10 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+from cluster.layout import Cache
 from cluster.shell import locked, run, run_logged, succeeds
 from cluster.steps import ClusterError, Steps
+from cluster.tools import ENVOY, envoy_program, install_envoy
 
 from . import wheels
 from .content import LOCAL_REGISTRY, OPERATOR, SERVER, TOOLS, Image, snapshot, tag
@@ -25,6 +27,9 @@ from .content import LOCAL_REGISTRY, OPERATOR, SERVER, TOOLS, Image, snapshot, t
 # Two lanes for two cores; the server takes as long as the others together.
 LANES = ((SERVER,), (OPERATOR, TOOLS))
 WHEELHOUSE = "/wheels"
+ENVOY_REFERENCE = f"{LOCAL_REGISTRY}/envoy:{ENVOY.version}"
+"""Envoy itself, as the official image has it; elsewhere that one is pulled."""
+ENVOY_FILE = Path(__file__).with_name("envoy.Dockerfile")
 
 
 @dataclass(frozen=True)
@@ -56,8 +61,9 @@ def build(checkout: Path, steps: Steps) -> str:
         context = snapshot(checkout, Path(folder))
         name = tag(context, base)
         references = {image: image.reference(LOCAL_REGISTRY, name) for lane in LANES for image in lane}
-        unbuilt = set(references.values()) - _built(env)
-        lacking = set(references.values()) - node.images() if node else set()
+        wanted = {*references.values(), ENVOY_REFERENCE}
+        unbuilt = wanted - _built(env)
+        lacking = wanted - node.images() if node else set()
         if unbuilt or lacking:
             with locked(cache / "locks" / "images"):
                 unbuilt -= _built(env)  # someone else may have, while we waited
@@ -74,6 +80,12 @@ def build(checkout: Path, steps: Steps) -> str:
 
                 with ThreadPoolExecutor(len(LANES)) as pool:
                     list(pool.map(work, LANES))
+                if ENVOY_REFERENCE in unbuilt:
+                    with steps.step("build envoy"):
+                        _build_envoy(Cache(cache), base, steps, env)
+                if node and ENVOY_REFERENCE in lacking:
+                    with steps.step("give envoy to the node"):
+                        node.give(ENVOY_REFERENCE, env)
     where = "on the node" if node else "built; the next `make images` after `make cluster` brings them to the node"
     steps.say(f"The images of {name} are {where}.")
     return name
@@ -136,3 +148,10 @@ def _build(
     target = ["--target", image.target] if image.target else []
     command = ["buildah", "bud", *options, *target, "--file", context / image.dockerfile, "--tag", reference, context]
     run_logged(command, cache / "logs" / f"{image.name}.log", env=env)
+
+
+def _build_envoy(cache: Cache, base: str, steps: Steps, env: Mapping[str, str]) -> None:
+    install_envoy(cache, steps)
+    options: list[str | Path] = ["--pull-never", "--build-arg", f"BASE={base}", "--file", ENVOY_FILE]
+    command = ["buildah", "bud", *options, "--tag", ENVOY_REFERENCE, envoy_program(cache).parent]
+    run_logged(command, cache.logs / "envoy-image.log", env=env)

@@ -13,6 +13,7 @@ from pydantic.alias_generators import to_camel
 
 from tidegate_contract import names, source
 from tidegate_contract.actions import Outcome
+from tidegate_contract.route import FIRST_PORT, LAST_PORT, WHOLE
 from tidegate_operator.api.durations import DURATION_PATTERN, seconds
 from tidegate_operator.core import types as core
 
@@ -387,6 +388,33 @@ def list_of(kind: str, **more: Any) -> dict[str, Any]:
     return {"x-kubernetes-list-type": kind, **more}
 
 
+class Share(Api):
+    """The version in a slot."""
+
+    revision: Hash = Field(description="Its hash.")
+    weight: Annotated[int, Field(ge=0, le=WHOLE)] = Field(0, description="Of 100 requests.")
+
+
+class Slots(Api):
+    """The places for versions."""
+
+    a: Share | None = Field(None, description="Shares the requests with b.")
+    b: Share | None = Field(None, description="Shares the requests with a.")
+    shadow: Share | None = Field(None, description="Is sent copies; nobody sees its answers.")
+
+
+class Route(Api):
+    """What the routers of the namespace read."""
+
+    port: Annotated[int, Field(ge=FIRST_PORT, le=LAST_PORT)] = Field(description="Of the listener in each router.")
+    generation: Annotated[int, Field(ge=1)] = Field(description="Rises by one with every change.")
+    stable: Literal["a", "b"] = Field(description="The slot of the stable version.")
+    slots: Slots = Field(description="The versions, and their weights.")
+    timeout_seconds: Annotated[float, Field(ge=0.001, le=3600)] = Field(
+        10, description="The longest deadline of the versions."
+    )
+
+
 class Status(Api):
     """What the operator found and did."""
 
@@ -399,6 +427,7 @@ class Status(Api):
     )
     revision: Hash | None = Field(None, description="The revision that serves, or is on its way to.")
     stable: Stable | None = Field(None, description="The revision that serves.")
+    route: Route | None = Field(None, description="How routers divide the requests.")
     resolved: Resolved | None = Field(None, description="What the address held, where spec gives no digest.")
     rejected: Annotated[list[Rejected], Field(max_length=32)] = Field(
         default_factory=list, description="Revisions that are not served again.", json_schema_extra=list_of("atomic")

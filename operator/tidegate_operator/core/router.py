@@ -1,0 +1,166 @@
+"""The objects of a namespace's router, which all its models share. Pure."""
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+
+from tidegate_contract import labels, names, router
+from tidegate_operator.core import sources
+from tidegate_operator.core.types import Identity, Manifest
+
+NAME = "tidegate-router"
+"""Of all its objects, and of the ClusterRole that the chart ships."""
+ENVOY, AGENT = "envoy", "agent"
+REPLICAS = 2
+WORKERS = 2
+"""Threads of Envoy; by itself it takes as many as the node has processors."""
+SELECTED = {labels.COMPONENT: labels.ROUTER}
+GRACE_SECONDS = router.SPREAD_SECONDS + router.DRAIN_SECONDS + 5
+
+
+@dataclass(frozen=True, slots=True)
+class Images:
+    """What its pods run."""
+
+    envoy: str
+    agent: str
+    """The tools of this release."""
+    pull_policy: str = "IfNotPresent"
+
+
+def objects(namespace: str, owners: Iterable[Identity], images: Images) -> list[Manifest]:
+    """All of them, in the order in which they are made. Its Secret is made before: only that one knows the token.
+
+    `owners`: every ModelDeployment of the namespace. The last of them takes the router along, an operator or not.
+    """
+    told = [_owner(identity) for identity in owners]
+    return [
+        _object("v1", "ServiceAccount", namespace, told) | {"automountServiceAccountToken": False},
+        _object("rbac.authorization.k8s.io/v1", "RoleBinding", namespace, told)
+        | {
+            "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": NAME},
+            "subjects": [{"kind": "ServiceAccount", "name": NAME, "namespace": namespace}],
+        },
+        _object("policy/v1", "PodDisruptionBudget", namespace, told)
+        | {"spec": {"maxUnavailable": 1, "selector": {"matchLabels": SELECTED}}},
+        _object("apps/v1", "Deployment", namespace, told) | {"spec": _deployment(images)},
+    ]
+
+
+def _object(api: str, kind: str, namespace: str, owners: list[Manifest]) -> Manifest:
+    metadata = {"name": NAME, "namespace": namespace, "labels": SELECTED, "ownerReferences": owners}
+    return {"apiVersion": api, "kind": kind, "metadata": metadata}
+
+
+def _owner(identity: Identity) -> Manifest:
+    return {
+        "apiVersion": f"{names.GROUP}/{names.VERSION}",
+        "kind": names.KIND,
+        "name": identity.name,
+        "uid": identity.uid,
+    }
+
+
+def _deployment(images: Images) -> Manifest:
+    return {
+        "replicas": REPLICAS,
+        "revisionHistoryLimit": 2,
+        "selector": {"matchLabels": SELECTED},
+        "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0}},
+        "template": {"metadata": {"labels": SELECTED}, "spec": _pod(images)},
+    }
+
+
+def _pod(images: Images) -> Manifest:
+    return {
+        "serviceAccountName": NAME,
+        "automountServiceAccountToken": True,
+        "enableServiceLinks": False,
+        "terminationGracePeriodSeconds": GRACE_SECONDS,
+        "securityContext": {
+            "runAsNonRoot": True,
+            "runAsUser": 65532,
+            "runAsGroup": 65532,
+            "fsGroup": 65532,
+            "seccompProfile": {"type": "RuntimeDefault"},
+        },
+        "containers": [_agent(images), _envoy(images)],
+        "volumes": [
+            {"name": "sockets", "emptyDir": {"medium": "Memory", "sizeLimit": "1Mi"}},
+            {"name": "token", "secret": {"secretName": NAME}},
+        ],
+        "topologySpreadConstraints": [
+            {
+                "maxSkew": 1,
+                "topologyKey": "kubernetes.io/hostname",
+                "whenUnsatisfiable": "ScheduleAnyway",
+                "labelSelector": {"matchLabels": SELECTED},
+            }
+        ],
+    }
+
+
+SOCKETS = {"name": "sockets", "mountPath": router.FOLDER}
+DRAINED = {"httpGet": {"path": router.DRAIN_PATH, "port": router.AGENT_PORT}}
+"""Both containers end when nobody is served any more. Envoy's has nothing to run that could wait; the kubelet asks."""
+
+
+def _envoy(images: Images) -> Manifest:
+    told = router.bootstrap(PurePosixPath(router.FOLDER), f"$({router.ENV_POD_UID})")
+    return {
+        "name": ENVOY,
+        "image": images.envoy,
+        "imagePullPolicy": images.pull_policy,
+        "command": ["/usr/local/bin/envoy"],
+        "args": [
+            *("--config-yaml", json.dumps(told, separators=(",", ":"))),
+            *("--concurrency", str(WORKERS)),
+            *("--drain-strategy", "immediate"),
+            *("--drain-time-s", str(router.DRAIN_SECONDS)),
+            "--disable-hot-restart",
+        ],
+        "env": [_field(router.ENV_POD_UID, "metadata.uid")],
+        "lifecycle": {"preStop": DRAINED},
+        "resources": {"requests": {"cpu": "100m", "memory": "128Mi"}, "limits": {"memory": "1Gi"}},
+        "securityContext": sources.RESTRICTED,
+        "volumeMounts": [SOCKETS],
+    }
+
+
+def _agent(images: Images) -> Manifest:
+    return {
+        "name": AGENT,
+        "image": images.agent,
+        "imagePullPolicy": images.pull_policy,
+        "args": ["-m", "tidegate_router"],
+        "env": [
+            _field(router.ENV_NAMESPACE, "metadata.namespace"),
+            _field(router.ENV_POD_UID, "metadata.uid"),
+            {"name": router.ENV_FOLDER, "value": router.FOLDER},
+            {"name": router.ENV_TOKEN_FILE, "value": router.TOKEN_FILE},
+        ],
+        "ports": [{"name": "agent", "containerPort": router.AGENT_PORT, "protocol": "TCP"}],
+        "readinessProbe": _probe(router.READY_PATH, period=1, failures=3),
+        "livenessProbe": _probe(router.LIVE_PATH, period=10, failures=3),
+        "lifecycle": {"preStop": DRAINED},
+        "resources": {"requests": {"cpu": "50m", "memory": "64Mi"}, "limits": {"memory": "256Mi"}},
+        "securityContext": sources.RESTRICTED,
+        "volumeMounts": [
+            SOCKETS,
+            {"name": "token", "mountPath": str(PurePosixPath(router.TOKEN_FILE).parent), "readOnly": True},
+        ],
+    }
+
+
+def _field(name: str, path: str) -> Manifest:
+    return {"name": name, "valueFrom": {"fieldRef": {"apiVersion": "v1", "fieldPath": path}}}
+
+
+def _probe(path: str, *, period: int, failures: int) -> Manifest:
+    return {
+        "httpGet": {"path": path, "port": router.AGENT_PORT, "scheme": "HTTP"},
+        "periodSeconds": period,
+        "failureThreshold": failures,
+        "timeoutSeconds": 2,
+    }
