@@ -84,6 +84,8 @@ class Conversation:
 
         `has`: versions from before this stream; `error`: why it refuses what came with `nonce`; empty if it takes it.
         """
+        if nonce in self._on_the_way:
+            self._answered(*self._on_the_way.pop(nonce), error)
         first = kind not in self._subscriptions
         subscription = self._subscriptions.setdefault(kind, _Subscription())
         wanted = set(subscribe)
@@ -91,20 +93,18 @@ class Conversation:
             subscription.everything = True
         subscription.names |= wanted - {WILDCARD}
         subscription.unanswered |= wanted - {WILDCARD}
+        for name in wanted:
+            self._forget((kind, name))  # it asks anew for what it does not have any more
         for name, version in (has or {}).items():
             self._sent[kind, name] = self.confirmed[kind, name] = version
-        for name in wanted - (has or {}).keys():
-            self._sent.pop((kind, name), None)  # it asks anew for what it has forgotten
         for name in set(unsubscribe):
             subscription.names.discard(name)
-            subscription.unanswered.discard(name)
             self._forget((kind, name))
-        if nonce in self._on_the_way:
-            self._answered(*self._on_the_way.pop(nonce), error)
 
     def _answered(self, key: Key, version: str | None, error: str) -> None:
         if version is None:
-            self.confirmed.pop(key, None)
+            for other in [other for other in self.refused if other[0] == key[0]]:
+                del self.refused[other]  # what has ended may have been in its way, as a port that was taken
         elif not error:
             self.confirmed[key] = version
             self.refused.pop(key, None)
@@ -116,11 +116,14 @@ class Conversation:
                     self._sent[key] = self.confirmed[key]
 
     def _forget(self, key: Key) -> None:
+        """Also what is on its way: the answer to it says nothing any more."""
         for known in (self._sent, self.confirmed, self.refused):
             known.pop(key, None)
+        self._on_the_way = {nonce: about for nonce, about in self._on_the_way.items() if about[0] != key}
 
     def due(self, catalog: Catalog) -> list[Message]:
         """What Envoy is to be told, in this order, for it to have what it should; it counts as said."""
+        self.refused = {key: said for key, said in self.refused.items() if key in catalog}
         found: list[Message] = []
         ends: list[Message] = []
         for kind in ORDER:
@@ -140,8 +143,7 @@ class Conversation:
         if resource is None:
             if sent is not None or name in subscription.unanswered:
                 subscription.unanswered.discard(name)
-                self._sent.pop(key, None)
-                self.refused.pop(key, None)
+                self._forget(key)
                 yield self._message(key, None)
             return
         waits = not resource.after <= self.confirmed.keys()

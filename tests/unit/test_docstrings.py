@@ -7,13 +7,17 @@ import pkgutil
 import pytest
 
 import tidegate_cli
+import tidegate_cluster
 import tidegate_contract
 import tidegate_operator
+import tidegate_router
 import tidegate_server
+
+PACKAGES = (tidegate_cli, tidegate_cluster, tidegate_contract, tidegate_operator, tidegate_router, tidegate_server)
 
 MODULES = sorted(
     module.name
-    for package in (tidegate_cli, tidegate_contract, tidegate_operator, tidegate_server)
+    for package in PACKAGES
     for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}.")
     if not module.name.endswith("__main__")
 )
