@@ -37,7 +37,7 @@ Catalog = Mapping[Key, Resource]
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One resource, or that there is none of that name."""
+    """One resource, or that there is none of that name; none at all, if the name is the wildcard."""
 
     kind: str
     nonce: str
@@ -91,6 +91,7 @@ class Conversation:
         wanted = set(subscribe)
         if WILDCARD in wanted or (first and not wanted):
             subscription.everything = True
+            subscription.unanswered |= set() if has else {WILDCARD}
         subscription.names |= wanted - {WILDCARD}
         subscription.unanswered |= wanted - {WILDCARD}
         for name in wanted:
@@ -132,9 +133,12 @@ class Conversation:
             names = set(subscription.names)
             if subscription.everything:
                 names |= {name for of, name in (*catalog, *self._sent) if of == kind}
-            for name in sorted(names):
-                for message in self._about(kind, name, subscription, catalog):
-                    (found if message.resource else ends).append(message)
+            messages = [message for name in sorted(names) for message in self._about(kind, name, subscription, catalog)]
+            if WILDCARD in subscription.unanswered and not messages:
+                messages.append(self._message((kind, WILDCARD), None))  # it does not start before it knows
+            subscription.unanswered.discard(WILDCARD)
+            found += [message for message in messages if message.resource]
+            ends += [message for message in messages if not message.resource]
         return [*found, *reversed(ends)]
 
     def _about(self, kind: str, name: str, subscription: _Subscription, catalog: Catalog) -> Iterable[Message]:

@@ -14,9 +14,9 @@ import grpc
 import msgspec
 from envoy.service.discovery.v3 import ads_pb2_grpc, discovery_pb2
 from google.protobuf.any_pb2 import Any as Packed
-from google.protobuf.json_format import ParseDict
+from google.protobuf.json_format import ParseDict, ParseError
 
-from tidegate_router.delta import Catalog, Conversation, Key, Message, Resource
+from tidegate_router.delta import WILDCARD, Catalog, Conversation, Key, Message, Resource
 
 # What documents.py speaks of: the reader of JSON has to know the types that stand in it.
 for _module in (
@@ -77,8 +77,16 @@ class Xds:
             while self._conversation is conversation and not listening.done():
                 self._wake.clear()
                 for message in conversation.due(self._catalog) if self._catalog is not None else ():
-                    await context.write(_response(message))
+                    try:
+                        response = _response(message)
+                    except ParseError as error:  # Envoy would refuse it, and it alone
+                        conversation.take(message.kind, nonce=message.nonce, error=str(error))
+                        self._changed()
+                    else:
+                        await context.write(response)
                 await self._wake.wait()
+            if listening.done():
+                listening.result()  # only a bug ends it otherwise than Envoy
         finally:
             listening.cancel()
             if self._conversation is conversation:
@@ -106,7 +114,9 @@ class Xds:
 
 def _response(message: Message) -> Any:
     response = discovery_pb2.DeltaDiscoveryResponse(type_url=message.kind, nonce=message.nonce)
-    if message.resource is None:
+    if message.name == WILDCARD:
+        pass
+    elif message.resource is None:
         response.removed_resources.append(message.name)
     else:
         response.resources.append(_packed(message.name, message.resource))

@@ -38,10 +38,12 @@ class Said:
 
 @pytest.fixture
 def said() -> Said:
-    """Envoy asks for all clusters and listeners, as it does at its start."""
+    """Envoy has asked for all clusters and listeners, as it does at its start, and there were none."""
     made = Said()
     made.conversation.take(CLUSTER, subscribe=[WILDCARD])
     made.conversation.take(LISTENER)
+    assert made.due({}) == [((LISTENER, WILDCARD), None), ((CLUSTER, WILDCARD), None)]
+    made.answer()
     return made
 
 
@@ -76,6 +78,15 @@ def test_a_first_message_without_names_asks_for_all_of_its_type() -> None:
     assert made.due(CATALOG) == [(A, "1")]
 
 
+def test_that_there_is_nothing_is_said_once_as_envoy_does_not_start_before_it_knows() -> None:
+    made = Said()
+    made.conversation.take(LISTENER, subscribe=[WILDCARD])
+    assert made.due({}) == [((LISTENER, WILDCARD), None)]
+    assert made.due({}) == []
+    made.conversation.take(CLUSTER, has={"flights/a": "1"})
+    assert made.due({A: CATALOG[A]}) == []
+
+
 def test_what_is_not_asked_for_by_name_is_not_said(said: Said) -> None:
     said.conversation.take(ENDPOINTS, subscribe=["others/a"])
     assert (PODS, "1") not in said.due(CATALOG)
@@ -94,7 +105,7 @@ def test_a_listener_waits_until_everything_that_it_leads_to_is_confirmed(said: S
 
 def test_each_resource_has_a_message_and_a_nonce_of_its_own(said: Said) -> None:
     said.due(CATALOG | {(CLUSTER, "others/a"): Resource("1", {})})
-    assert [message.nonce for message in said.last] == ["1", "2"]
+    assert [message.nonce for message in said.last] == ["3", "4"]
 
 
 def test_that_there_is_no_such_thing_is_said_once_where_it_is_asked_for(said: Said) -> None:
