@@ -56,8 +56,10 @@ class Reflector:
         self._restarted = restarted
         self._waits = backoffs()
         """Starts anew with each event: a list that succeeds says nothing about the watch."""
-        self.synced = asyncio.Event()
+        self.listed = asyncio.Event()
         """Set after the first complete list."""
+        self.synced = asyncio.Event()
+        """Set then too, and where one namespace of many may not be read: nothing of it is known, nor will be soon."""
 
     async def run(self) -> None:
         while True:
@@ -84,6 +86,7 @@ class Reflector:
         at = int(listed.resource_version)
         # A list is never older than what was known when it was asked for, unless etcd was restored.
         self._store.replace(listed.items, self._namespace, at, put_back=at < known)
+        self.listed.set()
         self.synced.set()
         return listed.resource_version
 

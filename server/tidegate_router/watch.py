@@ -62,10 +62,10 @@ class Watch:
             for resource, store, selector in ((MODELS, self._models, ""), (SLICES, self._slices, labels.REVISION))
         ]
 
-    async def synced(self) -> None:
-        """Wait until both were read once."""
+    async def listed(self) -> None:
+        """Wait until both were read once, whole: what is not known must not pass for what is not there."""
         for reflector in self.reflectors:
-            await reflector.synced.wait()
+            await reflector.listed.wait()
 
     def told(self, name: str) -> Told | None:
         """None for a model that is gone."""
