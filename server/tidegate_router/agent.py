@@ -10,6 +10,7 @@ question of its own for LED_SECONDS, they have no weight.
 import asyncio
 import logging
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
@@ -51,6 +52,8 @@ class Agent:
         self._models: dict[str, _Served] = {}
         self._asked_at = float("-inf")
         self._led = False
+        self._looked = False
+        """Whether anything is known of the cluster."""
         self._stale: set[str] = set()
         self._wake = asyncio.Event()
 
@@ -74,24 +77,25 @@ class Agent:
 
     async def run(self) -> None:
         """For ever."""
-        await self._watch.synced()
+        await self._watch.listed()
         while True:
             self._wake.clear()
             self._look()
             left = self._asked_at + LED_SECONDS - self._monotonic()
-            try:
+            with suppress(TimeoutError):
                 await asyncio.wait_for(self._wake.wait(), left if self._led else None)
-            except TimeoutError:
-                _logger.warning("no operator has asked for %g s; candidates have no weight until one does", LED_SECONDS)
 
     def _look(self) -> None:
         led = self._monotonic() < self._asked_at + LED_SECONDS
         if led != self._led:
+            if not led:
+                _logger.warning("no operator has asked for %g s; candidates have no weight until one does", LED_SECONDS)
             self._led = led
             self._stale |= self._models.keys()
         for name in self._stale:
             self._take(name)
         self._stale.clear()
+        self._looked = True
         self._xds.tell(self._catalog())
         self.hold.look()
 
@@ -122,14 +126,12 @@ class Agent:
     @property
     def ready(self) -> bool:
         """Whether Envoy has all that it should, or has refused it for good reason."""
-        return not self._stale and all(self._settled(name) for name in self._models)
+        return self._looked and not self._stale and all(self._settled(name) for name in self._models)
 
     def _settled(self, name: str) -> bool:
-        served = self._models[name]
-        return all(
-            self._xds.confirmed(key) == resource.version or self._xds.refused(key)[0] == resource.version
-            for key, resource in served.resources.items()
-        )
+        """What waits for a refused resource is never told: a refusal ends the matter for the whole model."""
+        told = self._models[name].resources.items()
+        return bool(self.refusal(name)) or all(self._xds.confirmed(key) == resource.version for key, resource in told)
 
     def refusal(self, name: str) -> str:
         """Why the newest route of a model is not run; empty if it is, or is on its way."""

@@ -38,6 +38,8 @@ XDS_SOCKET, ADMIN_SOCKET, HOLD_SOCKET = "xds.sock", "admin.sock", "hold.sock"
 
 SHARED = (Slot.A, Slot.B)
 NAMED, FEEDBACK = "named", "feedback"
+CLIENTS = "clients"
+"""Before a model's name, of what Envoy counts of its clients: Envoy has an `admin` itself."""
 
 REVISION_HEADER = "tidegate-revision"
 """Of a request that wants a certain version."""
@@ -72,6 +74,8 @@ def bootstrap(folder: PurePosixPath, router: str) -> Document:
             "endpoints": [{"lb_endpoints": [{"endpoint": {"address": _pipe(folder / XDS_SOCKET)}}]}],
         },
     }
+    # An agent that starts anew is not ready before Envoy has come back to it; by itself Envoy waits for up to 30 s.
+    come_back = {"retry_back_off": {"base_interval": "0.1s", "max_interval": "1s"}}
     return {
         "node": {"id": router, "cluster": "tidegate-router"},
         "admin": {"address": {"pipe": {"path": str(folder / ADMIN_SOCKET), "mode": 0o660}}},
@@ -80,7 +84,7 @@ def bootstrap(folder: PurePosixPath, router: str) -> Document:
             "ads_config": {
                 "api_type": "DELTA_GRPC",
                 "transport_api_version": "V3",
-                "grpc_services": [{"envoy_grpc": {"cluster_name": AGENT}}],
+                "grpc_services": [{"envoy_grpc": {"cluster_name": AGENT, "retry_policy": come_back}}],
             },
             "lds_config": TOLD,
             "cds_config": TOLD,
@@ -102,8 +106,13 @@ def cluster_name(model: str, slot: Slot, kind: str = "") -> str:
 
 
 def endpoints(folder: PurePosixPath, name: str, addresses: Sequence[Address]) -> Document:
-    """Where the pods of a slot are, or of feedback; the hold slot of this router where there is none."""
-    asked = [_socket(address.ip, address.http) for address in addresses] or [_pipe(folder / HOLD_SOCKET)]
+    """Where the pods of a slot are, or of feedback; the hold slot of this router where there is none.
+
+    Copies wait for nobody: in the hold slot they would pass for the requests that they are copies of.
+    """
+    asked = [_socket(address.ip, address.http) for address in addresses]
+    if not asked and not name.endswith(f"/{Slot.SHADOW}"):
+        asked = [_pipe(folder / HOLD_SOCKET)]
     found = [{"endpoint": {"address": address}} for address in asked]
     return {
         "@type": ENDPOINTS,
@@ -223,7 +232,9 @@ def _divided(model: str, told: Route, weights: Weights) -> Document:
     ]
     to: Document = {"weighted_clusters": {"clusters": shares}}
     if Slot.SHADOW in told.slots:
-        to["request_mirror_policies"] = [{"cluster": cluster_name(model, Slot.SHADOW)}]
+        copied: Document = {"cluster": cluster_name(model, Slot.SHADOW)}
+        copied["request_headers_mutations"] = [{"remove": names.EVIDENCE_HEADER}]
+        to["request_mirror_policies"] = [copied]
     return to
 
 
@@ -280,7 +291,7 @@ def listener(model: str, port: int) -> Document:
     """The port of one model."""
     manager = {
         "@type": f"{TYPES}.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
-        "stat_prefix": model,
+        "stat_prefix": f"{CLIENTS}/{model}",
         "rds": {"route_config_name": model, "config_source": TOLD},
         "http_filters": [
             {"name": "router", "typed_config": {"@type": f"{TYPES}.extensions.filters.http.router.v3.Router"}}

@@ -74,6 +74,8 @@ class Hold:
             self._bytes -= size
             if slot in self._waiting:
                 self._waiting[slot].discard(event)
+                if not self._waiting[slot]:
+                    del self._waiting[slot]
 
 
 def _full() -> web.Response:

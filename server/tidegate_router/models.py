@@ -56,29 +56,29 @@ def resources(folder: PurePosixPath, model: Model) -> dict[Key, Resource]:
     listener = documents.listener(name, model.route.port)
     found[LISTENER, name] = Resource(_digest(listener), listener, after=before)
     weights = model.weights
-    version = version_of(model.route.generation, weights)
-    found[ROUTE, name] = Resource(version, documents.route(name, model.route, weights))
+    route = documents.route(name, model.route, weights)
+    found[ROUTE, name] = Resource(version_of(model.route.generation, weights, _digest(route)), route)
     return found
 
 
-def version_of(generation: int, weights: Weights) -> str:
-    """What Envoy confirms of a route.
+def version_of(generation: int, weights: Weights, digest: str) -> str:
+    """What Envoy confirms of a route. With a digest: a model of the same name that is made anew starts again at 1.
 
-    >>> version_of(7, {Slot.A: 95, Slot.B: 5})
-    '7 a=95 b=5'
+    >>> version_of(7, {Slot.A: 95, Slot.B: 5}, "c0ffee")
+    'c0ffee 7 a=95 b=5'
     """
-    return " ".join([str(generation), *(f"{slot}={weights[slot]}" for slot in sorted(weights))])
+    return " ".join([digest, str(generation), *(f"{slot}={weights[slot]}" for slot in sorted(weights))])
 
 
 def confirmed(version: str) -> tuple[int, Weights]:
     """The generation and the weights of a version; generation 0 and none of an empty one.
 
-    >>> confirmed("7 a=95 b=5")
+    >>> confirmed("c0ffee 7 a=95 b=5")
     (7, {<Slot.A: 'a'>: 95, <Slot.B: 'b'>: 5})
     """
     if not version:
         return 0, {}
-    generation, *shares = version.split()
+    _, generation, *shares = version.split()
     pairs = (share.split("=") for share in shares)
     return int(generation), {Slot(slot): int(weight) for slot, weight in pairs}
 

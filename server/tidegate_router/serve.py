@@ -13,6 +13,7 @@ from tidegate_contract.counters import COUNTERS_PATH
 from tidegate_contract.signals import SIGNALS_PATH, Signals
 from tidegate_router import signals
 from tidegate_router.agent import Agent
+from tidegate_router.documents import CLIENTS
 from tidegate_router.endpoints import Address
 from tidegate_router.envoy import UNREACHABLE, Envoy
 
@@ -23,7 +24,7 @@ DRAIN_SECONDS = 30.0
 LOOK_SECONDS = 0.2
 POD_SECONDS = 1.0
 """How long a pod may take to say what it has counted."""
-ACTIVE = r"^http\\..*\\.downstream_rq_active$"
+ACTIVE = rf"^http\.{CLIENTS}/.*\.downstream_rq_active$"
 
 _logger = logging.getLogger(__name__)
 
