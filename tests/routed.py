@@ -45,10 +45,22 @@ class Cluster:
 
     def __init__(self) -> None:
         self._objects: dict[str, dict[str, Object]] = {MODELS.plural: {}, SLICES.plural: {}}
-        self._watchers: dict[str, set[asyncio.Queue[Object]]] = {plural: set() for plural in self._objects}
+        self._watchers: dict[str, set[asyncio.Queue[Object | None]]] = {plural: set() for plural in self._objects}
+        self._told: dict[str, list[Object]] = {plural: [] for plural in self._objects}
+        """Of each kind, all that has happened: a watch goes on from where it was."""
         self._version = 1
-        self.away = False
+        self._away = False
+
+    @property
+    def away(self) -> bool:
         """It answers nothing, and ends its watches."""
+        return self._away
+
+    @away.setter
+    def away(self, away: bool) -> None:
+        self._away = away
+        for queue in set().union(*self._watchers.values()) if away else ():
+            queue.put_nowait(None)
 
     def put(self, plural: str, name: str, **parts: Any) -> None:
         self._version += 1
@@ -74,8 +86,10 @@ class Cluster:
         self.put(SLICES.plural, f"{model}-{revision}", labels=told, endpoints=list(endpoints), ports=ports)
 
     def _tell(self, plural: str, kind: str, what: Object) -> None:
+        event = json.loads(json.dumps({"type": kind, "object": what}))
+        self._told[plural].append(event)
         for queue in self._watchers[plural]:
-            queue.put_nowait(json.loads(json.dumps({"type": kind, "object": what})))
+            queue.put_nowait(event)
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         plural = request.path.rpartition("/")[2]
@@ -85,12 +99,16 @@ class Cluster:
             metadata = {"resourceVersion": str(self._version)}
             return web.json_response({"items": list(self._objects[plural].values()), "metadata": metadata})
         response = web.StreamResponse()
-        queue: asyncio.Queue[Object] = asyncio.Queue()
+        queue: asyncio.Queue[Object | None] = asyncio.Queue()
+        for event in self._told[plural]:
+            if int(event["object"]["metadata"]["resourceVersion"]) > int(request.query["resourceVersion"]):
+                queue.put_nowait(event)
         self._watchers[plural].add(queue)
         await response.prepare(request)
         try:
-            while True:
-                await response.write(json.dumps(await queue.get()).encode() + b"\n")
+            while (news := await queue.get()) is not None:
+                await response.write(json.dumps(news).encode() + b"\n")
+            return response
         finally:
             self._watchers[plural].discard(queue)
 
@@ -165,9 +183,9 @@ class Router:
 
     def start_envoy(self) -> None:
         told = json.dumps(bootstrap(PurePosixPath(self.folder), "router-1"))
-        log = (self.folder / "envoy.log").open("ab")
         command: list[str | Path] = [envoy(), "--config-yaml", told, "--concurrency", "1", "--log-level", "warning"]
-        self.envoy = subprocess.Popen([*command, "--use-dynamic-base-id"], stdout=log, stderr=log)
+        with (self.folder / "envoy.log").open("ab") as log:
+            self.envoy = subprocess.Popen([*command, "--use-dynamic-base-id"], stdout=log, stderr=log)
 
     def kill_envoy(self) -> None:
         if self.envoy:

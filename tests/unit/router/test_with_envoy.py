@@ -1,0 +1,549 @@
+"""The agent beside a real Envoy: what clients, pods and the operator see of both."""
+
+import asyncio
+import contextlib
+import io
+import itertools
+import sys
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytest_asyncio
+
+from routed import TOKEN, Cluster, Object, Pod, Router, endpoint, free_port, routed
+from tidegate_contract import names
+from tidegate_contract.route import LAST_PORT
+from tidegate_router import agent, hold, serve
+
+pytestmark = [
+    pytest.mark.asyncio(loop_scope="module"),
+    pytest.mark.skipif(sys.platform != "linux", reason="all of 127.0.0.0/8 is this machine on Linux only"),
+]
+
+STABLE, CANDIDATE, SHADOW = "aaaaaaaa", "bbbbbbbb", "cccccccc"
+AUTHORIZATION = {"Authorization": f"Bearer {TOKEN}"}
+_ips = (f"127.0.1.{last}" for last in itertools.count(10))
+_names = (f"model-{number}" for number in itertools.count(1))
+
+
+class Model:
+    """One of the models that the router serves."""
+
+    def __init__(self, cluster: Cluster, router: Router) -> None:
+        self.cluster = cluster
+        self.router = router
+        self.name = next(_names)
+        self.port = free_port()
+        self.generation = 0
+        self.pods: list[Pod] = []
+
+    async def pod(self, name: str) -> Pod:
+        started = await Pod(next(_ips), name).start()
+        self.pods.append(started)
+        return started
+
+    def pods_are(self, revision: str, *pods: Pod, **conditions: bool) -> None:
+        self.cluster.slice(self.name, revision, [endpoint(pod, **conditions) for pod in pods])
+
+    def tell(self, stable: int = 100, candidate: int = 0, **other: Any) -> None:
+        """Its next route."""
+        self.generation += 1
+        slots = {"a": {"revision": STABLE, "weight": stable}, "b": {"revision": CANDIDATE, "weight": candidate}}
+        if shadow := other.pop("shadow", None):
+            slots["shadow"] = {"revision": shadow, "weight": 0}
+        route = {"port": self.port, "generation": self.generation, "stable": "a", "slots": slots}
+        self.cluster.model(self.name, route | other)
+
+    async def signals(self) -> Object:
+        models: dict[str, Object] = (await self.router.signals())["models"]
+        return models.get(self.name, {})
+
+    async def signals_when(self, holds: Callable[[Object], bool]) -> Object:
+        last: Object = {}
+        try:
+            async with asyncio.timeout(5):
+                while not holds(last):
+                    await asyncio.sleep(0.01)
+                    last = await self.signals()
+        except TimeoutError:
+            pytest.fail(f"it never came: {last}")
+        return last
+
+    async def runs(self, stable: int = 100, candidate: int = 0, **other: Any) -> Object:
+        """Tell a route, and wait until Envoy runs it with these weights."""
+        self.tell(stable, candidate, **other)
+        wanted = self.generation, {"a": stable, "b": candidate}
+        return await self.signals_when(lambda found: (found.get("generation"), weights(found)) == wanted)
+
+    @property
+    def path(self) -> str:
+        return f"/v2/models/{self.name}"
+
+    async def infer(self, path: str = "/infer", **options: Any) -> tuple[int, Object]:
+        return await self.router.infer(self.port, self.path + path, **options)
+
+    async def answers(self, many: int) -> Counter[str]:
+        """Which pods answer predictions."""
+        found = [await self.infer() for _ in range(many)]
+        assert {status for status, _ in found} == {200}
+        return Counter(answer["pod"] for _, answer in found)
+
+
+def weights(signals: Object) -> dict[str, int]:
+    return {slot: share["weight"] for slot, share in signals.get("slots", {}).items() if slot != "shadow"}
+
+
+async def asked(pod: Pod, many: int = 1) -> None:
+    """Wait until a pod was asked so often."""
+    for _ in range(500):
+        if len(pod.seen) >= many:
+            return
+        await asyncio.sleep(0.01)
+    pytest.fail(f"{pod.name} was asked {len(pod.seen)} times")
+
+
+class World:
+    def __init__(self, cluster: Cluster, router: Router) -> None:
+        self.cluster = cluster
+        self.router = router
+        self.made: list[Model] = []
+
+    async def model(self, stable: int = 1, candidate: int = 1) -> Model:
+        """One that runs, with pods a1, a2, ... and b1, b2, ...; stable has all the weight."""
+        made = self.empty()
+        for revision, letter, many in ((STABLE, "a", stable), (CANDIDATE, "b", candidate)):
+            made.pods_are(revision, *[await made.pod(f"{letter}{number + 1}") for number in range(many)])
+        await made.runs()
+        return made
+
+    def empty(self) -> Model:
+        """One of which nothing is known yet."""
+        made = Model(self.cluster, self.router)
+        self.made.append(made)
+        return made
+
+    async def clear(self) -> None:
+        self.cluster.away = False
+        for made in self.made:
+            with contextlib.suppress(KeyError):
+                self.cluster.remove("modeldeployments", made.name)
+            for revision in (STABLE, CANDIDATE, SHADOW):
+                with contextlib.suppress(KeyError):
+                    self.cluster.remove("endpointslices", f"{made.name}-{revision}")
+            for pod in made.pods:
+                await pod.stop()
+        self.made.clear()
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def shared(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[World]:
+    cluster = Cluster()
+    async with routed(tmp_path_factory.mktemp("router"), cluster) as router:
+        yield World(cluster, router)
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def world(shared: World) -> AsyncIterator[World]:
+    """One Envoy for all tests here; each has models of its own."""
+    yield shared
+    await shared.clear()
+
+
+# ---------------------------------------------------------------- who is asked
+
+
+async def test_weights_are_confirmed_and_reach_both_versions(world: World) -> None:
+    model = await world.model()
+    assert await model.answers(20) == {"a1": 20}
+    found = await model.runs(50, 50)
+    assert found["slots"]["a"] | {"divided": 0, "named": 0} == {
+        "revision": STABLE,
+        "weight": 50,
+        "pods": 1,
+        "divided": 0,
+        "named": 0,
+    }
+    split = await model.answers(200)
+    assert 60 < split["b1"] < 140
+    told = (await model.signals())["slots"]
+    assert (told["a"]["divided"]["ok"], told["b"]["divided"]["ok"]) == (split["a1"] + 20, split["b1"])
+
+
+async def test_a_prediction_by_chance_is_evidence_under_its_generation(world: World) -> None:
+    model = await world.model()
+    await model.infer()
+    _, headers = model.pods[0].seen[-1]
+    assert (headers[names.EVIDENCE_HEADER], headers[names.GENERATION_HEADER]) == ("1", "1")
+
+
+@pytest.mark.parametrize(
+    ("path", "headers"),
+    [
+        pytest.param(f"/versions/{CANDIDATE}/infer", {}, id="by the path"),
+        pytest.param("/infer", {"tidegate-revision": CANDIDATE}, id="by the header"),
+        pytest.param("/infer", {"tidegate-revision": CANDIDATE, names.EVIDENCE_HEADER: "1"}, id="as evidence"),
+    ],
+)
+async def test_whoever_names_a_version_gets_it_and_is_no_evidence(
+    world: World, path: str, headers: dict[str, str]
+) -> None:
+    model = await world.model()
+    assert await model.infer(path, headers=headers) == (200, {"pod": "b1", "bytes": 2})
+    assert names.EVIDENCE_HEADER not in model.pods[1].seen[-1][1]
+    told = (await model.signals())["slots"]
+    assert (told["b"]["named"]["ok"], told["b"]["divided"]["answered"]) == (1, 0)
+    assert (told["a"]["named"]["answered"], told["a"]["divided"]["answered"]) == (0, 0)
+
+
+async def test_what_a_client_says_of_evidence_is_thrown_away(world: World) -> None:
+    model = await world.model()
+    await model.infer(headers={names.EVIDENCE_HEADER: "7"})
+    await model.infer("", headers={names.EVIDENCE_HEADER: "7"})
+    first, second = (headers.getall(names.EVIDENCE_HEADER, []) for _, headers in model.pods[0].seen)  # type: ignore[attr-defined]
+    assert (first, second) == (["1"], [])
+
+
+async def test_feedback_of_one_path_always_meets_the_same_pod_of_stable(world: World) -> None:
+    model = await world.model(stable=3)
+    met: dict[str, set[str]] = {}
+    for path in (f"/feedback/{number}" for number in range(20)):
+        met[path] = {(await model.infer(path))[1]["pod"] for _ in range(3)}
+    assert {len(pods) for pods in met.values()} == {1}
+    assert set[str]().union(*met.values()) == {"a1", "a2", "a3"}
+
+
+async def test_a_shadow_gets_copies_that_are_no_evidence_and_whose_answers_nobody_sees(world: World) -> None:
+    model = await world.model()
+    shadow = await model.pod("shadow")
+    shadow.status = 500
+    model.pods_are(SHADOW, shadow)
+    await model.runs(shadow=SHADOW)
+    assert await model.answers(5) == {"a1": 5}
+    await asked(shadow, 5)
+    path, headers = shadow.seen[0]
+    assert path == f"{model.path}/infer"
+    assert names.EVIDENCE_HEADER not in headers
+    assert model.pods[0].seen[0][1][names.EVIDENCE_HEADER] == "1"
+
+
+async def test_copies_for_a_shadow_without_pods_wait_for_nobody(world: World) -> None:
+    model = await world.model()
+    await model.runs(shadow=SHADOW)
+    assert await model.answers(5) == {"a1": 5}
+    told = await model.signals()
+    assert (told["held"], told["slots"]["a"]["divided"]["sent_on"]) == (0, 0)
+
+
+# ---------------------------------------------------------------- a candidate needs somebody
+
+
+async def test_a_candidate_has_weight_only_while_an_operator_asks(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = await world.model()
+    await model.runs(50, 50)
+    await world.router.stop_agent()
+    monkeypatch.setattr(agent, "LED_SECONDS", 0.5)
+    world.router.start_agent()
+    await world.router.ready()
+    assert await model.answers(40) == {"a1": 40}
+    await model.signals_when(lambda found: weights(found) == {"a": 50, "b": 50})
+    assert (await model.answers(40)).keys() == {"a1", "b1"}
+    await asyncio.sleep(0.6)
+    assert await model.answers(40) == {"a1": 40}
+
+
+async def test_a_wrong_token_is_no_operator_that_asks(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    await world.router.stop_agent()
+    monkeypatch.setattr(agent, "LED_SECONDS", 60.0)
+    world.router.start_agent()
+    model = world.empty()
+    for revision, name in ((STABLE, "a1"), (CANDIDATE, "b1")):
+        model.pods_are(revision, await model.pod(name))
+    model.tell(50, 50)
+    await world.router.ready()
+    for headers in ({}, {"Authorization": "Bearer x"}, {"Authorization": TOKEN}, {"Authorization": "Bearer "}):
+        assert (await world.router.ask("/signals", **headers))[0] == 401
+    await asyncio.sleep(0.05)
+    assert await model.answers(40) == {"a1": 40}
+    assert (await world.router.ask("/signals", **AUTHORIZATION))[0] == 200
+    await model.signals_when(lambda found: weights(found) == {"a": 50, "b": 50})
+
+
+async def test_a_candidate_without_pods_has_no_weight(world: World) -> None:
+    model = await world.model(candidate=0)
+    model.tell(50, 50)
+    told = await model.signals_when(lambda found: found["generation"] == 2 if found else False)
+    assert weights(told) == {"a": 100, "b": 0}
+    assert await model.answers(20) == {"a1": 20}
+    model.pods_are(CANDIDATE, await model.pod("b1"))
+    await model.signals_when(lambda found: weights(found) == {"a": 50, "b": 50})
+
+
+# ---------------------------------------------------------------- no pod
+
+
+@pytest.mark.parametrize("size", [2, 10 << 20], ids=["small", "10 MiB"])
+async def test_without_pods_of_stable_a_request_waits_for_one(world: World, size: int) -> None:
+    model = await world.model()
+    model.pods_are(STABLE)
+    await model.signals_when(lambda found: found["slots"]["a"]["pods"] == 0 if found else False)
+    asking = asyncio.create_task(model.infer(data=io.BytesIO(bytes(size))))
+    await model.signals_when(lambda found: found.get("held") == 1)
+    model.pods_are(STABLE, model.pods[0])
+    assert await asking == (200, {"pod": "a1", "bytes": size})
+    told = await model.signals()
+    counts = told["slots"]["a"]["divided"]
+    assert (told["held"], counts["ok"], counts["again"], counts["sent_on"]) == (0, 1, 1, 1)
+
+
+async def test_more_than_can_wait_are_told_to_try_again(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hold, "MOST_HELD", 2)
+    model = await world.model(stable=0)
+    asking = [asyncio.create_task(model.infer()) for _ in range(2)]
+    await model.signals_when(lambda found: found.get("held") == 2)
+    url = f"http://127.0.0.1:{model.port}{model.path}/infer"
+    async with world.router.session.post(url, data=b"{}") as answer:
+        assert (answer.status, answer.headers["Retry-After"]) == (503, "1")
+        assert "error" in await answer.json()
+    model.pods_are(STABLE, await model.pod("a1"))
+    assert [status for status, _ in await asyncio.gather(*asking)] == [200, 200]
+
+
+async def test_a_client_that_goes_away_waits_no_more(world: World) -> None:
+    model = await world.model(stable=0)
+    asking = asyncio.create_task(model.infer())
+    await model.signals_when(lambda found: found.get("held") == 1)
+    asking.cancel()
+    await model.signals_when(lambda found: found.get("held") == 0)
+
+
+async def test_pods_that_end_serve_where_nobody_else_does(world: World) -> None:
+    model = await world.model()
+    model.pods_are(STABLE, model.pods[0], ready=False, terminating=True)
+    await asyncio.sleep(0.1)
+    assert await model.answers(5) == {"a1": 5}
+
+
+# ---------------------------------------------------------------- pods that fail
+
+
+async def test_no_client_sees_a_dead_pod_of_two(world: World) -> None:
+    model = await world.model(stable=2)
+    await model.pods[0].stop()
+    url = f"http://127.0.0.1:{model.port}{model.path}/infer"
+    for number in range(200):
+        headers = {"Connection": "close"} if number % 2 else {}
+        async with world.router.session.post(url, data=b"{}", headers=headers) as answer:
+            assert (answer.status, (await answer.json())["pod"]) == (200, "a2")
+    counts = (await model.signals())["slots"]["a"]["divided"]
+    assert (counts["answered"], counts["ok"]) == (200, 200)
+    assert counts["again"] > 0
+
+
+@pytest.mark.parametrize("status", [500, 502, 503, 504])
+async def test_what_a_model_answers_is_never_asked_again(world: World, status: int) -> None:
+    model = await world.model(stable=2)
+    for pod in model.pods:
+        pod.status = status
+    assert (await model.infer())[0] == status
+    assert sum(len(pod.seen) for pod in model.pods) == 1
+    counts = (await model.signals())["slots"]["a"]["divided"]
+    assert (counts["answered"], counts["failed"], counts["again"]) == (1, 1, 0)
+
+
+async def test_what_envoy_itself_has_to_say_is_json(world: World) -> None:
+    model = await world.model()
+    await model.pods[0].stop()
+    status, answer = await model.infer()
+    assert status == 503
+    assert answer.keys() == {"error"}
+    assert isinstance(answer["error"], str)
+
+
+async def test_a_deadline_that_is_over_is_told_as_unanswered(world: World) -> None:
+    model = await world.model()
+    await model.runs(timeoutSeconds=0.1)
+    model.pods[0].seconds = 5
+    assert (await model.infer())[0] == 504
+    counts = (await model.signals())["slots"]["a"]["divided"]
+    assert (counts["failed"], counts["unanswered"]) == (1, 1)
+
+
+async def test_a_body_of_16_mib_that_comes_in_pieces_passes(world: World) -> None:
+    async def pieces() -> AsyncIterator[bytes]:
+        for _ in range(256):
+            yield bytes(64 << 10)
+
+    model = await world.model()
+    assert await model.infer(data=pieces()) == (200, {"pod": "a1", "bytes": 16 << 20})
+
+
+# ---------------------------------------------------------------- routes that cannot be
+
+
+@pytest.mark.parametrize("poison", ["weights", "port", "taken", "revision", "timeout"])
+async def test_a_route_that_cannot_be_is_refused_for_its_model_alone(world: World, poison: str) -> None:
+    other, model = await world.model(), await world.model()
+    match poison:
+        case "weights":
+            model.tell(50, 51)
+        case "port":
+            model.tell(port=LAST_PORT + 1)
+        case "taken":
+            model.tell(port=other.port)
+        case "revision":
+            model.tell(slots={"a": {"revision": "", "weight": 100}})
+        case "timeout":
+            model.tell(timeoutSeconds=1e15)
+    refused = await model.signals_when(lambda found: bool(found.get("refused")))
+    assert (await other.runs(50, 50))["refused"] == ""
+    await world.router.ready(1)
+    assert refused["refused"]
+    assert await model.infer() == (200, {"pod": "a1", "bytes": 2})
+    told = await model.runs(50, 50)
+    assert told["refused"] == ""
+
+
+async def test_a_new_model_whose_port_is_taken_is_served_when_it_is_free(world: World) -> None:
+    other, model = await world.model(), world.empty()
+    model.port = other.port
+    model.pods_are(STABLE, await model.pod("new"))
+    model.tell()
+    told = await model.signals_when(lambda found: bool(found.get("refused")))
+    assert "address" in told["refused"]
+    await world.router.ready(1)
+    assert await other.answers(3) == {"a1": 3}
+    world.cluster.remove("modeldeployments", other.name)
+    await model.signals_when(lambda found: found["refused"] == "" and found["generation"] == 1 if found else False)
+    assert await model.answers(3) == {"new": 3}
+
+
+async def test_a_model_made_anew_under_its_name_has_nothing_of_the_old_one(world: World) -> None:
+    """Its generations start again at 1, and nobody may have seen that it was gone."""
+    model = await world.model()
+    world.cluster.away = True
+    await asyncio.sleep(0.05)
+    model.generation = 0
+    model.tell(slots={"a": {"revision": CANDIDATE, "weight": 100}, "b": {"revision": STABLE, "weight": 0}})
+    world.cluster.away = False
+    await model.signals_when(lambda found: found["slots"]["a"]["revision"] == CANDIDATE if found else False)
+    assert (await model.infer(f"/versions/{STABLE}/infer"))[1] == {"pod": "a1", "bytes": 2}
+
+
+# ---------------------------------------------------------------- what comes and goes
+
+
+async def test_a_model_that_is_removed_closes_its_port_and_no_other_and_answers_what_it_has(world: World) -> None:
+    other, model = await world.model(), await world.model()
+    model.pods[0].seconds = 0.5
+    asking = asyncio.create_task(model.infer())
+    await asked(model.pods[0])
+    world.cluster.remove("modeldeployments", model.name)
+    await model.signals_when(lambda found: found == {})
+    with pytest.raises(ConnectionRefusedError):  # noqa: PT012 - soon, not at once
+        while not asking.done():
+            _, writer = await asyncio.open_connection("127.0.0.1", model.port)
+            writer.close()
+            await asyncio.sleep(0.02)
+    assert await asking == (200, {"pod": "a1", "bytes": 2})
+    assert await other.answers(3) == {"a1": 3}
+
+
+async def test_while_the_api_server_is_away_routing_goes_on_and_then_it_catches_up(world: World) -> None:
+    model = await world.model()
+    world.cluster.away = True
+    model.tell(50, 50)
+    await asyncio.sleep(0.2)
+    assert await model.answers(20) == {"a1": 20}
+    await world.router.ready(1)
+    world.cluster.away = False
+    await model.signals_when(lambda found: weights(found) == {"a": 50, "b": 50})
+
+
+async def test_an_agent_that_starts_anew_changes_nothing_for_clients(world: World) -> None:
+    model = await world.model()
+    await model.infer()
+    before = await world.router.signals()
+    statuses: Counter[int] = Counter()
+
+    async def client() -> None:
+        while True:
+            statuses[(await model.infer())[0]] += 1
+
+    asking = asyncio.create_task(client())
+    await world.router.stop_agent()
+    await asyncio.sleep(1.0)
+    world.router.start_agent()
+    started = time.monotonic()
+    await world.router.ready()
+    assert time.monotonic() - started < 2
+    asking.cancel()
+    await asyncio.gather(asking, return_exceptions=True)
+    assert statuses.keys() == {200}
+    after = await world.router.signals()
+    assert after["epoch"] == before["epoch"]
+    counts = after["models"][model.name]["slots"]["a"]["divided"]
+    assert counts["ok"] >= statuses[200] + 1
+    assert await model.runs(50, 50)
+
+
+async def test_an_envoy_that_starts_anew_is_told_everything_and_has_another_epoch(world: World) -> None:
+    model = await world.model()
+    await model.infer()
+    before = await world.router.signals()
+    world.router.kill_envoy()
+    assert (await world.router.ask("/ready"))[0] == 503
+    assert (await world.router.ask("/signals", **AUTHORIZATION))[0] == 503
+    world.router.start_envoy()
+    await world.router.ready()
+    after = await world.router.signals()
+    assert after["epoch"] != before["epoch"]
+    assert after["models"][model.name]["slots"]["a"]["divided"]["answered"] == 0
+    assert await model.answers(3) == {"a1": 3}
+    await model.runs(50, 50)
+
+
+# ---------------------------------------------------------------- what the agent answers
+
+
+async def test_the_counters_of_pods_are_relayed_where_they_are_asked_for(world: World) -> None:
+    model = await world.model()
+    await model.pods[1].stop()
+    assert (await world.router.signals())["counters"] == []
+    assert (await world.router.signals("?counters=1"))["counters"] == [{"pod": "a1", "bytes": 0}]
+
+
+async def test_a_router_that_ends_says_so_and_waits_for_its_answers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(serve, "SPREAD_SECONDS", 0.1)
+    monkeypatch.setattr(serve, "LOOK_SECONDS", 0.05)
+    cluster = Cluster()
+    async with routed(tmp_path, cluster) as router:
+        alone = World(cluster, router)
+        model = await alone.model()
+        slow = model.pods[0]
+        slow.seconds = 1.0
+        asking = asyncio.create_task(model.infer())
+        await asked(slow)
+        draining = asyncio.create_task(router.ask("/drain"))
+        await asyncio.sleep(0.05)
+        assert await router.ask("/ready") == (503, "draining")
+        slow.seconds = 0.0
+        async with router.session.post(f"http://127.0.0.1:{model.port}{model.path}/infer") as answer:
+            assert (answer.status, answer.headers["connection"]) == (200, "close")
+        await asyncio.sleep(0.4)
+        assert not draining.done()
+        assert await asking == (200, {"pod": "a1", "bytes": 2})
+        assert await asyncio.wait_for(draining, 1) == (200, "drained")
+        await alone.clear()
+
+
+async def test_the_agent_lives_and_has_nothing_else_to_say(world: World) -> None:
+    assert await world.router.ask("/live") == (200, "live")
+    assert (await world.router.ask("/other"))[0] == 404
