@@ -162,7 +162,7 @@ class Agent:
             there = self._served(cluster_name(name, slot))
             pods = len(model.addresses(slot)) if model and there else 0
             in_force = Share(share.revision, weights.get(slot, 0))
-            slots[slot] = signals.of_slot(name, slot, in_force, pods, stats, self.hold.sent_on)
+            slots[slot] = signals.of_slot(name, slot, in_force, pods, stats)
         return ModelSignals(
             generation=generation, slots=slots, refused=self.refusal(name), held=self.hold.held_of(name)
         )

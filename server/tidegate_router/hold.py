@@ -5,7 +5,7 @@ address, of which it knows by then. Nothing of a request is kept here but that i
 """
 
 import asyncio
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Callable
 from pathlib import PurePosixPath
 
@@ -27,8 +27,6 @@ class Hold:
     def __init__(self, served: Callable[[str], bool]) -> None:
         self._served = served
         self._waiting: dict[str, set[asyncio.Event]] = defaultdict(set)
-        self.sent_on: Counter[str] = Counter()
-        """By cluster, since the start of this agent."""
         self.held = 0
         self._bytes = 0
 
@@ -54,8 +52,7 @@ class Hold:
     async def _answer(self, request: web.Request) -> web.StreamResponse:
         if self.held >= MOST_HELD:
             return _full()
-        cluster, size = request.headers.get(CLUSTER_HEADER, ""), 0
-        slot = endpoints_of(cluster)
+        slot, size = endpoints_of(request.headers.get(CLUSTER_HEADER, "")), 0
         event = asyncio.Event()
         self.held += 1
         try:
@@ -67,7 +64,6 @@ class Hold:
             if not self._served(slot):
                 self._waiting[slot].add(event)
                 await event.wait()
-            self.sent_on[cluster] += 1
             return web.Response(status=503, headers={AGAIN_HEADER: "1"})
         finally:
             self.held -= 1

@@ -13,29 +13,31 @@ _FIELDS = {
     "upstream_rq_5xx": "failed",
     "upstream_rq_timeout": "unanswered",
     "upstream_rq_retry_success": "again",
+    "retry.upstream_rq_completed": "sent_on",
     "upstream_rq_active": "active",
     "upstream_rq_pending_active": "pending",
 }
-"""Envoy's name of each count. What is asked again is completed once, and a retry that succeeds is counted by itself."""
+"""Envoy's name of each count. What is asked again is completed once, and a retry that succeeds is counted by itself.
+
+So is an answer after which it asks again: of answers, only that of the hold slot is one.
+"""
 PATTERN = rf"^cluster\.[^.]*/[^.]*\.({'|'.join(_FIELDS)})$"
 """The stats that are wanted, of all models."""
 
 Stats = Mapping[str, int]
 
 
-def counts(stats: Stats, cluster: str, sent_on: int) -> Counts:
+def counts(stats: Stats, cluster: str) -> Counts:
     """Of one cluster. Envoy has no name for what never happened."""
-    found = {field: stats.get(f"cluster.{cluster}.{name}", 0) for name, field in _FIELDS.items()}
-    return Counts(**found, sent_on=sent_on)
+    return Counts(**{field: stats.get(f"cluster.{cluster}.{name}", 0) for name, field in _FIELDS.items()})
 
 
-def of_slot(model: str, slot: Slot, share: Share, pods: int, stats: Stats, sent_on: Mapping[str, int]) -> SlotSignals:
-    """Of the version in one slot. `share`: with the weight in force; `sent_on`: by the hold slot, for each cluster."""
-    divided, named = cluster_name(model, slot), cluster_name(model, slot, NAMED)
+def of_slot(model: str, slot: Slot, share: Share, pods: int, stats: Stats) -> SlotSignals:
+    """Of the version in one slot. `share`: with the weight in force."""
     return SlotSignals(
         revision=share.revision,
         weight=share.weight,
         pods=pods,
-        divided=counts(stats, divided, sent_on.get(divided, 0)),
-        named=counts(stats, named, sent_on.get(named, 0)),
+        divided=counts(stats, cluster_name(model, slot)),
+        named=counts(stats, cluster_name(model, slot, NAMED)),
     )

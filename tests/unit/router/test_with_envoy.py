@@ -432,6 +432,7 @@ async def test_a_model_made_anew_under_its_name_has_nothing_of_the_old_one(world
     model.tell(slots={"a": {"revision": CANDIDATE, "weight": 100}, "b": {"revision": STABLE, "weight": 0}})
     world.cluster.away = False
     await model.signals_when(lambda found: found["slots"]["a"]["revision"] == CANDIDATE if found else False)
+    await asyncio.sleep(0.1)
     assert (await model.infer(f"/versions/{STABLE}/infer"))[1] == {"pod": "a1", "bytes": 2}
 
 
@@ -466,8 +467,11 @@ async def test_while_the_api_server_is_away_routing_goes_on_and_then_it_catches_
 
 
 async def test_an_agent_that_starts_anew_changes_nothing_for_clients(world: World) -> None:
-    model = await world.model()
-    await model.infer()
+    model = await world.model(stable=0)
+    asking = asyncio.create_task(model.infer())
+    await model.signals_when(lambda found: found.get("held") == 1)
+    model.pods_are(STABLE, await model.pod("a1"))
+    await asking
     before = await world.router.signals()
     statuses: Counter[int] = Counter()
 
@@ -475,20 +479,21 @@ async def test_an_agent_that_starts_anew_changes_nothing_for_clients(world: Worl
         while True:
             statuses[(await model.infer())[0]] += 1
 
-    asking = asyncio.create_task(client())
+    clients = asyncio.create_task(client())
     await world.router.stop_agent()
     await asyncio.sleep(1.0)
     world.router.start_agent()
     started = time.monotonic()
     await world.router.ready()
     assert time.monotonic() - started < 2
-    asking.cancel()
-    await asyncio.gather(asking, return_exceptions=True)
+    clients.cancel()
+    await asyncio.gather(clients, return_exceptions=True)
     assert statuses.keys() == {200}
     after = await world.router.signals()
     assert after["epoch"] == before["epoch"]
     counts = after["models"][model.name]["slots"]["a"]["divided"]
     assert counts["ok"] >= statuses[200] + 1
+    assert (counts["again"], counts["sent_on"]) == (1, 1)
     assert await model.runs(50, 50)
 
 
