@@ -50,6 +50,8 @@ class Cluster:
         """Of each kind, all that has happened: a watch goes on from where it was."""
         self._version = 1
         self._away = False
+        self.forbidden = False
+        """It lets nobody read."""
 
     @property
     def away(self) -> bool:
@@ -95,6 +97,8 @@ class Cluster:
         plural = request.path.rpartition("/")[2]
         if self.away:
             raise web.HTTPServiceUnavailable
+        if self.forbidden:
+            raise web.HTTPForbidden
         if "watch" not in request.query:
             metadata = {"resourceVersion": str(self._version)}
             return web.json_response({"items": list(self._objects[plural].values()), "metadata": metadata})
