@@ -21,8 +21,8 @@ from cluster.tools import envoy_program, install_envoy
 from tidegate_cluster.connection import Connection
 from tidegate_contract import labels
 from tidegate_contract.route import FIRST_PORT, LAST_PORT
+from tidegate_contract.router import bootstrap
 from tidegate_router.__main__ import serve
-from tidegate_router.documents import bootstrap
 from tidegate_router.settings import Settings
 from tidegate_router.watch import MODELS, SLICES
 

@@ -8,8 +8,6 @@ import msgspec
 from tidegate_contract.route import Slot
 
 SIGNALS_PATH = "/signals"
-SIGNALS_PORT = 9901
-"""Of the agent in a router's pod: signals, probes, and the end of the pod."""
 
 
 class Counts(msgspec.Struct, frozen=True, kw_only=True):
@@ -64,6 +62,8 @@ class ModelSignals(msgspec.Struct, frozen=True, kw_only=True):
     """Why the newest route is not run: in the words of whoever refuses it, the agent or Envoy."""
     held: int = 0
     """A gauge: requests that wait for a pod."""
+    leaving: int = 0
+    """A gauge: requests that are still at slots which the route does not have any more."""
 
 
 class Signals(msgspec.Struct, frozen=True, kw_only=True):

@@ -16,9 +16,8 @@ from aiohttp import web
 from tidegate_cluster.api import Api
 from tidegate_cluster.connection import Connection, connect
 from tidegate_contract.logs import configure
-from tidegate_contract.signals import SIGNALS_PORT
+from tidegate_contract.router import ADMIN_SOCKET, AGENT_PORT, HOLD_SOCKET, XDS_SOCKET
 from tidegate_router.agent import Agent
-from tidegate_router.documents import ADMIN_SOCKET, HOLD_SOCKET, XDS_SOCKET
 from tidegate_router.envoy import Envoy
 from tidegate_router.serve import Answers
 from tidegate_router.settings import Settings, SettingsError, read_settings
@@ -45,7 +44,7 @@ async def _run(settings: Settings) -> None:
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stopped.set)
     connection = connect(os.environ, time.monotonic, agent="tidegate-router")
     try:
-        await serve(settings, connection, SIGNALS_PORT, stopped)
+        await serve(settings, connection, AGENT_PORT, stopped)
     finally:
         await connection.session.close()
 
@@ -59,7 +58,7 @@ async def serve(settings: Settings, connection: Connection, port: int, stopped: 
     agent = Agent(settings.folder, watch, xds, time.monotonic)
     app = Answers(agent, envoy, settings.pod, settings.token_file, pods).app
     answers = web.AppRunner(app, access_log=None, shutdown_timeout=1)
-    work = [agent.run(), *(reflector.run() for reflector in watch.reflectors), stopped.wait()]
+    work = [agent.run(), agent.insist(), *(reflector.run() for reflector in watch.reflectors), stopped.wait()]
     tasks = [asyncio.ensure_future(each) for each in work]
     server = await xds.listen(settings.folder / XDS_SOCKET)
     holding = await agent.hold.listen(settings.folder / HOLD_SOCKET)

@@ -18,7 +18,7 @@ from tidegate_contract.route import Share
 from tidegate_contract.signals import ModelSignals
 from tidegate_router import signals
 from tidegate_router.delta import Key, Resource
-from tidegate_router.documents import ENDPOINTS, ROUTE, cluster_name
+from tidegate_router.documents import ENDPOINTS, ROUTE, SHARED, cluster_name
 from tidegate_router.endpoints import Address
 from tidegate_router.hold import Hold
 from tidegate_router.models import Model, confirmed, resources
@@ -26,6 +26,8 @@ from tidegate_router.watch import Watch
 from tidegate_router.xds import Xds
 
 LED_SECONDS = 60.0
+AGAIN_SECONDS = 10.0
+"""After so long Envoy is asked once more for what it refused."""
 
 _logger = logging.getLogger(__name__)
 
@@ -85,6 +87,12 @@ class Agent:
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._wake.wait(), left if self._led else None)
 
+    async def insist(self) -> None:
+        """For ever: ask Envoy again for what it has refused."""
+        while True:
+            await asyncio.sleep(AGAIN_SECONDS)
+            self._xds.try_again()
+
     def _look(self) -> None:
         led = self._monotonic() < self._asked_at + LED_SECONDS
         if led != self._led:
@@ -96,7 +104,8 @@ class Agent:
             self._take(name)
         self._stale.clear()
         self._looked = True
-        self._xds.tell(self._catalog())
+        kept = {name for name, served in self._models.items() if served.model is None}
+        self._xds.tell(self._catalog(), kept)
         self.hold.look()
 
     def _take(self, name: str) -> None:
@@ -164,5 +173,9 @@ class Agent:
             in_force = Share(share.revision, weights.get(slot, 0))
             slots[slot] = signals.of_slot(name, slot, in_force, pods, stats)
         return ModelSignals(
-            generation=generation, slots=slots, refused=self.refusal(name), held=self.hold.held_of(name)
+            generation=generation,
+            slots=slots,
+            refused=self.refusal(name),
+            held=self.hold.held_of(name),
+            leaving=sum(signals.busy(stats, name, slot) for slot in SHARED if slot not in slots),
         )

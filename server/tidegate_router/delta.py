@@ -7,7 +7,7 @@ Each resource goes out in a message of its own, so that Envoy's answer is about 
 refuses holds up nobody else's. Protocol: envoyproxy.io/docs/envoy/latest/api-docs/xds_protocol, "Incremental xDS".
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -69,6 +69,8 @@ class Conversation:
         """The versions that Envoy has taken, by its own word."""
         self.refused: dict[Key, tuple[str, str]] = {}
         """The version that it refused last, and its words; until it takes another one."""
+        self._again: set[Key] = set()
+        """Of these, those that it is to be asked once more."""
 
     def take(
         self,
@@ -122,8 +124,15 @@ class Conversation:
             known.pop(key, None)
         self._on_the_way = {nonce: about for nonce, about in self._on_the_way.items() if about[0] != key}
 
-    def due(self, catalog: Catalog) -> list[Message]:
-        """What Envoy is to be told, in this order, for it to have what it should; it counts as said."""
+    def try_again(self) -> None:
+        """Ask once more for what it refused: its reason may be gone, as a port that another process had."""
+        self._again = set(self.refused)
+
+    def due(self, catalog: Catalog, kept: Collection[str] = ()) -> list[Message]:
+        """What Envoy is to be told, in this order, for it to have what it should; it counts as said.
+
+        `kept`: models of which nothing is taken away, as nobody knows what they should have.
+        """
         self.refused = {key: said for key, said in self.refused.items() if key in catalog}
         found: list[Message] = []
         ends: list[Message] = []
@@ -133,7 +142,9 @@ class Conversation:
             names = set(subscription.names)
             if subscription.everything:
                 names |= {name for of, name in (*catalog, *self._sent) if of == kind}
-            messages = [message for name in sorted(names) for message in self._about(kind, name, subscription, catalog)]
+            messages = [
+                message for name in sorted(names) for message in self._about(kind, name, subscription, catalog, kept)
+            ]
             if WILDCARD in subscription.unanswered and not messages:
                 messages.append(self._message((kind, WILDCARD), None))  # it does not start before it knows
             subscription.unanswered.discard(WILDCARD)
@@ -141,10 +152,14 @@ class Conversation:
             ends += [message for message in messages if not message.resource]
         return [*found, *reversed(ends)]
 
-    def _about(self, kind: str, name: str, subscription: _Subscription, catalog: Catalog) -> Iterable[Message]:
+    def _about(
+        self, kind: str, name: str, subscription: _Subscription, catalog: Catalog, kept: Collection[str]
+    ) -> Iterable[Message]:
         key = kind, name
         resource, sent = catalog.get(key), self._sent.get(key)
         if resource is None:
+            if name.partition("/")[0] in kept:
+                return
             if sent is not None or name in subscription.unanswered:
                 subscription.unanswered.discard(name)
                 self._forget(key)
@@ -152,8 +167,9 @@ class Conversation:
             return
         waits = not resource.after <= self.confirmed.keys()
         refused, _ = self.refused.get(key, ("", ""))
-        if waits or resource.version in (sent, refused):
+        if waits or resource.version == sent or (resource.version == refused and key not in self._again):
             return
+        self._again.discard(key)
         subscription.unanswered.discard(name)
         self._sent[key] = resource.version
         yield self._message(key, resource)

@@ -1,4 +1,4 @@
-"""What Envoy reads: its bootstrap, and the resources of xDS, as plain data. Pure.
+"""What Envoy is told: the resources of xDS, as plain data. Pure.
 
 For each model, which has a port of its own and needs no Host header:
 
@@ -16,25 +16,18 @@ and the weights.
 
 from collections.abc import Sequence
 from pathlib import PurePosixPath
-from typing import Any
 
 from tidegate_contract import names
 from tidegate_contract.route import Route, Slot
+from tidegate_contract.router import HOLD_SOCKET, Document, pipe, told
 from tidegate_router.endpoints import Address
 from tidegate_router.weights import Weights
-
-Document = dict[str, Any]
 
 TYPES = "type.googleapis.com/envoy"
 CLUSTER = f"{TYPES}.config.cluster.v3.Cluster"
 ENDPOINTS = f"{TYPES}.config.endpoint.v3.ClusterLoadAssignment"
 LISTENER = f"{TYPES}.config.listener.v3.Listener"
 ROUTE = f"{TYPES}.config.route.v3.RouteConfiguration"
-TOLD: Document = {"resource_api_version": "V3", "ads": {}}
-"""By the agent."""
-
-AGENT = "agent"
-XDS_SOCKET, ADMIN_SOCKET, HOLD_SOCKET = "xds.sock", "admin.sock", "hold.sock"
 
 SHARED = (Slot.A, Slot.B)
 NAMED, FEEDBACK = "named", "feedback"
@@ -62,35 +55,14 @@ MOST_RETRIES = 4096
 BODY_BYTES = 16 << 20
 """What is kept of a request to be asked again, which is all of the longest."""
 
-
-def bootstrap(folder: PurePosixPath, router: str) -> Document:
-    """What Envoy starts from: an admin interface and an agent, each by a socket in `folder`, and nothing else."""
-    agent = {
-        "name": AGENT,
-        "type": "STATIC",
-        "typed_extension_protocol_options": _protocol({"http2_protocol_options": {}}),
-        "load_assignment": {
-            "cluster_name": AGENT,
-            "endpoints": [{"lb_endpoints": [{"endpoint": {"address": _pipe(folder / XDS_SOCKET)}}]}],
-        },
+PROTOCOL: Document = {
+    "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
+        "@type": f"{TYPES}.extensions.upstreams.http.v3.HttpProtocolOptions",
+        "explicit_http_config": {"http_protocol_options": {}},
+        "common_http_protocol_options": {"idle_timeout": f"{IDLE_SECONDS:g}s"},
     }
-    # An agent that starts anew is not ready before Envoy has come back to it; by itself Envoy waits for up to 30 s.
-    come_back = {"retry_back_off": {"base_interval": "0.1s", "max_interval": "1s"}}
-    return {
-        "node": {"id": router, "cluster": "tidegate-router"},
-        "admin": {"address": {"pipe": {"path": str(folder / ADMIN_SOCKET), "mode": 0o660}}},
-        "static_resources": {"clusters": [agent]},
-        "dynamic_resources": {
-            "ads_config": {
-                "api_type": "DELTA_GRPC",
-                "transport_api_version": "V3",
-                "grpc_services": [{"envoy_grpc": {"cluster_name": AGENT, "retry_policy": come_back}}],
-            },
-            "lds_config": TOLD,
-            "cds_config": TOLD,
-        },
-        "layered_runtime": {"layers": [{"name": "agent", "admin_layer": {}}]},
-    }
+}
+"""Of the servers: HTTP/1.1."""
 
 
 def cluster_name(model: str, slot: Slot, kind: str = "") -> str:
@@ -112,7 +84,7 @@ def endpoints(folder: PurePosixPath, name: str, addresses: Sequence[Address]) ->
     """
     asked = [_socket(address.ip, address.http) for address in addresses]
     if not asked and not name.endswith(f"/{Slot.SHADOW}"):
-        asked = [_pipe(folder / HOLD_SOCKET)]
+        asked = [pipe(folder / HOLD_SOCKET)]
     found = [{"endpoint": {"address": address}} for address in asked]
     return {
         "@type": ENDPOINTS,
@@ -145,7 +117,7 @@ def _cluster(name: str) -> Document:
         "@type": CLUSTER,
         "name": name,
         "type": "EDS",
-        "eds_cluster_config": {"service_name": endpoints_of(name), "eds_config": TOLD},
+        "eds_cluster_config": {"service_name": endpoints_of(name), "eds_config": told()},
         "connect_timeout": _seconds(CONNECT_SECONDS),
         "lb_policy": "ROUND_ROBIN",
         "circuit_breakers": {
@@ -171,18 +143,7 @@ def _cluster(name: str) -> Document:
             "max_ejection_time": _seconds(5),
             "max_ejection_percent": 50,
         },
-        "typed_extension_protocol_options": _protocol({"http_protocol_options": {}}),
-    }
-
-
-def _protocol(http: Document) -> Document:
-    name = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
-    return {
-        name: {
-            "@type": f"type.googleapis.com/{name}",
-            "explicit_http_config": http,
-            "common_http_protocol_options": {"idle_timeout": _seconds(IDLE_SECONDS)},
-        }
+        "typed_extension_protocol_options": PROTOCOL,
     }
 
 
@@ -292,7 +253,7 @@ def listener(model: str, port: int) -> Document:
     manager = {
         "@type": f"{TYPES}.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
         "stat_prefix": f"{CLIENTS}/{model}",
-        "rds": {"route_config_name": model, "config_source": TOLD},
+        "rds": {"route_config_name": model, "config_source": told()},
         "http_filters": [
             {"name": "router", "typed_config": {"@type": f"{TYPES}.extensions.filters.http.router.v3.Router"}}
         ],
@@ -309,10 +270,6 @@ def listener(model: str, port: int) -> Document:
         "address": _socket("0.0.0.0", port),  # noqa: S104 - a pod's
         "filter_chains": [{"filters": [{"name": "http", "typed_config": manager}]}],
     }
-
-
-def _pipe(path: PurePosixPath) -> Document:
-    return {"pipe": {"path": str(path)}}
 
 
 def _socket(ip: str, port: int) -> Document:

@@ -8,9 +8,10 @@ from pathlib import PurePosixPath
 import msgspec
 
 from tidegate_contract.route import Route, Slot
+from tidegate_contract.router import Document
 from tidegate_router import documents
 from tidegate_router.delta import Key, Resource
-from tidegate_router.documents import CLUSTER, ENDPOINTS, FEEDBACK, LISTENER, ROUTE, Document, cluster_name
+from tidegate_router.documents import CLUSTER, ENDPOINTS, FEEDBACK, LISTENER, ROUTE, cluster_name
 from tidegate_router.endpoints import Address
 from tidegate_router.weights import Weights, effective
 

@@ -10,6 +10,7 @@ import msgspec
 from aiohttp import web
 
 from tidegate_contract.counters import COUNTERS_PATH
+from tidegate_contract.router import DRAIN_PATH, DRAIN_SECONDS, LIVE_PATH, READY_PATH, SPREAD_SECONDS
 from tidegate_contract.signals import SIGNALS_PATH, Signals
 from tidegate_router import signals
 from tidegate_router.agent import Agent
@@ -17,10 +18,6 @@ from tidegate_router.documents import CLIENTS
 from tidegate_router.endpoints import Address
 from tidegate_router.envoy import UNREACHABLE, Envoy
 
-SPREAD_SECONDS = 5.0
-"""How long a router that goes still takes new connections: until the last kube-proxy has taken it out."""
-DRAIN_SECONDS = 30.0
-"""How long it waits for answers after that."""
 LOOK_SECONDS = 0.2
 POD_SECONDS = 1.0
 """How long a pod may take to say what it has counted."""
@@ -42,9 +39,9 @@ class Answers:
         self.app = web.Application()
         self.app.add_routes(
             [
-                web.get("/live", self._live),
-                web.get("/ready", self._ready),
-                web.get("/drain", self._drain),
+                web.get(LIVE_PATH, self._live),
+                web.get(READY_PATH, self._ready),
+                web.get(DRAIN_PATH, self._drain),
                 web.get(SIGNALS_PATH, self._signals),
             ]
         )

@@ -4,10 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-ENV_NAMESPACE = "TIDEGATE_NAMESPACE"
-ENV_POD_UID = "TIDEGATE_POD_UID"
-ENV_FOLDER = "TIDEGATE_ROUTER_DIR"
-ENV_TOKEN_FILE = "TIDEGATE_TOKEN_FILE"  # noqa: S105 - a variable's name
+from tidegate_contract.router import ENV_FOLDER, ENV_NAMESPACE, ENV_POD_UID, ENV_TOKEN_FILE
 
 
 class SettingsError(ValueError):

@@ -41,3 +41,9 @@ def of_slot(model: str, slot: Slot, share: Share, pods: int, stats: Stats) -> Sl
         divided=counts(stats, cluster_name(model, slot)),
         named=counts(stats, cluster_name(model, slot, NAMED)),
     )
+
+
+def busy(stats: Stats, model: str, slot: Slot) -> int:
+    """Requests that are at a slot, or about to be."""
+    found = [counts(stats, cluster_name(model, slot, kind)) for kind in ("", NAMED)]
+    return sum(each.active + each.pending for each in found)

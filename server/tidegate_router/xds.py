@@ -5,7 +5,7 @@ A file for each model would do for a few: Envoy has an inotify instance for each
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Collection
 from importlib import import_module
 from pathlib import PurePosixPath
 from typing import Any
@@ -43,12 +43,16 @@ class Xds:
     def __init__(self, changed: Callable[[], None]) -> None:
         self._changed = changed
         self._catalog: Catalog | None = None
+        self._kept: Collection[str] = ()
         self._conversation: Conversation | None = None
         self._wake = asyncio.Event()
 
-    def tell(self, catalog: Catalog) -> None:
-        """All that Envoy should have; before the first of these nothing is said, as Envoy may have more from before."""
-        self._catalog = catalog
+    def tell(self, catalog: Catalog, kept: Collection[str]) -> None:
+        """All that Envoy should have, but for models of which it keeps what it has.
+
+        Before the first of these nothing is said: Envoy may have more from before.
+        """
+        self._catalog, self._kept = catalog, kept
         self._wake.set()
 
     def confirmed(self, key: Key) -> str:
@@ -58,6 +62,12 @@ class Xds:
     def refused(self, key: Key) -> tuple[str, str]:
         """The version that Envoy has refused, and its words; two empty ones if none."""
         return self._conversation.refused.get(key, ("", "")) if self._conversation else ("", "")
+
+    def try_again(self) -> None:
+        """Ask once more for what Envoy has refused."""
+        if self._conversation and self._conversation.refused:
+            self._conversation.try_again()
+            self._wake.set()
 
     async def listen(self, path: PurePosixPath) -> grpc.aio.Server:
         """Serve on a socket. Its owner stops it."""
@@ -76,7 +86,7 @@ class Xds:
         try:
             while self._conversation is conversation and not listening.done():
                 self._wake.clear()
-                for message in conversation.due(self._catalog) if self._catalog is not None else ():
+                for message in conversation.due(self._catalog, self._kept) if self._catalog is not None else ():
                     try:
                         response = _response(message)
                     except ParseError as error:  # Envoy would refuse it, and it alone

@@ -12,7 +12,7 @@ import pytest
 
 from tidegate_contract import names
 from tidegate_contract.route import Route, Share, Slot
-from tidegate_router import documents
+from tidegate_contract.router import bootstrap
 from tidegate_router.documents import CLUSTER, ENDPOINTS, LISTENER, ROUTE
 from tidegate_router.endpoints import Address
 from tidegate_router.models import Model, confirmed, resources, version_of
@@ -42,7 +42,7 @@ def added(headers: list[dict[str, Any]]) -> dict[str, str]:
 def test_a_model_is_this() -> None:
     found = {f"{kind.rpartition('.')[2]} {name}": each for (kind, name), each in resources(FOLDER, model()).items()}
     told = {name: each.document for name, each in found.items()}
-    told["bootstrap"] = documents.bootstrap(FOLDER, "router-1")
+    told["bootstrap"] = bootstrap(FOLDER, "router-1")
     rendered = json.dumps(told, indent=1) + "\n"
     if os.environ.get("GOLDEN") == "write":
         GOLDEN.write_text(rendered)
