@@ -225,3 +225,21 @@ def test_one_message_may_both_confirm_and_end_a_subscription(settled: Said) -> N
 def test_an_answer_to_nothing_says_nothing(settled: Said, nonce: str) -> None:
     settled.conversation.take(CLUSTER, nonce=nonce, error="no")
     assert settled.conversation.refused == {}
+
+
+def test_of_a_model_that_nobody_knows_what_to_say_of_nothing_is_taken_away(settled: Said) -> None:
+    assert settled.conversation.due({}, kept={"flights"}) == []
+    assert len(settled.conversation.due({})) == len(CATALOG)
+
+
+def test_what_was_refused_is_said_once_more_when_it_is_to_be_tried_again(settled: Said) -> None:
+    other = {**CATALOG, PATHS: Resource("2", {})}
+    assert settled.due(other) == [(PATHS, "2")]
+    settled.answer("no such cluster")
+    assert settled.due(other) == []
+    settled.conversation.try_again()
+    assert settled.conversation.refused[PATHS] == ("2", "no such cluster"), "until it takes it"
+    assert settled.due(other) == [(PATHS, "2")]
+    assert settled.due(other) == []
+    settled.answer()
+    assert not settled.conversation.refused

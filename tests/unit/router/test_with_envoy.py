@@ -497,6 +497,31 @@ async def test_an_agent_that_starts_anew_changes_nothing_for_clients(world: Worl
     assert await model.runs(50, 50)
 
 
+async def test_a_route_that_means_nothing_takes_nothing_away_from_a_new_agent(world: World) -> None:
+    model = await world.model()
+    world.cluster.model(model.name, {"port": model.port, "generation": 2, "stable": "a", "slots": {}})
+    model.generation += 1
+    await world.router.stop_agent()
+    world.router.start_agent()
+    await world.router.ready()
+    assert await model.answers(3) == {"a1": 3}
+    told = await model.signals_when(lambda found: found.get("generation") == 1)
+    assert told["refused"].startswith("status.route")
+    assert await model.runs(50, 50)
+
+
+async def test_requests_at_a_version_that_has_left_the_route_are_told(world: World) -> None:
+    model = await world.model()
+    slow = model.pods[1]
+    slow.seconds = 0.5
+    asking = asyncio.create_task(model.infer(f"/versions/{CANDIDATE}/infer"))
+    await asked(slow)
+    model.tell(slots={"a": {"revision": STABLE, "weight": 100}})
+    await model.signals_when(lambda found: found.get("generation") == 2 and found["leaving"] == 1)
+    assert (await asking)[1]["pod"] == "b1"
+    await model.signals_when(lambda found: found["leaving"] == 0 if found else False)
+
+
 async def test_an_envoy_that_starts_anew_is_told_everything_and_has_another_epoch(world: World) -> None:
     model = await world.model()
     await model.infer()
