@@ -19,7 +19,7 @@ from images.local import ENVOY_REFERENCE
 from kube import Kube, Object, wait_for
 from tidegate_contract import labels, router
 from tidegate_contract.route import FIRST_PORT
-from tidegate_operator.core.router import NAME, SELECTED, Images, objects
+from tidegate_operator.core.router import AGENT, ENVOY, NAME, SELECTED, Images, objects
 from tidegate_operator.core.types import Identity
 
 pytestmark = pytest.mark.skipif(not LOCAL, reason="the pods of another cluster cannot be reached from here")
@@ -57,6 +57,7 @@ class Clients:
                 connection.close()
                 connection = self._connect()
             self._stop.wait(0.02)
+        connection.close()
 
     def _connect(self) -> http.client.HTTPConnection:
         return http.client.HTTPConnection(self._host, timeout=30)
@@ -174,6 +175,19 @@ def test_nothing_voluntary_loses_a_request(kube: Kube, namespace: str, routed: s
     figure("requests lost: all pods deleted, both routers replaced", lost, "none")
     assert not clients.lost
     assert clients.answers.total() > 2000
+
+
+def test_what_a_router_takes(kube: Kube, namespace: str, routed: str, figure: Figure) -> None:
+    with Clients(routed) as clients:
+        wait_for("answers", lambda: clients.answers["200"] > 200, 30)
+    pod = routers(kube, namespace)[0]["metadata"]["name"]
+    for container in (AGENT, ENVOY):
+        said = kube.run("exec", pod, "-n", namespace, "-c", container, "--", "cat", "/proc/1/status")
+        kilobytes = int(said.partition("VmRSS:")[2].split()[0])
+        figure(
+            f"resident memory of a router's {container}, one model", f"{kilobytes / 1024:.0f} MiB", "agent <= 60 MiB"
+        )
+        assert container != AGENT or kilobytes <= 60 << 10
 
 
 def test_the_last_model_takes_its_router_along(kube: Kube, namespace: str, routed: str) -> None:
