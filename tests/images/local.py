@@ -26,7 +26,6 @@ from .content import LOCAL_REGISTRY, OPERATOR, SERVER, TOOLS, Image, snapshot, t
 
 # Two lanes for two cores; the server takes as long as the others together.
 LANES = ((SERVER,), (OPERATOR, TOOLS))
-WHEELHOUSE = "/wheels"
 ENVOY_REFERENCE = f"{LOCAL_REGISTRY}/envoy:{ENVOY.version}"
 """Envoy itself, as the official image has it; elsewhere that one is pulled."""
 ENVOY_FILE = Path(__file__).with_name("envoy.Dockerfile")
@@ -130,8 +129,9 @@ def _options(checkout: Path, base: str, cache: Path, steps: Steps) -> list[str |
         making = pool.submit(_make_base, checkout)
         wheelhouse = wheels.fetch(cache, checkout, steps)
         making.result()
-    options: list[str | Path] = ["--layers", "--pull-never", "--volume", f"{wheelhouse}:{WHEELHOUSE}:ro"]
-    for argument in (f"BASE={base}", "PIP_NO_INDEX=1", f"PIP_FIND_LINKS={WHEELHOUSE}"):
+    there = f"/{wheelhouse.name}"  # of its content, or buildah would take layers that were made of other wheels
+    options: list[str | Path] = ["--layers", "--pull-never", "--volume", f"{wheelhouse}:{there}:ro"]
+    for argument in (f"BASE={base}", "PIP_NO_INDEX=1", f"PIP_FIND_LINKS={there}"):
         options += ["--build-arg", argument]
     return options
 

@@ -48,7 +48,7 @@ def _holds(marker: str, python: tuple[int, int]) -> bool:
 
 def folder(cache: Path, checkout: Path) -> Path:
     text = "".join(_lock(checkout, name).read_text() for name in LOCKS)
-    found = hashlib.sha256(repr((PYTHON, GLIBC, platform.machine(), text)).encode())
+    found = hashlib.sha256(repr((_platform(), text)).encode())
     return cache / f"wheels-{found.hexdigest()[:12]}"
 
 
@@ -90,7 +90,9 @@ def _platform() -> list[str]:
     described = ["--only-binary=:all:", f"--python-version={major}.{minor}", "--implementation=cp"]
     described += [f"--abi={abi}" for abi in (f"cp{major}{minor}", "abi3", "none")]
     glibc, newest = GLIBC
-    return described + [f"--platform=manylinux_{glibc}_{n}_{platform.machine()}" for n in range(newest, 4, -1)]
+    named = [f"manylinux_{glibc}_{n}" for n in range(newest, 4, -1)]
+    named.insert(named.index("manylinux_2_17"), "manylinux2014")  # the same by another name, which some wheels have
+    return described + [f"--platform={name}_{platform.machine()}" for name in named]
 
 
 def _pip(cache: Path) -> list[str | Path]:
