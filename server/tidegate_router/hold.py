@@ -17,6 +17,8 @@ MOST_HELD = 1024
 MOST_BYTES = 128 << 20
 """Of the bodies that Envoy keeps meanwhile."""
 RETRY_AFTER_SECONDS = 1
+END_SECONDS = 0.1
+"""How long an agent that ends waits for those who wait here; to aiohttp, 0 is for ever."""
 
 _NO_POD = b'{"error": "no pod of the model is ready, and no more requests can wait for one; try again"}'
 
@@ -44,7 +46,7 @@ class Hold:
         """Serve on a socket. Its owner cleans it up."""
         app = web.Application()
         app.router.add_route("*", "/{path:.*}", self._answer)
-        runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=0)
+        runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=END_SECONDS)
         await runner.setup()
         await web.UnixSite(runner, str(path)).start()
         return runner

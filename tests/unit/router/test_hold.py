@@ -7,6 +7,7 @@ from typing import Any
 
 import aiohttp
 import pytest
+from aiohttp import web
 
 from tidegate_router import hold
 from tidegate_router.hold import Hold
@@ -16,6 +17,8 @@ Answer = tuple[int, dict[str, str]]
 
 class Envoy:
     """Asks by the socket."""
+
+    runner: web.AppRunner
 
     def __init__(self, session: aiohttp.ClientSession, served: set[str]) -> None:
         self.served = served
@@ -48,9 +51,9 @@ async def envoy(tmp_path: Path) -> AsyncIterator[Envoy]:
     socket = tmp_path / "hold.sock"
     async with aiohttp.ClientSession(connector=aiohttp.UnixConnector(str(socket), limit=0)) as session:
         made = Envoy(session, set())
-        runner = await made.hold.listen(PurePosixPath(socket))
+        made.runner = await made.hold.listen(PurePosixPath(socket))
         yield made
-        await runner.cleanup()
+        await made.runner.cleanup()
 
 
 async def is_sent_on(asking: Awaitable[Answer]) -> bool:
@@ -110,6 +113,15 @@ async def test_of_a_client_that_goes_away_nothing_is_left(envoy: Envoy) -> None:
     await envoy.holds(1)
     staying.cancel()
     await envoy.holds(0)
+    assert nothing_is_left(envoy)
+
+
+async def test_an_agent_that_ends_does_not_wait_for_those_who_wait(envoy: Envoy) -> None:
+    asking = envoy.ask()
+    await envoy.holds(1)
+    await asyncio.wait_for(envoy.runner.cleanup(), 1)
+    with pytest.raises(aiohttp.ClientError):
+        await asking
     assert nothing_is_left(envoy)
 
 
