@@ -18,7 +18,7 @@ from tidegate_contract.route import Share
 from tidegate_contract.signals import ModelSignals
 from tidegate_router import signals
 from tidegate_router.delta import Key, Resource
-from tidegate_router.documents import ENDPOINTS, ROUTE, SHARED, cluster_name
+from tidegate_router.documents import ENDPOINTS, ROUTE, SHARED, cluster_name, model_of
 from tidegate_router.endpoints import Address
 from tidegate_router.hold import Hold
 from tidegate_router.models import Model, confirmed, resources
@@ -125,7 +125,7 @@ class Agent:
 
     def _served(self, endpoints: str) -> bool:
         """Whether Envoy knows a pod of them."""
-        served, key = self._models.get(endpoints.partition("/")[0]), (ENDPOINTS, endpoints)
+        served, key = self._models.get(model_of(endpoints)), (ENDPOINTS, endpoints)
         if served is None or served.model is None or not served.model.endpoints.get(endpoints):
             return False
         return self._xds.confirmed(key) == served.resources[key].version

@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from tidegate_router.documents import CLUSTER, ENDPOINTS, LISTENER, ROUTE
+from tidegate_router.documents import CLUSTER, ENDPOINTS, LISTENER, ROUTE, model_of
 
 ORDER = (CLUSTER, ENDPOINTS, LISTENER, ROUTE)
 """What is referred to comes before what refers to it."""
@@ -158,7 +158,7 @@ class Conversation:
         key = kind, name
         resource, sent = catalog.get(key), self._sent.get(key)
         if resource is None:
-            if name.partition("/")[0] in kept:
+            if model_of(name) in kept:
                 return
             if sent is not None or name in subscription.unanswered:
                 subscription.unanswered.discard(name)

@@ -96,6 +96,15 @@ def endpoints(folder: PurePosixPath, name: str, addresses: Sequence[Address]) ->
 # ---------------------------------------------------------------- clusters
 
 
+def model_of(name: str) -> str:
+    """The model that a resource of this name belongs to.
+
+    >>> model_of("flights/a/named"), model_of("flights")
+    ('flights', 'flights')
+    """
+    return name.partition("/")[0]
+
+
 def endpoints_of(cluster: str) -> str:
     """The name of a cluster's endpoints.
 

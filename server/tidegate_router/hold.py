@@ -11,7 +11,7 @@ from pathlib import PurePosixPath
 
 from aiohttp import web
 
-from tidegate_router.documents import AGAIN_HEADER, CLUSTER_HEADER, endpoints_of
+from tidegate_router.documents import AGAIN_HEADER, CLUSTER_HEADER, endpoints_of, model_of
 
 MOST_HELD = 1024
 MOST_BYTES = 128 << 20
@@ -34,7 +34,7 @@ class Hold:
 
     def held_of(self, model: str) -> int:
         """How many wait for pods of a model."""
-        return sum(len(waiting) for slot, waiting in self._waiting.items() if slot.partition("/")[0] == model)
+        return sum(len(waiting) for slot, waiting in self._waiting.items() if model_of(slot) == model)
 
     def look(self) -> None:
         """Send on those who wait for what is served by now."""

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import io
 import itertools
+import logging
 import sys
 import time
 from collections import Counter
@@ -522,7 +523,9 @@ async def test_requests_at_a_version_that_has_left_the_route_are_told(world: Wor
     await model.signals_when(lambda found: found["leaving"] == 0 if found else False)
 
 
-async def test_an_envoy_that_starts_anew_is_told_everything_and_has_another_epoch(world: World) -> None:
+async def test_an_envoy_that_starts_anew_is_told_everything_and_has_another_epoch(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
     model = await world.model()
     await model.infer()
     before = await world.router.signals()
@@ -536,6 +539,7 @@ async def test_an_envoy_that_starts_anew_is_told_everything_and_has_another_epoc
     assert after["models"][model.name]["slots"]["a"]["divided"]["answered"] == 0
     assert await model.answers(3) == {"a1": 3}
     await model.runs(50, 50)
+    assert [record.message for record in caplog.records if record.levelno >= logging.ERROR] == []
 
 
 # ---------------------------------------------------------------- what the agent answers
