@@ -47,7 +47,7 @@ class Xds:
         self._conversation: Conversation | None = None
         self._wake = asyncio.Event()
 
-    def tell(self, catalog: Catalog, kept: Collection[str]) -> None:
+    def tell(self, catalog: Catalog, kept: Collection[str] = ()) -> None:
         """All that Envoy should have, but for models of which it keeps what it has.
 
         Before the first of these nothing is said: Envoy may have more from before.
