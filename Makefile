@@ -204,6 +204,11 @@ bench-server: venv
 bench-limits: venv
 	@$(BIN)/python tests/bench/limits.py
 
+## bench-router: what a router adds to a request, how soon it follows its route, and what is lost where something dies
+.PHONY: bench-router
+bench-router: venv
+	@$(BIN)/python tests/bench/router.py
+
 ## bench-operator: 1,000 to 5,000 models, failover, outages, faults; API server, etcd and controllers alone; an hour
 .PHONY: bench-operator
 bench-operator: venv tools

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import random
 import socket
 import subprocess
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -159,7 +160,7 @@ class Pod:
 
 def free_port() -> int:
     """One of those that routes may have."""
-    for port in range(FIRST_PORT, LAST_PORT):
+    for port in random.sample(range(FIRST_PORT, LAST_PORT), LAST_PORT - FIRST_PORT):  # another checkout's tests may run
         with socket.socket() as tried:
             try:
                 tried.bind(("127.0.0.1", port))

@@ -100,12 +100,13 @@ class Agent:
                 _logger.warning("no operator has asked for %g s; candidates have no weight until one does", LED_SECONDS)
             self._led = led
             self._stale |= self._models.keys()
-        for name in self._stale:
-            self._take(name)
-        self._stale.clear()
-        self._looked = True
-        kept = {name for name, served in self._models.items() if served.model is None}
-        self._xds.tell(self._catalog(), kept)
+        if self._stale or not self._looked:
+            for name in self._stale:
+                self._take(name)
+            self._stale.clear()
+            self._looked = True
+            kept = {name for name, served in self._models.items() if served.model is None}
+            self._xds.tell(self._catalog(), kept)
         self.hold.look()
 
     def _take(self, name: str) -> None:

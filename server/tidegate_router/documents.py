@@ -55,6 +55,44 @@ MOST_RETRIES = 4096
 BODY_BYTES = 16 << 20
 """What is kept of a request to be asked again, which is all of the longest."""
 
+# What all of a kind have in common, made once: a hundred models have 600 clusters.
+
+LIMITS: Document = {
+    "thresholds": [
+        {
+            "max_connections": MOST_REQUESTS,
+            "max_pending_requests": MOST_REQUESTS,
+            "max_requests": MOST_REQUESTS,
+            "max_retries": MOST_RETRIES,
+        }
+    ]
+}
+LEFT_OUT: Document = {
+    "split_external_local_origin_errors": True,
+    "consecutive_local_origin_failure": 1,
+    "enforcing_consecutive_5xx": 0,
+    "enforcing_consecutive_gateway_failure": 0,
+    "enforcing_success_rate": 0,
+    "enforcing_local_origin_success_rate": 0,
+    "interval": "0.5s",
+    "base_ejection_time": "1s",
+    "max_ejection_time": "5s",
+    "max_ejection_percent": 50,
+}
+"""A pod that cannot be reached is left out for a moment; what a model answers is no reason to."""
+ASKED_AGAIN: Document = {
+    "retry_on": "connect-failure,reset,retriable-headers",
+    "retriable_headers": [{"name": AGAIN_HEADER, "present_match": True}],
+    "num_retries": RETRIES,
+    "retry_host_predicate": [
+        {
+            "name": "envoy.retry_host_predicates.previous_hosts",
+            "typed_config": {"@type": f"{TYPES}.extensions.retry.host.previous_hosts.v3.PreviousHostsPredicate"},
+        }
+    ],
+    "host_selection_retry_max_attempts": RETRIES,
+    "retry_back_off": {"base_interval": "0.005s", "max_interval": "0.1s"},
+}
 PROTOCOL: Document = {
     "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
         "@type": f"{TYPES}.extensions.upstreams.http.v3.HttpProtocolOptions",
@@ -129,29 +167,8 @@ def _cluster(name: str) -> Document:
         "eds_cluster_config": {"service_name": endpoints_of(name), "eds_config": told()},
         "connect_timeout": _seconds(CONNECT_SECONDS),
         "lb_policy": "ROUND_ROBIN",
-        "circuit_breakers": {
-            "thresholds": [
-                {
-                    "max_connections": MOST_REQUESTS,
-                    "max_pending_requests": MOST_REQUESTS,
-                    "max_requests": MOST_REQUESTS,
-                    "max_retries": MOST_RETRIES,
-                }
-            ]
-        },
-        # A pod that cannot be reached is left out for a moment; what a model answers is no reason to.
-        "outlier_detection": {
-            "split_external_local_origin_errors": True,
-            "consecutive_local_origin_failure": 1,
-            "enforcing_consecutive_5xx": 0,
-            "enforcing_consecutive_gateway_failure": 0,
-            "enforcing_success_rate": 0,
-            "enforcing_local_origin_success_rate": 0,
-            "interval": _seconds(0.5),
-            "base_ejection_time": _seconds(1),
-            "max_ejection_time": _seconds(5),
-            "max_ejection_percent": 50,
-        },
+        "circuit_breakers": LIMITS,
+        "outlier_detection": LEFT_OUT,
         "typed_extension_protocol_options": PROTOCOL,
     }
 
@@ -222,21 +239,7 @@ def _route(told: Route, match: Document, *, to: Document, evidence: bool = False
         "route": to
         | {
             "timeout": _seconds(told.timeout_seconds + LONGER_SECONDS),
-            "retry_policy": {
-                "retry_on": "connect-failure,reset,retriable-headers",
-                "retriable_headers": [{"name": AGAIN_HEADER, "present_match": True}],
-                "num_retries": RETRIES,
-                "retry_host_predicate": [
-                    {
-                        "name": "envoy.retry_host_predicates.previous_hosts",
-                        "typed_config": {
-                            "@type": f"{TYPES}.extensions.retry.host.previous_hosts.v3.PreviousHostsPredicate"
-                        },
-                    }
-                ],
-                "host_selection_retry_max_attempts": RETRIES,
-                "retry_back_off": {"base_interval": "0.005s", "max_interval": "0.1s"},
-            },
+            "retry_policy": ASKED_AGAIN,
         },
         "request_headers_to_remove": [names.EVIDENCE_HEADER, REVISION_HEADER],
         "request_headers_to_add": _headers(added),

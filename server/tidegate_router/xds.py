@@ -31,6 +31,10 @@ for _module in (
 ):
     import_module(f"envoy.{_module}")
 
+PAUSE_SECONDS = 0.01
+"""Between two looks at what is due: an Envoy that is told of a hundred models answers each of 1,200 messages by itself,
+and a look at all of them after each answer would keep the loop busy for seconds."""
+
 _logger = logging.getLogger(__name__)
 
 
@@ -94,6 +98,7 @@ class Xds:
                         self._changed()
                     else:
                         await context.write(response)
+                await asyncio.sleep(PAUSE_SECONDS)
                 await self._wake.wait()
             if listening.done():
                 listening.result()  # only a bug ends it otherwise than Envoy

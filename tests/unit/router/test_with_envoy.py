@@ -5,6 +5,7 @@ import contextlib
 import io
 import itertools
 import logging
+import os
 import sys
 import time
 from collections import Counter
@@ -27,7 +28,7 @@ pytestmark = [
 
 STABLE, CANDIDATE, SHADOW = "aaaaaaaa", "bbbbbbbb", "cccccccc"
 AUTHORIZATION = {"Authorization": f"Bearer {TOKEN}"}
-_ips = (f"127.0.1.{last}" for last in itertools.count(10))
+_ips = (f"127.{os.getpid() % 250 + 1}.1.{last}" for last in itertools.count(10))
 _names = (f"model-{number}" for number in itertools.count(1))
 
 
