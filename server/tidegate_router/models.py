@@ -53,12 +53,10 @@ def resources(folder: PurePosixPath, model: Model) -> dict[Key, Resource]:
         found[ENDPOINTS, asked] = _resource(documents.endpoints(folder, asked, addresses))
     for cluster in documents.clusters(name):
         found[CLUSTER, cluster["name"]] = _resource(cluster)
-    before = frozenset(found)
-    listener = documents.listener(name, model.route.port)
-    found[LISTENER, name] = Resource(_digest(listener), listener, after=before)
+    found[LISTENER, name] = _resource(documents.listener(name, model.route.port), after=frozenset(found))
     weights = model.weights
-    route = documents.route(name, model.route, weights)
-    found[ROUTE, name] = Resource(version_of(model.route.generation, weights, _digest(route)), route)
+    body = _body(documents.route(name, model.route, weights))
+    found[ROUTE, name] = Resource(version_of(model.route.generation, weights, _digest(body)), body)
     return found
 
 
@@ -84,9 +82,14 @@ def confirmed(version: str) -> tuple[int, Weights]:
     return int(generation), {Slot(slot): int(weight) for slot, weight in pairs}
 
 
-def _resource(document: Document) -> Resource:
-    return Resource(_digest(document), document)
+def _resource(document: Document, after: frozenset[Key] = frozenset()) -> Resource:
+    body = _body(document)
+    return Resource(_digest(body), body, after)
 
 
-def _digest(document: Document) -> str:
-    return blake2b(msgspec.json.encode(document, order="sorted"), digest_size=8).hexdigest()
+def _body(document: Document) -> bytes:
+    return msgspec.json.encode(document, order="sorted")
+
+
+def _digest(body: bytes) -> str:
+    return blake2b(body, digest_size=8).hexdigest()

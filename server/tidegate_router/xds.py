@@ -11,10 +11,9 @@ from pathlib import PurePosixPath
 from typing import Any
 
 import grpc
-import msgspec
 from envoy.service.discovery.v3 import ads_pb2_grpc, discovery_pb2
 from google.protobuf.any_pb2 import Any as Packed
-from google.protobuf.json_format import ParseDict, ParseError
+from google.protobuf.json_format import Parse, ParseError
 
 from tidegate_router.delta import WILDCARD, Catalog, Conversation, Key, Message, Resource
 
@@ -139,5 +138,5 @@ def _response(message: Message) -> Any:
 
 
 def _packed(name: str, resource: Resource) -> Any:
-    packed = ParseDict(msgspec.to_builtins(resource.document), Packed())
+    packed = Parse(resource.body, Packed())
     return discovery_pb2.Resource(name=name, version=resource.version, resource=packed)

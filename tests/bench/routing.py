@@ -192,6 +192,7 @@ class Router:
             router.ENV_POD_UID: "router-1",
             router.ENV_FOLDER: str(folder),
             router.ENV_TOKEN_FILE: str(folder / "token"),
+            "SSL_CERT_FILE": "/dev/null",
         }
         code = AS_IN_THE_POD.format(account=str(folder / "account"), port=self.port)
         agent = on_core(ROUTER_CORE, [sys.executable, "-P", "-c", code])

@@ -24,11 +24,11 @@ def catalog_of(wanted: Wanted) -> dict[Key, Resource]:
     found: dict[Key, Resource] = {}
     for name, versions in wanted.items():
         for cluster in (f"{name}/a", f"{name}/b"):
-            found[CLUSTER, cluster] = Resource(versions[CLUSTER], {})
-            found[ENDPOINTS, cluster] = Resource(versions[ENDPOINTS], {})
+            found[CLUSTER, cluster] = Resource(versions[CLUSTER], b"{}")
+            found[ENDPOINTS, cluster] = Resource(versions[ENDPOINTS], b"{}")
         after = frozenset(found.keys() & {(of, f"{name}/{slot}") for of in (CLUSTER, ENDPOINTS) for slot in "ab"})
-        found[LISTENER, name] = Resource(versions[LISTENER], {}, after)
-        found[ROUTE, name] = Resource(versions[ROUTE], {})
+        found[LISTENER, name] = Resource(versions[LISTENER], b"{}", after)
+        found[ROUTE, name] = Resource(versions[ROUTE], b"{}")
     return found
 
 

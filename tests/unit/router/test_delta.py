@@ -10,10 +10,10 @@ PODS: Key = (ENDPOINTS, "flights/a")
 PORT: Key = (LISTENER, "flights")
 PATHS: Key = (ROUTE, "flights")
 CATALOG = {
-    A: Resource("1", {}),
-    PODS: Resource("1", {}),
-    PORT: Resource("1", {}, after=frozenset({A, PODS})),
-    PATHS: Resource("1", {}),
+    A: Resource("1", b"{}"),
+    PODS: Resource("1", b"{}"),
+    PORT: Resource("1", b"{}", after=frozenset({A, PODS})),
+    PATHS: Resource("1", b"{}"),
 }
 
 
@@ -65,7 +65,7 @@ def settled(said: Said) -> Said:
 
 
 def newer(key: Key, version: str = "2") -> dict[Key, Resource]:
-    return CATALOG | {key: Resource(version, {}, CATALOG[key].after)}
+    return CATALOG | {key: Resource(version, b"{}", CATALOG[key].after)}
 
 
 def test_nothing_is_said_before_envoy_asks() -> None:
@@ -104,7 +104,7 @@ def test_a_listener_waits_until_everything_that_it_leads_to_is_confirmed(said: S
 
 
 def test_each_resource_has_a_message_and_a_nonce_of_its_own(said: Said) -> None:
-    said.due(CATALOG | {(CLUSTER, "others/a"): Resource("1", {})})
+    said.due(CATALOG | {(CLUSTER, "others/a"): Resource("1", b"{}")})
     assert [message.nonce for message in said.last] == ["3", "4"]
 
 
@@ -123,7 +123,7 @@ def test_what_has_been_answered_is_not_asked_for_any_more(said: Said) -> None:
 
 
 def test_what_is_gone_ends_from_the_outside_in_and_after_what_is_new(settled: Said) -> None:
-    assert settled.due({(CLUSTER, "others/a"): Resource("1", {})}) == [
+    assert settled.due({(CLUSTER, "others/a"): Resource("1", b"{}")}) == [
         ((CLUSTER, "others/a"), "1"),
         (PATHS, None),
         (PORT, None),
@@ -169,18 +169,18 @@ def test_a_refusal_of_what_something_newer_has_followed_takes_nothing_back(settl
 
 def test_what_was_refused_is_said_again_when_something_of_its_kind_has_ended(settled: Said) -> None:
     """Its port may have been taken by what has ended."""
-    wanted = CATALOG | {(LISTENER, "others"): Resource("1", {})}
+    wanted = CATALOG | {(LISTENER, "others"): Resource("1", b"{}")}
     settled.due(wanted)
     settled.answer("duplicate address")
     assert settled.due(wanted) == []
-    rest = {(LISTENER, "others"): Resource("1", {})}
+    rest = {(LISTENER, "others"): Resource("1", b"{}")}
     settled.due(rest)
     settled.answer()
     assert settled.due(rest) == [((LISTENER, "others"), "1")]
 
 
 def test_a_refusal_is_over_when_nobody_wants_the_thing_any_more(settled: Said) -> None:
-    wanted = CATALOG | {(LISTENER, "others"): Resource("1", {})}
+    wanted = CATALOG | {(LISTENER, "others"): Resource("1", b"{}")}
     settled.due(wanted)
     settled.answer("duplicate address")
     settled.due(CATALOG)
@@ -233,7 +233,7 @@ def test_of_a_model_that_nobody_knows_what_to_say_of_nothing_is_taken_away(settl
 
 
 def test_what_was_refused_is_said_once_more_when_it_is_to_be_tried_again(settled: Said) -> None:
-    other = {**CATALOG, PATHS: Resource("2", {})}
+    other = {**CATALOG, PATHS: Resource("2", b"{}")}
     assert settled.due(other) == [(PATHS, "2")]
     settled.answer("no such cluster")
     assert settled.due(other) == []

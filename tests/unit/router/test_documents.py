@@ -30,7 +30,7 @@ def model(pods: Any = PODS, *, led: bool = True, stable: Slot = Slot.A, generati
 
 
 def routes(**asked: Any) -> list[dict[str, Any]]:
-    document = resources(FOLDER, model(**asked))[ROUTE, "flights"].document
+    document = json.loads(resources(FOLDER, model(**asked))[ROUTE, "flights"].body)
     found: list[dict[str, Any]] = document["virtual_hosts"][0]["routes"]
     return found
 
@@ -41,7 +41,7 @@ def added(headers: list[dict[str, Any]]) -> dict[str, str]:
 
 def test_a_model_is_this() -> None:
     found = {f"{kind.rpartition('.')[2]} {name}": each for (kind, name), each in resources(FOLDER, model()).items()}
-    told = {name: each.document for name, each in found.items()}
+    told = {name: json.loads(each.body) for name, each in found.items()}
     told["bootstrap"] = bootstrap(FOLDER, "router-1")
     rendered = json.dumps(told, indent=1) + "\n"
     if os.environ.get("GOLDEN") == "write":
@@ -117,7 +117,7 @@ def test_the_weights_are_those_in_force(pods: Any, led: bool, weights: dict[str,
 def test_where_nobody_is_the_hold_slot_is_but_not_for_copies() -> None:
     found = resources(FOLDER, model({}))
     asked = {
-        name: [each["endpoint"]["address"] for each in resource.document["endpoints"][0]["lb_endpoints"]]
+        name: [each["endpoint"]["address"] for each in json.loads(resource.body)["endpoints"][0]["lb_endpoints"]]
         for (kind, name), resource in found.items()
         if kind == ENDPOINTS
     }
@@ -132,7 +132,9 @@ def test_the_listener_comes_after_everything_that_it_leads_to() -> None:
 
 def test_each_cluster_has_endpoints() -> None:
     found = resources(FOLDER, model())
-    wanted = {each.document["eds_cluster_config"]["service_name"] for (of, _), each in found.items() if of == CLUSTER}
+    wanted = {
+        json.loads(each.body)["eds_cluster_config"]["service_name"] for (of, _), each in found.items() if of == CLUSTER
+    }
     assert wanted == {name for of, name in found if of == ENDPOINTS}
 
 

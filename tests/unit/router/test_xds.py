@@ -1,6 +1,7 @@
 """The stream by which Envoy is told, from its other end."""
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -15,6 +16,7 @@ from tidegate_router.xds import Xds
 
 KEY: Key = (CLUSTER, "flights/a")
 DOCUMENT = clusters("flights")[0]
+BODY = json.dumps(DOCUMENT).encode()
 
 
 class World:
@@ -59,7 +61,7 @@ async def test_nothing_is_said_before_it_is_known_what_there_is(world: World) ->
     call = await world.stream()
     with pytest.raises(TimeoutError):
         await asyncio.wait_for(asyncio.shield(reading := asyncio.ensure_future(call.read())), 0.1)
-    world.xds.tell({KEY: Resource("1", DOCUMENT)})
+    world.xds.tell({KEY: Resource("1", BODY)})
     answer = await asyncio.wait_for(reading, 2)
     assert [each.name for each in answer.resources] == ["flights/a"]
 
@@ -71,7 +73,7 @@ async def test_that_there_is_nothing_is_said_by_an_empty_answer(world: World) ->
 
 
 async def test_what_is_taken_is_confirmed_until_the_stream_ends(world: World) -> None:
-    world.xds.tell({KEY: Resource("1", DOCUMENT)})
+    world.xds.tell({KEY: Resource("1", BODY)})
     call = await world.stream()
     assert await told(call) == ([("flights/a", "1")], [])
     assert await world.confirmed("1")
@@ -80,20 +82,20 @@ async def test_what_is_taken_is_confirmed_until_the_stream_ends(world: World) ->
 
 
 async def test_a_new_stream_takes_over_and_the_old_one_ends(world: World) -> None:
-    world.xds.tell({KEY: Resource("1", DOCUMENT)})
+    world.xds.tell({KEY: Resource("1", BODY)})
     first = await world.stream()
     assert await told(first) == ([("flights/a", "1")], [])
     second = await world.stream()
     assert await told(second) == ([("flights/a", "1")], [])
     assert await asyncio.wait_for(first.read(), 2) is grpc.aio.EOF
-    world.xds.tell({KEY: Resource("2", DOCUMENT)})
+    world.xds.tell({KEY: Resource("2", BODY)})
     assert await told(second) == ([("flights/a", "2")], [])
     assert await world.confirmed("2")
 
 
 async def test_what_cannot_be_written_down_is_refused_and_stops_nothing_else(world: World) -> None:
-    bad = Resource("1", DOCUMENT | {"connect_timeout": "1e+15s"})
-    world.xds.tell({KEY: bad, (CLUSTER, "others/a"): Resource("1", DOCUMENT)})
+    bad = Resource("1", json.dumps(DOCUMENT | {"connect_timeout": "1e+15s"}).encode())
+    world.xds.tell({KEY: bad, (CLUSTER, "others/a"): Resource("1", BODY)})
     assert await told(await world.stream()) == ([("others/a", "1")], [])
     version, why = world.xds.refused(KEY)
     assert version == "1"
@@ -101,7 +103,7 @@ async def test_what_cannot_be_written_down_is_refused_and_stops_nothing_else(wor
 
 
 async def test_what_envoy_refuses_is_told_in_its_words(world: World) -> None:
-    world.xds.tell({KEY: Resource("1", DOCUMENT)})
+    world.xds.tell({KEY: Resource("1", BODY)})
     call = await world.stream()
     request = discovery_pb2.DeltaDiscoveryRequest(type_url=CLUSTER, response_nonce=(await call.read()).nonce)
     request.error_detail.message = "no such thing"
