@@ -7,7 +7,7 @@ import random
 import socket
 import subprocess
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -111,8 +111,9 @@ class Cluster:
         self._watchers[plural].add(queue)
         await response.prepare(request)
         try:
-            while (news := await queue.get()) is not None:
-                await response.write(json.dumps(news).encode() + b"\n")
+            with suppress(ConnectionResetError):  # whoever watched is gone
+                while (news := await queue.get()) is not None:
+                    await response.write(json.dumps(news).encode() + b"\n")
             return response
         finally:
             self._watchers[plural].discard(queue)

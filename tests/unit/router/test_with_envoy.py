@@ -457,6 +457,28 @@ async def test_a_model_that_is_removed_closes_its_port_and_no_other_and_answers_
     assert await other.answers(3) == {"a1": 3}
 
 
+async def test_a_model_that_comes_back_is_served(world: World) -> None:
+    """Envoy drains the old listener for minutes, and has its route all that time."""
+    model = await world.model()
+    for _ in range(2):
+        world.cluster.remove("modeldeployments", model.name)
+        await model.signals_when(lambda found: found == {})
+        model.generation = 0
+        await model.runs()
+        assert await model.answers(3) == {"a1": 3}
+
+
+async def test_a_model_may_get_another_port(world: World) -> None:
+    model = await world.model()
+    before, model.port = model.port, free_port()
+    await model.runs()
+    await model.signals_when(lambda found: found["refused"] == "" if found else False)
+    await world.router.ready(1)
+    assert await model.answers(3) == {"a1": 3}
+    with pytest.raises(ConnectionRefusedError):
+        await asyncio.open_connection("127.0.0.1", before)
+
+
 async def test_while_the_api_server_is_away_routing_goes_on_and_then_it_catches_up(world: World) -> None:
     model = await world.model()
     world.cluster.away = True
