@@ -233,11 +233,14 @@ async def test_a_shadow_gets_copies_that_are_no_evidence_and_whose_answers_nobod
 
 
 async def test_copies_for_a_shadow_without_pods_wait_for_nobody(world: World) -> None:
-    model = await world.model()
+    model = await world.model(stable=0)
     await model.runs(shadow=SHADOW)
-    assert await model.answers(5) == {"a1": 5}
-    told = await model.signals()
-    assert (told["held"], told["slots"]["a"]["divided"]["sent_on"]) == (0, 0)
+    asking = asyncio.create_task(model.infer())
+    await model.signals_when(lambda found: found["held"] == 1 if found else False)
+    await asyncio.sleep(0.1)
+    assert (await model.signals())["held"] == 1
+    model.pods_are(STABLE, await model.pod("a1"))
+    assert (await asking)[0] == 200
 
 
 # ---------------------------------------------------------------- a candidate needs somebody
