@@ -6,6 +6,7 @@ import os
 import random
 import socket
 import subprocess
+import sys
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
@@ -22,7 +23,7 @@ from cluster.tools import envoy_program, install_envoy
 from tidegate_cluster.connection import Connection
 from tidegate_contract import labels
 from tidegate_contract.route import FIRST_PORT, LAST_PORT
-from tidegate_contract.router import bootstrap
+from tidegate_contract.router import ENV_FOLDER, bootstrap
 from tidegate_router.__main__ import serve
 from tidegate_router.settings import Settings
 from tidegate_router.watch import MODELS, SLICES
@@ -211,6 +212,11 @@ class Router:
         """The agent."""
         async with self.session.get(f"http://127.0.0.1:{self.port}{path}", headers=headers) as answer:
             return answer.status, await answer.text()
+
+    def drain(self) -> int:
+        """What the kubelet runs before the pod ends; its exit code."""
+        environment = {**os.environ, ENV_FOLDER: str(self.folder)}
+        return subprocess.run([sys.executable, "-m", "tidegate_router.drain"], env=environment, check=False).returncode
 
     async def signals(self, query: str = "") -> Object:
         status, text = await self.ask(f"/signals{query}", Authorization=f"Bearer {TOKEN}")

@@ -8,11 +8,13 @@ from typing import Any
 
 AGENT_PORT = 9901
 """Of the agent: signals, probes, and the end of the pod."""
-READY_PATH, LIVE_PATH, DRAIN_PATH = "/ready", "/live", "/drain"
+READY_PATH, LIVE_PATH, DRAINED_PATH = "/ready", "/live", "/drained"
+DRAIN_PATH = "/drain"
+"""On END_SOCKET alone: whoever can ask for it ends the router."""
 
 FOLDER = "/run/tidegate"
 """Where both containers have the sockets."""
-XDS_SOCKET, ADMIN_SOCKET, HOLD_SOCKET = "xds.sock", "admin.sock", "hold.sock"
+XDS_SOCKET, ADMIN_SOCKET, HOLD_SOCKET, END_SOCKET = "xds.sock", "admin.sock", "hold.sock", "end.sock"
 TOKEN_FILE = "/var/run/secrets/tidegate/token"  # noqa: S105 - a path
 TOKEN_KEY = "token"  # noqa: S105 - the key of the Secret
 
@@ -28,6 +30,11 @@ DRAIN_SECONDS = 30
 
 AGENT = "agent"
 """Envoy's name for the agent."""
+ENVOY_MEMORY_BYTES = 1 << 30
+"""Envoy's limit. It keeps bodies to ask again, and takes no requests rather than being killed with all it has."""
+
+HEAP = "envoy.resource_monitors.fixed_heap"
+HEAP_TYPE = "type.googleapis.com/envoy.extensions.resource_monitors.fixed_heap.v3.FixedHeapConfig"
 
 Document = dict[str, Any]
 
@@ -37,7 +44,7 @@ def bootstrap(folder: PurePosixPath, router: str) -> Document:
 
     `router`: the uid of its pod, or what Kubernetes puts in its place.
     """
-    protocol = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
+    protocol, heap = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions", ENVOY_MEMORY_BYTES * 9 // 10
     agent = {
         "name": AGENT,
         "type": "STATIC",
@@ -64,14 +71,24 @@ def bootstrap(folder: PurePosixPath, router: str) -> Document:
                 "transport_api_version": "V3",
                 "grpc_services": [{"envoy_grpc": {"cluster_name": AGENT, "retry_policy": come_back}}],
             },
-            "lds_config": told(),
-            "cds_config": told(),
+            "lds_config": by_agent(),
+            "cds_config": by_agent(),
+        },
+        "overload_manager": {
+            "resource_monitors": [{"name": HEAP, "typed_config": {"@type": HEAP_TYPE, "max_heap_size_bytes": heap}}],
+            "actions": [
+                {
+                    "name": f"envoy.overload_actions.{action}",
+                    "triggers": [{"name": HEAP, "threshold": {"value": share}}],
+                }
+                for action, share in (("shrink_heap", 0.8), ("stop_accepting_requests", 0.9))
+            ],
         },
         "layered_runtime": {"layers": [{"name": "agent", "admin_layer": {}}]},
     }
 
 
-def told() -> Document:
+def by_agent() -> Document:
     """Where a resource comes from: the agent."""
     return {"resource_api_version": "V3", "ads": {}}
 

@@ -24,7 +24,7 @@ class Counts(msgspec.Struct, frozen=True, kw_only=True):
     unanswered: int = 0
     """Of these, those whose deadline was over."""
     again: int = 0
-    """Of `ok`, those of which a first pod had not answered: it was not reached, or broke the connection."""
+    """Those that another pod answered, with whatever, as a first one was not reached or broke the connection."""
     sent_on: int = 0
     """Of `again`, about those that had waited in the hold slot: no pod has failed them."""
     active: int = 0
@@ -34,8 +34,9 @@ class Counts(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def first_failures(self) -> int:
-        """Requests whose first attempt did not end with 2xx."""
-        return self.answered - self.ok + max(0, self.again - self.sent_on)
+        """Requests whose first attempt did not end with 2xx, or a few more: of those asked again and answered with an
+        error nobody tells that they are the same."""
+        return min(self.answered, self.answered - self.ok + max(0, self.again - self.sent_on))
 
 
 class SlotSignals(msgspec.Struct, frozen=True, kw_only=True):
@@ -66,6 +67,16 @@ class ModelSignals(msgspec.Struct, frozen=True, kw_only=True):
     """A gauge: requests that are still at slots which the route does not have any more."""
 
 
+class PodCounters(msgspec.Struct, frozen=True, kw_only=True):
+    """What one serving pod has counted."""
+
+    model: str
+    revision: str
+    address: str
+    counters: msgspec.Raw
+    """As the pod told it."""
+
+
 class Signals(msgspec.Struct, frozen=True, kw_only=True):
     """Of one router."""
 
@@ -73,5 +84,5 @@ class Signals(msgspec.Struct, frozen=True, kw_only=True):
     """Uid of its pod."""
     epoch: str
     models: dict[str, ModelSignals] = {}
-    counters: list[msgspec.Raw] = []
-    """Of the serving pods, as each of them tells them; only where they are asked for."""
+    counters: list[PodCounters] = []
+    """Of the serving pods; only where they are asked for."""

@@ -16,7 +16,7 @@ from aiohttp import web
 from tidegate_cluster.api import Api
 from tidegate_cluster.connection import Connection, connect
 from tidegate_contract.logs import configure
-from tidegate_contract.router import ADMIN_SOCKET, AGENT_PORT, HOLD_SOCKET, XDS_SOCKET
+from tidegate_contract.router import ADMIN_SOCKET, AGENT_PORT, END_SOCKET, HOLD_SOCKET, XDS_SOCKET
 from tidegate_router.agent import Agent
 from tidegate_router.envoy import Envoy
 from tidegate_router.serve import Answers
@@ -56,12 +56,13 @@ async def serve(settings: Settings, connection: Connection, port: int, stopped: 
     xds = Xds(lambda: agent.envoy_changed())
     watch = Watch(Api(connection, lambda verb, code: None), settings.namespace, lambda name: agent.model_changed(name))
     agent = Agent(settings.folder, watch, xds, time.monotonic)
-    app = Answers(agent, envoy, settings.pod, settings.token_file, pods).app
-    answers = web.AppRunner(app, access_log=None, shutdown_timeout=1)
+    said = Answers(agent, envoy, settings.pod, settings.token_file, pods)
+    answers = web.AppRunner(said.app, access_log=None, shutdown_timeout=1)
     work = [agent.run(), agent.insist(), *(reflector.run() for reflector in watch.reflectors), stopped.wait()]
     tasks = [asyncio.ensure_future(each) for each in work]
     server = await xds.listen(settings.folder / XDS_SOCKET)
     holding = await agent.hold.listen(settings.folder / HOLD_SOCKET)
+    ending = await said.listen_for_the_end(settings.folder / END_SOCKET)
     await answers.setup()
     await web.TCPSite(answers, port=port).start()
     try:
@@ -72,6 +73,7 @@ async def serve(settings: Settings, connection: Connection, port: int, stopped: 
         for task in tasks:
             task.cancel()
         await answers.cleanup()
+        await ending.cleanup()
         await holding.cleanup()
         await server.stop(None)
         await pods.close()

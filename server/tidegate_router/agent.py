@@ -9,7 +9,7 @@ question of its own for LED_SECONDS, they have no weight.
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import PurePosixPath
@@ -23,11 +23,15 @@ from tidegate_router.endpoints import Address
 from tidegate_router.hold import Hold
 from tidegate_router.models import Model, confirmed, resources
 from tidegate_router.watch import Watch
+from tidegate_router.weights import Weights
 from tidegate_router.xds import Xds
 
 LED_SECONDS = 60.0
 AGAIN_SECONDS = 10.0
 """After so long Envoy is asked once more for what it refused."""
+
+InForce = dict[str, tuple[int, Weights]]
+"""Generation and weights of each model, by Envoy's own word."""
 
 _logger = logging.getLogger(__name__)
 
@@ -154,19 +158,25 @@ class Agent:
                 return f"{key[1]}: {why}"
         return ""
 
-    def tell(self, stats: signals.Stats) -> dict[str, ModelSignals]:
-        """Of all models, from what Envoy has counted."""
-        return {name: self._of_model(name, stats) for name in self._models}
+    def in_force(self) -> InForce:
+        """What Envoy has confirmed. To be asked before its counts: what has left a route by then gets nothing new."""
+        return {name: confirmed(self._xds.confirmed((ROUTE, name))) for name in self._models}
 
-    def addresses(self) -> set[Address]:
-        """Of all pods that any model has here."""
-        models = [served.model for served in self._models.values() if served.model]
-        return {address for model in models for addresses in model.endpoints.values() for address in addresses}
+    def tell(self, in_force: InForce, stats: signals.Stats) -> dict[str, ModelSignals]:
+        """Of all models, from what was in force and what Envoy has counted after that."""
+        return {name: self._of_model(name, *in_force[name], stats) for name in self._models if name in in_force}
 
-    def _of_model(self, name: str, stats: signals.Stats) -> ModelSignals:
+    def pods(self) -> Iterator[tuple[str, str, Address]]:
+        """All that any model has here: the model, the revision, and where it answers."""
+        for served in self._models.values():
+            if (model := served.model) is not None:
+                for slot, share in model.route.slots.items():
+                    for address in model.addresses(slot):
+                        yield model.name, share.revision, address
+
+    def _of_model(self, name: str, generation: int, weights: Weights, stats: signals.Stats) -> ModelSignals:
         served = self._models[name]
         model = served.model
-        generation, weights = confirmed(self._xds.confirmed((ROUTE, name)))
         slots = {}
         for slot, share in model.route.slots.items() if model else ():
             there = self._served(cluster_name(name, slot))
@@ -178,5 +188,5 @@ class Agent:
             slots=slots,
             refused=self.refusal(name),
             held=self.hold.held_of(name),
-            leaving=sum(signals.busy(stats, name, slot) for slot in SHARED if slot not in slots),
+            leaving=sum(signals.busy(stats, name, slot) for slot in SHARED if slot not in weights),
         )

@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 
 from tidegate_router.documents import CLUSTER, ENDPOINTS, LISTENER, ROUTE, model_of
 
-ORDER = (CLUSTER, ENDPOINTS, LISTENER, ROUTE)
-"""What is referred to comes before what refers to it."""
+ORDER = (CLUSTER, ROUTE, ENDPOINTS, LISTENER)
+"""What is referred to comes before what refers to it; but a version loses its pods after its place in the route."""
 WILDCARD = "*"
 
 Key = tuple[str, str]

@@ -19,7 +19,7 @@ from pathlib import PurePosixPath
 
 from tidegate_contract import names
 from tidegate_contract.route import Route, Slot
-from tidegate_contract.router import HOLD_SOCKET, Document, pipe, told
+from tidegate_contract.router import HOLD_SOCKET, Document, by_agent, pipe
 from tidegate_router.endpoints import Address
 from tidegate_router.weights import Weights
 
@@ -49,7 +49,7 @@ LONGER_SECONDS = 1.0
 IDLE_SECONDS = 60.0
 """Of a connection to a pod: below what the server keeps it for, so that it is never closed under a request."""
 MOST_REQUESTS = 16384
-"""At once, of one version: its pods refuse long before; this only bounds a router's memory."""
+"""At once, of one version: its pods refuse long before."""
 MOST_RETRIES = 4096
 """At once, the requests that wait in the hold slot among them."""
 BODY_BYTES = 16 << 20
@@ -164,7 +164,7 @@ def _cluster(name: str) -> Document:
         "@type": CLUSTER,
         "name": name,
         "type": "EDS",
-        "eds_cluster_config": {"service_name": endpoints_of(name), "eds_config": told()},
+        "eds_cluster_config": {"service_name": endpoints_of(name), "eds_config": by_agent()},
         "connect_timeout": _seconds(CONNECT_SECONDS),
         "lb_policy": "ROUND_ROBIN",
         "circuit_breakers": LIMITS,
@@ -189,7 +189,12 @@ def route(model: str, told: Route, weights: Weights) -> Document:
             _route(told, {"prefix": "/", "headers": [_is(REVISION_HEADER, revision)]}, to=_named(model, slot))
             for revision, slot in named.items()
         ),
-        _route(told, {"path": f"{base}/infer"}, to=_divided(model, told, weights), evidence=True),
+        _route(
+            told,
+            {"path": f"{base}/infer", "headers": [_is(":method", "POST")]},
+            to=_divided(model, told, weights),
+            evidence=True,
+        ),
         _route(told, {"path_separated_prefix": f"{base}/feedback"}, to=_by_path(model)),
         _route(told, {"prefix": "/"}, to=_named(model, told.stable)),
     ]
@@ -201,7 +206,6 @@ def route(model: str, told: Route, weights: Weights) -> Document:
                 "name": model,
                 "domains": ["*"],
                 "routes": routes,
-                "include_request_attempt_count": True,
                 "request_body_buffer_limit": BODY_BYTES,
             }
         ],
@@ -265,7 +269,7 @@ def listener(model: str, port: int) -> Document:
     manager = {
         "@type": f"{TYPES}.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
         "stat_prefix": f"{CLIENTS}/{model}",
-        "rds": {"route_config_name": model, "config_source": told()},
+        "rds": {"route_config_name": model, "config_source": by_agent()},
         "http_filters": [
             {"name": "router", "typed_config": {"@type": f"{TYPES}.extensions.filters.http.router.v3.Router"}}
         ],

@@ -3,15 +3,15 @@
 import asyncio
 import hmac
 import logging
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import aiohttp
 import msgspec
 from aiohttp import web
 
 from tidegate_contract.counters import COUNTERS_PATH
-from tidegate_contract.router import DRAIN_PATH, DRAIN_SECONDS, LIVE_PATH, READY_PATH, SPREAD_SECONDS
-from tidegate_contract.signals import SIGNALS_PATH, Signals
+from tidegate_contract.router import DRAIN_PATH, DRAIN_SECONDS, DRAINED_PATH, LIVE_PATH, READY_PATH, SPREAD_SECONDS
+from tidegate_contract.signals import SIGNALS_PATH, PodCounters, Signals
 from tidegate_router import signals
 from tidegate_router.agent import Agent
 from tidegate_router.documents import CLIENTS
@@ -21,6 +21,7 @@ from tidegate_router.envoy import UNREACHABLE, Envoy
 LOOK_SECONDS = 0.2
 POD_SECONDS = 1.0
 """How long a pod may take to say what it has counted."""
+MOST_COUNTERS_BYTES = 1 << 20
 ACTIVE = rf"^http\.{CLIENTS}/.*\.downstream_rq_active$"
 
 _logger = logging.getLogger(__name__)
@@ -36,12 +37,13 @@ class Answers:
         self._token_file = token_file
         self._pods = pods
         self._draining: asyncio.Task[None] | None = None
+        self._empty = asyncio.Event()
         self.app = web.Application()
         self.app.add_routes(
             [
                 web.get(LIVE_PATH, self._live),
                 web.get(READY_PATH, self._ready),
-                web.get(DRAIN_PATH, self._drain),
+                web.get(DRAINED_PATH, self._drained),
                 web.get(SIGNALS_PATH, self._signals),
             ]
         )
@@ -65,12 +67,14 @@ class Answers:
         if not self._allowed(request):
             return web.Response(status=401, text="a bearer token of this namespace's routers is needed")
         self._agent.asked()
+        counters = await self._counters() if request.query.get("counters") else []
         try:
+            in_force = self._agent.in_force()
             epoch, stats = await self._envoy.epoch(), await self._envoy.counts(signals.PATTERN)
         except UNREACHABLE as error:
             return web.Response(status=503, text=f"Envoy does not answer: {type(error).__name__}")
-        counters = await self._counters() if request.query.get("counters") else []
-        told = Signals(router=self._router, epoch=epoch, models=self._agent.tell(stats), counters=counters)
+        models = self._agent.tell(in_force, stats)
+        told = Signals(router=self._router, epoch=epoch, models=models, counters=counters)
         return web.Response(body=msgspec.json.encode(told), content_type="application/json")
 
     def _allowed(self, request: web.Request) -> bool:
@@ -82,11 +86,11 @@ class Answers:
             return False
         return bool(token) and hmac.compare_digest(told, b"Bearer " + token)
 
-    async def _counters(self) -> list[msgspec.Raw]:
-        found = await asyncio.gather(*(self._counters_of(address) for address in sorted(self._agent.addresses())))
-        return [raw for raw in found if raw is not None]
+    async def _counters(self) -> list[PodCounters]:
+        found = await asyncio.gather(*(self._counters_of(*pod) for pod in self._agent.pods()))
+        return [counters for counters in found if counters is not None]
 
-    async def _counters_of(self, address: Address) -> msgspec.Raw | None:
+    async def _counters_of(self, model: str, revision: str, address: Address) -> PodCounters | None:
         host = f"[{address.ip}]" if ":" in address.ip else address.ip
         try:
             async with self._pods.get(
@@ -94,26 +98,50 @@ class Answers:
                 raise_for_status=True,
                 timeout=aiohttp.ClientTimeout(total=POD_SECONDS),
             ) as answer:
-                body = await answer.read()
+                body = await answer.content.read(MOST_COUNTERS_BYTES)
+                if not answer.content.at_eof():
+                    return None
             msgspec.json.decode(body)
-        except UNREACHABLE as error:
+        except (*UNREACHABLE, RecursionError) as error:  # whatever a pod says, the others are told
             _logger.info("the counters of %s are not told: %s", address.ip, type(error).__name__)
             return None
-        return msgspec.Raw(body)
+        return PodCounters(model=model, revision=revision, address=address.ip, counters=msgspec.Raw(body))
+
+    async def _drained(self, request: web.Request) -> web.Response:
+        """Answered when the pod is to end and nobody is served any more: what Envoy's container waits for."""
+        await self._empty.wait()
+        return web.Response(text="drained")
+
+    async def listen_for_the_end(self, path: PurePosixPath) -> web.AppRunner:
+        """On a socket, as whoever can ask for it ends the router. Its owner cleans it up."""
+        app = web.Application()
+        app.add_routes([web.get(DRAIN_PATH, self._drain)])
+        runner = web.AppRunner(app, access_log=None, shutdown_timeout=1)
+        await runner.setup()
+        await web.UnixSite(runner, str(path)).start()
+        return runner
 
     async def _drain(self, request: web.Request) -> web.Response:
-        """Answered when nobody is served any more; both containers wait for it before they end."""
-        self._draining = self._draining or asyncio.create_task(self._empty())
+        """The pod is to end; answered when nobody is served any more."""
+        self._draining = self._draining or asyncio.create_task(self._wait_until_empty())
         await asyncio.shield(self._draining)
         return web.Response(text="drained")
 
-    async def _empty(self) -> None:
+    async def _wait_until_empty(self) -> None:
+        loop = asyncio.get_running_loop()
+        end = loop.time() + SPREAD_SECONDS + DRAIN_SECONDS
         try:
             await self._envoy.drain()
-            await asyncio.sleep(SPREAD_SECONDS)
-            for _ in range(int(DRAIN_SECONDS / LOOK_SECONDS)):
-                if not sum((await self._envoy.counts(ACTIVE)).values()):
-                    return
-                await asyncio.sleep(LOOK_SECONDS)
         except UNREACHABLE as error:
-            _logger.warning("Envoy does not answer any more: %s", type(error).__name__)
+            _logger.warning("Envoy cannot be asked to drain: %s", type(error).__name__)
+        await asyncio.sleep(SPREAD_SECONDS)
+        while loop.time() < end:
+            try:
+                if not sum((await self._envoy.counts(ACTIVE)).values()):
+                    break
+            except TimeoutError:
+                _logger.warning("Envoy is slow to say what it has")
+            except UNREACHABLE:
+                break  # it has ended
+            await asyncio.sleep(LOOK_SECONDS)
+        self._empty.set()

@@ -46,7 +46,7 @@ def run(task: Task) -> Result:
     name, guard, seconds, short = task
     guards = Guards(frozenset({guard})) if guard else ALL
     if name == traffic.NAME:
-        return traffic.search(guards, traffic.BUDGETS[:1] if short else traffic.BUDGETS)
+        return traffic.search(guards, traffic.STARTS[:1] if short else traffic.STARTS)
     world = themes.named(name)
     return search(replace(world, budgets=world.budgets[:1]) if short else world, guards, seconds=seconds)
 

@@ -9,12 +9,12 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from tidegate_contract.route import WHOLE, Route, total
+from tidegate_contract.route import WHOLE, Route, Share, Slot, total
 from tidegate_operator.core.guards import ALL, Guard, Guards
 from tidegate_operator.core.traffic import Aim, Fleet, Router, first, step
 from verify.search import Counterexample, Result
 
-GUARDS = frozenset({Guard.PODS_READY, Guard.PODS_KNOWN, Guard.ACKNOWLEDGED, Guard.DRAINED})
+GUARDS = frozenset({Guard.PODS_READY, Guard.STABLE_READY, Guard.PODS_KNOWN, Guard.ACKNOWLEDGED, Guard.DRAINED})
 """Those that are missed here and nowhere else."""
 NAME = "traffic"
 AIMS = (Aim("A"), Aim("A", "B", 5), Aim("B"), Aim("A", "C", 50))
@@ -80,15 +80,23 @@ Move = tuple[str, State, str]
 """Words, the state after it, and the promise that it breaks; empty if none."""
 
 
-BUDGETS = ((2, 0), (1, 1))
-"""Changes of the owner's mind, and troubles, in one world."""
-
-
 def begin(changes: int, troubles: int) -> State:
+    """One version serves."""
     aim = AIMS[0]
     route = first(aim, PORT, TIMEOUT)
     routers = tuple(Envoy(route, frozenset({"A"})) for _ in range(2))
     return State(route, aim, frozenset({"A"}), frozenset({"A"}), routers, changes, troubles)
+
+
+def midway(changes: int, troubles: int) -> State:
+    """A candidate has a part of the requests."""
+    aim = AIMS[1]
+    slots = {Slot.A: Share("A", WHOLE - aim.weight), Slot.B: Share("B", aim.weight)}
+    route, pods = Route(PORT, 1, Slot.A, slots, TIMEOUT), frozenset({"A", "B"})
+    return State(route, aim, pods, pods, tuple(Envoy(route, pods) for _ in range(2)), changes, troubles)
+
+
+STARTS = (begin(2, 0), begin(1, 1), midway(1, 1))
 
 
 def following(state: State, guards: Guards, *, calm: bool = False) -> Iterator[Move]:
@@ -167,6 +175,10 @@ def _wrong_change(state: State, route: Route) -> str:
     if route.generation != state.route.generation + 1:
         return "a change has not the next generation"
     before = {share.revision: share.weight for share in state.route.slots.values()}
+    stable = route.slots[route.stable]
+    serving = [share.revision for share in route.slots.values() if share.revision in state.ready]
+    if stable.weight > before.get(stable.revision, WHOLE) and serving and stable.revision not in serving:
+        return f"{stable.revision} has more weight and no pod that is ready, {serving[0]} has one"
     for slot, share in route.slots.items():
         if slot == route.stable or share.weight <= before.get(share.revision, 0):
             continue
@@ -195,10 +207,9 @@ def at_rest(state: State) -> str:
     return "" if state.there == frozenset(aim) else f"pods of {sorted(state.there)} are there, wanted are {sorted(aim)}"
 
 
-def search(guards: Guards = ALL, budgets: Sequence[tuple[int, int]] = BUDGETS) -> Result:
+def search(guards: Guards = ALL, starts: Sequence[State] = STARTS) -> Result:
     """All states, or the way to the first broken promise."""
     result, started = Result(NAME), time.monotonic()
-    starts = [begin(*budget) for budget in budgets]
     before: dict[tuple[object, ...], tuple[tuple[object, ...], str] | None] = {start.key(): None for start in starts}
     waiting = deque((start, 0) for start in starts)
     settled: set[tuple[object, ...]] = set()

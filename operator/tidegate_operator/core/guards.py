@@ -73,6 +73,8 @@ class Guard(StrEnum):
     """A version gets more weight when its pods are ready: its requests would wait, or fail."""
     PODS_KNOWN = "pods known"
     """And when every router knows them: one that does not would have nowhere to send them."""
+    STABLE_READY = "stable ready"
+    """A version that serves loses its weight when the other one can take it: all requests would wait, or be refused."""
     ACKNOWLEDGED = "acknowledged"
     """Only less weight follows a change of the route before every router runs it: one that lags behind would send
     requests to pods that are gone."""

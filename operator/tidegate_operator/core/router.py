@@ -10,7 +10,7 @@ from tidegate_operator.core import sources
 from tidegate_operator.core.types import Identity, Manifest
 
 NAME = "tidegate-router"
-"""Of all its objects, and of the ClusterRole that the chart ships."""
+"""Of all its objects, and of the ClusterRole with their rights."""
 ENVOY, AGENT = "envoy", "agent"
 REPLICAS = 2
 WORKERS = 2
@@ -75,7 +75,7 @@ def _deployment(images: Images) -> Manifest:
 def _pod(images: Images) -> Manifest:
     return {
         "serviceAccountName": NAME,
-        "automountServiceAccountToken": True,
+        "automountServiceAccountToken": False,  # the agent alone has one
         "enableServiceLinks": False,
         "terminationGracePeriodSeconds": GRACE_SECONDS,
         "securityContext": {
@@ -89,6 +89,7 @@ def _pod(images: Images) -> Manifest:
         "volumes": [
             {"name": "sockets", "emptyDir": {"medium": "Memory", "sizeLimit": "1Mi"}},
             {"name": "token", "secret": {"secretName": NAME}},
+            {"name": "account", "projected": {"sources": ACCOUNT}},
         ],
         "topologySpreadConstraints": [
             {
@@ -102,7 +103,13 @@ def _pod(images: Images) -> Manifest:
 
 
 SOCKETS = {"name": "sockets", "mountPath": router.FOLDER}
-DRAINED = {"httpGet": {"path": router.DRAIN_PATH, "port": router.AGENT_PORT}}
+ACCOUNT = [
+    {"serviceAccountToken": {"path": "token", "expirationSeconds": 3607}},
+    {"configMap": {"name": "kube-root-ca.crt", "items": [{"key": "ca.crt", "path": "ca.crt"}]}},
+]
+"""What the agent needs to read the cluster, as Kubernetes would give it to every container."""
+DRAIN = {"exec": {"command": ["/opt/tidegate/bin/python", "-m", "tidegate_router.drain"]}}
+DRAINED = {"httpGet": {"path": router.DRAINED_PATH, "port": router.AGENT_PORT}}
 """Both containers end when nobody is served any more. Envoy's has nothing to run that could wait; the kubelet asks."""
 
 
@@ -122,7 +129,10 @@ def _envoy(images: Images) -> Manifest:
         ],
         "env": [_field(router.ENV_POD_UID, "metadata.uid")],
         "lifecycle": {"preStop": DRAINED},
-        "resources": {"requests": {"cpu": "100m", "memory": "128Mi"}, "limits": {"memory": "1Gi"}},
+        "resources": {
+            "requests": {"cpu": "100m", "memory": "128Mi"},
+            "limits": {"memory": str(router.ENVOY_MEMORY_BYTES)},
+        },
         "securityContext": sources.RESTRICTED,
         "volumeMounts": [SOCKETS],
     }
@@ -145,12 +155,13 @@ def _agent(images: Images) -> Manifest:
         "ports": [{"name": "agent", "containerPort": router.AGENT_PORT, "protocol": "TCP"}],
         "readinessProbe": _probe(router.READY_PATH, period=1, failures=3),
         "livenessProbe": _probe(router.LIVE_PATH, period=10, failures=3),
-        "lifecycle": {"preStop": DRAINED},
+        "lifecycle": {"preStop": DRAIN},
         "resources": {"requests": {"cpu": "50m", "memory": "64Mi"}, "limits": {"memory": "256Mi"}},
         "securityContext": sources.RESTRICTED,
         "volumeMounts": [
             SOCKETS,
             {"name": "token", "mountPath": str(PurePosixPath(router.TOKEN_FILE).parent), "readOnly": True},
+            {"name": "account", "mountPath": "/var/run/secrets/kubernetes.io/serviceaccount", "readOnly": True},
         ],
     }
 

@@ -75,7 +75,7 @@ def step(route: Route, aim: Aim, fleets: Mapping[str, Fleet], routers: Iterable[
     """
     told = tuple(routers)
     lags = [router for router in told if router.generation != route.generation]
-    acknowledged = guards.holds(Guard.ACKNOWLEDGED, not lags)
+    acknowledged = guards.holds(Guard.ACKNOWLEDGED, bool(told) and not lags)
     leaving = sum(router.leaving for router in told)
     drained = guards.holds(Guard.DRAINED, not leaving)
     out = frozenset(fleets) - {share.revision for share in route.slots.values()} - {aim.stable, aim.candidate}
@@ -92,7 +92,10 @@ def step(route: Route, aim: Aim, fleets: Mapping[str, Fleet], routers: Iterable[
     there, fleet = route.slots.get(other), fleets.get(comes, Fleet())
     wanted = weight if there and there.revision == comes else 0
     if there and there.weight > wanted:
-        return _weighted(route, other, wanted)  # always safe: stable's requests can wait
+        alone = fleets.get(there.revision, Fleet()).ready and not fleets.get(stable, Fleet()).ready
+        if not guards.holds(Guard.STABLE_READY, not alone):
+            return replace(waiting, waits=f"waiting for a pod of {stable} to be ready: it would get all requests")
+        return _weighted(route, other, wanted)
     if (there is None and not comes) or not acknowledged:
         return waiting
     if there is None:

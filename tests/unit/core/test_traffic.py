@@ -93,6 +93,18 @@ def test_nothing_moves_while(
     assert step(route, aim, fleets, routers) == Step(route, f"waiting for {said}")
 
 
+def test_a_version_that_serves_keeps_its_weight_while_the_other_has_no_pod() -> None:
+    down = {"old": Fleet(0, 2), "new": Fleet(2, 2)}
+    found = step(BOTH, Aim("old"), down, [router(BOTH)])
+    assert found.route == BOTH
+    assert found.waits == "waiting for a pod of old to be ready: it would get all requests"
+    assert step(BOTH, Aim("old"), {"old": Fleet(0, 2), "new": Fleet(0, 2)}, []).route.slots[Slot.B].weight == 0
+
+
+def test_without_a_router_nothing_is_taken_away() -> None:
+    assert not step(OLD, Aim("old"), READY, []).free
+
+
 def test_less_weight_waits_for_nobody() -> None:
     assert step(BOTH, Aim("old"), READY, [LAGGING]).route.slots[Slot.B].weight == 0
 

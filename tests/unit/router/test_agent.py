@@ -91,7 +91,7 @@ async def test_a_model_without_a_route_that_means_something_keeps_nobody_waiting
     world.cluster.put("modeldeployments", "flights", status={"route": route})
     world.run()
     assert await world.ready()
-    told = world.agent.tell({})["flights"]
+    told = world.agent.tell(world.agent.in_force(), {})["flights"]
     assert (told.generation, told.slots, bool(told.refused)) == (0, {}, route is not None)
 
 
@@ -106,11 +106,11 @@ async def test_a_slice_without_the_labels_of_a_version_belongs_to_nobody(world: 
     )
     world.run()
     await asyncio.sleep(0.2)
-    assert world.agent.addresses() == set()
+    assert list(world.agent.pods()) == []
     told = {labels.MODEL: "flights", labels.REVISION: "aaaaaaaa"}
     world.cluster.put("endpointslices", "both", labels=told, endpoints=pods, ports=ports)
     await asyncio.sleep(0.1)
-    assert world.agent.addresses() == {Address("10.0.0.1", 80, 0)}
+    assert list(world.agent.pods()) == [("flights", "aaaaaaaa", Address("10.0.0.1", 80, 0))]
 
 
 async def test_while_an_operator_asks_nobody_is_warned(

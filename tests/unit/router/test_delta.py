@@ -125,9 +125,9 @@ def test_what_has_been_answered_is_not_asked_for_any_more(said: Said) -> None:
 def test_what_is_gone_ends_from_the_outside_in_and_after_what_is_new(settled: Said) -> None:
     assert settled.due({(CLUSTER, "others/a"): Resource("1", b"{}")}) == [
         ((CLUSTER, "others/a"), "1"),
-        (PATHS, None),
         (PORT, None),
         (PODS, None),
+        (PATHS, None),
         (A, None),
     ]
     settled.answer()
@@ -243,3 +243,9 @@ def test_what_was_refused_is_said_once_more_when_it_is_to_be_tried_again(settled
     assert settled.due(other) == []
     settled.answer()
     assert not settled.conversation.refused
+
+
+def test_a_version_loses_its_pods_after_its_place_in_the_route(settled: Said) -> None:
+    """Else who names it meanwhile waits for a pod that never comes."""
+    without = {**CATALOG, PATHS: Resource("2", b"{}"), PODS: Resource("2", b"{}")}
+    assert settled.due(without) == [(PATHS, "2"), (PODS, "2")]

@@ -23,6 +23,7 @@ GOLDEN = Path(__file__).parent / "golden" / "flights.json"
 A, B, C = "0a0a0a0a", "0b0b0b0b", "0c0c0c0c"
 PODS = {A: (Address("10.0.0.1", 8080, 9090), Address("10.0.0.2", 8080, 9090)), B: (Address("10.0.0.3", 8080, 9090),)}
 SLOTS = {Slot.A: Share(A, 95), Slot.B: Share(B, 5), Slot.SHADOW: Share(C)}
+INFER = {"path": "/v2/models/flights/infer", "headers": [{"name": ":method", "string_match": {"exact": "POST"}}]}
 
 
 def model(pods: Any = PODS, *, led: bool = True, stable: Slot = Slot.A, generation: int = 7) -> Model:
@@ -56,7 +57,7 @@ def test_envoy_has_a_type_for_every_word() -> None:
 
 def test_only_a_prediction_by_chance_is_evidence() -> None:
     evident = [each["match"] for each in routes() if names.EVIDENCE_HEADER in added(each["request_headers_to_add"])]
-    assert evident == [{"path": "/v2/models/flights/infer"}]
+    assert evident == [INFER]
 
 
 def test_what_a_client_says_of_evidence_is_removed_everywhere() -> None:
@@ -69,7 +70,7 @@ def test_whoever_names_a_version_is_asked_before_chance_is() -> None:
         {"path_separated_prefix": f"/v2/models/flights/versions/{B}"},
         {"prefix": "/", "headers": [{"name": "tidegate-revision", "string_match": {"exact": A}}]},
         {"prefix": "/", "headers": [{"name": "tidegate-revision", "string_match": {"exact": B}}]},
-        {"path": "/v2/models/flights/infer"},
+        INFER,
         {"path_separated_prefix": "/v2/models/flights/feedback"},
         {"prefix": "/"},
     ]

@@ -1,6 +1,7 @@
 """The hold slot, as Envoy meets it: what it keeps, what it sends on, and what it has no room for."""
 
 import asyncio
+import gzip
 from collections.abc import AsyncIterator, Awaitable
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -25,9 +26,11 @@ class Envoy:
         self.hold = Hold(served.__contains__)
         self._session = session
 
-    def ask(self, cluster: str = "flights/a", data: Any = b"{}") -> asyncio.Task[Answer]:
+    def ask(self, cluster: str = "flights/a", data: Any = b"{}", **headers: str) -> asyncio.Task[Answer]:
+        told = {"tidegate-cluster": cluster, **headers}
+
         async def asking() -> Answer:
-            async with self._session.post("http://hold/x", data=data, headers={"tidegate-cluster": cluster}) as answer:
+            async with self._session.post("http://hold/x", data=data, headers=told) as answer:
                 await answer.read()
                 return answer.status, {name.lower(): value for name, value in answer.headers.items()}
 
@@ -67,7 +70,7 @@ async def is_turned_away(asking: Awaitable[Answer]) -> bool:
 
 
 def nothing_is_left(envoy: Envoy) -> bool:
-    return (envoy.hold.held, envoy.hold._bytes, dict(envoy.hold._waiting)) == (0, 0, {})
+    return (envoy.hold.held, envoy.hold._bytes.total(), envoy.hold._waiting) == (0, 0, {})
 
 
 async def test_a_request_waits_until_there_is_a_pod_and_is_sent_on(envoy: Envoy) -> None:
@@ -145,4 +148,39 @@ async def test_a_body_more_than_it_has_room_for_is_turned_away(envoy: Envoy, mon
     envoy.serve("flights/a")
     assert await is_sent_on(first)
     assert await is_sent_on(second)
+    assert nothing_is_left(envoy)
+
+
+async def test_a_model_takes_no_place_of_the_others(envoy: Envoy, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hold, "MOST_OF_ONE", 1)
+    first = envoy.ask("flights/a")
+    await envoy.holds(1)
+    assert await is_turned_away(envoy.ask("flights/b"))
+    other = envoy.ask("trains/a")
+    await envoy.holds(2)
+    envoy.serve("flights/a")
+    envoy.serve("trains/a")
+    assert await is_sent_on(first)
+    assert await is_sent_on(other)
+    assert nothing_is_left(envoy)
+
+
+async def test_what_is_packed_is_counted_as_it_comes(envoy: Envoy, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hold, "MOST_BYTES", 10_000)
+    asking = envoy.ask(data=gzip.compress(bytes(1 << 20)), **{"Content-Encoding": "gzip", "X-Long": "x" * 9000})
+    await envoy.holds(1)
+    envoy.serve("flights/a")
+    assert await is_sent_on(asking)
+
+
+async def test_a_body_that_does_not_come_is_not_waited_for(envoy: Envoy, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hold, "BODY_SECONDS", 0.1)
+
+    async def slow() -> AsyncIterator[bytes]:
+        yield b"{"
+        await asyncio.sleep(5)
+        yield b"}"
+
+    asking = envoy.ask(data=slow())
+    assert await is_turned_away(asking)
     assert nothing_is_left(envoy)

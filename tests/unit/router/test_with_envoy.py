@@ -575,7 +575,9 @@ async def test_the_counters_of_pods_are_relayed_where_they_are_asked_for(world: 
     model = await world.model()
     await model.pods[1].stop()
     assert (await world.router.signals())["counters"] == []
-    assert (await world.router.signals("?counters=1"))["counters"] == [{"pod": "a1", "bytes": 0}]
+    where = {"model": model.name, "revision": STABLE, "address": model.pods[0].ip}
+    told = where | {"counters": {"pod": "a1", "bytes": 0}}
+    assert (await world.router.signals("?counters=1"))["counters"] == [told]
 
 
 async def test_a_router_that_ends_says_so_and_waits_for_its_answers(
@@ -588,20 +590,30 @@ async def test_a_router_that_ends_says_so_and_waits_for_its_answers(
         alone = World(cluster, router)
         model = await alone.model()
         slow = model.pods[0]
-        slow.seconds = 1.0
+        slow.seconds = 2.0
         asking = asyncio.create_task(model.infer())
         await asked(slow)
-        draining = asyncio.create_task(router.ask("/drain"))
-        await asyncio.sleep(0.05)
-        assert await router.ask("/ready") == (503, "draining")
+        ended = asyncio.create_task(router.ask("/drained"))
+        draining = asyncio.create_task(asyncio.to_thread(router.drain))
+        for _ in range(200):
+            if await router.ask("/ready") == (503, "draining"):
+                break
+            await asyncio.sleep(0.01)
+        assert not draining.done()
         slow.seconds = 0.0
         async with router.session.post(f"http://127.0.0.1:{model.port}{model.path}/infer") as answer:
             assert (answer.status, answer.headers["connection"]) == (200, "close")
         await asyncio.sleep(0.4)
         assert not draining.done()
+        assert not ended.done()
         assert await asking == (200, {"pod": "a1", "bytes": 2})
-        assert await asyncio.wait_for(draining, 1) == (200, "drained")
+        assert await asyncio.wait_for(draining, 2) == 0
+        assert await asyncio.wait_for(ended, 1) == (200, "drained")
         await alone.clear()
+
+
+async def test_nobody_can_end_a_router_by_its_port(world: World) -> None:
+    assert (await world.router.ask("/drain"))[0] == 404
 
 
 async def test_the_agent_lives_and_has_nothing_else_to_say(world: World) -> None:
