@@ -92,15 +92,18 @@ class Answers:
 
     async def _counters_of(self, model: str, revision: str, address: Address) -> PodCounters | None:
         host = f"[{address.ip}]" if ":" in address.ip else address.ip
+        body = b""
         try:
             async with self._pods.get(
                 f"http://{host}:{address.metrics}{COUNTERS_PATH}",
                 raise_for_status=True,
                 timeout=aiohttp.ClientTimeout(total=POD_SECONDS),
             ) as answer:
-                body = await answer.content.read(MOST_COUNTERS_BYTES)
-                if not answer.content.at_eof():
-                    return None
+                async for chunk in answer.content.iter_any():
+                    body += chunk
+                    if len(body) > MOST_COUNTERS_BYTES:
+                        _logger.warning("the counters of %s are too large to be told", address.ip)
+                        return None
             msgspec.json.decode(body)
         except (*UNREACHABLE, RecursionError) as error:  # whatever a pod says, the others are told
             _logger.info("the counters of %s are not told: %s", address.ip, type(error).__name__)

@@ -580,6 +580,15 @@ async def test_the_counters_of_pods_are_relayed_where_they_are_asked_for(world: 
     assert (await world.router.signals("?counters=1"))["counters"] == [told]
 
 
+@pytest.mark.parametrize(("size", "relayed"), [(300_000, 1), (2 << 20, 0)])
+async def test_counters_are_told_whole_or_not_at_all(world: World, size: int, relayed: int) -> None:
+    model = await world.model()
+    model.pods[0].name = "x" * size
+    told = (await world.router.signals("?counters=1"))["counters"]
+    assert len(told) == relayed + 1
+    assert all(len(each["counters"]["pod"]) in (2, size) for each in told)
+
+
 async def test_a_router_that_ends_says_so_and_waits_for_its_answers(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
