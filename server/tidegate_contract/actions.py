@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from tidegate_contract.labels import DOMAIN
+from tidegate_contract.names import REVISION_PATTERN
 
 ACTION = f"{DOMAIN}/action"
 """Annotation: `<id> <verb> [<revision>]`."""
@@ -29,7 +30,6 @@ _WORD_LIMIT = 64
 """Characters of an id, a verb or a revision that are kept: a word that is cut is no valid one any more."""
 
 _ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
-_REVISION = re.compile(r"[0-9a-f]{8}")
 
 
 class Verb(StrEnum):
@@ -119,7 +119,7 @@ written <id> <verb> [<revision>]
         raise ActionError(action, f"{wrong}; {form}") from error
     if action.revision and verb is not Verb.ROLLBACK:
         raise ActionError(action, f"{verb} takes no revision; leave {action.revision!r} out")
-    if action.revision and not _REVISION.fullmatch(action.revision):
+    if action.revision and not REVISION_PATTERN.fullmatch(action.revision):
         wrong = f"the revision is {action.revision!r} and must be eight hex digits"
         raise ActionError(action, f"{wrong}, as `tidegate history` lists them")
     return verb

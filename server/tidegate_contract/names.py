@@ -1,5 +1,7 @@
 """Names, ports and paths that the operator writes into a pod and the server finds there."""
 
+import re
+
 GROUP = "models.tidegate.dev"
 VERSION = "v1alpha1"
 PLURAL = "modeldeployments"
@@ -29,6 +31,8 @@ TERMINATION_LOG = "/dev/termination-log"
 # Environment of the server container.
 ENV_MODEL_NAME = "TIDEGATE_MODEL_NAME"
 ENV_REVISION = "TIDEGATE_REVISION"
+REVISION_PATTERN = re.compile(r"[0-9a-f]{8}")
+"""The whole name of a revision."""
 MAX_REVISION_BYTES = 63
 """What a prediction id carries of a revision's name; printable, as UTF-8."""
 ENV_POD_UID = "TIDEGATE_POD_UID"

@@ -8,17 +8,17 @@ The agent beside each Envoy reads it from the API server itself, so that routing
 release later may add fields: what is not known here is left out.
 """
 
-import re
 from collections.abc import Mapping
 from enum import StrEnum
 
 import msgspec
 
+from tidegate_contract.names import REVISION_PATTERN
+
 FIRST_PORT, LAST_PORT = 10000, 14999
 """Of listeners in the router's pod, one for each ModelDeployment of the namespace."""
-LONGEST_SECONDS = 3600.0
+LONGEST_SECONDS = 3600
 """Of a deadline: more than a ModelDeployment can have, and not so much that it cannot be written as a duration."""
-REVISION = re.compile("[0-9a-f]{8}")
 WHOLE = 100
 """What the weights add up to."""
 
@@ -29,6 +29,10 @@ class Slot(StrEnum):
     A = "a"
     B = "b"
     SHADOW = "shadow"
+
+
+SHARED = (Slot.A, Slot.B)
+"""The slots that share the traffic."""
 
 
 class Share(msgspec.Struct, frozen=True):
@@ -73,13 +77,13 @@ def route_of(told: object) -> Route:
         raise RouteError("a generation is 1 or more")
     if not 0 < route.timeout_seconds <= LONGEST_SECONDS:
         raise RouteError(f"the timeout is above 0 and at most {LONGEST_SECONDS:g} seconds")
-    if route.stable not in (Slot.A, Slot.B) or route.stable not in route.slots:
+    if route.stable not in SHARED or route.stable not in route.slots:
         raise RouteError("stable is one of the slots a and b, and there is a version in it")
     if any(share.weight < 0 for share in route.slots.values()) or total(route.slots) != WHOLE:
         raise RouteError(f"the weights are 0 or more and add up to {WHOLE}")
     if Slot.SHADOW in route.slots and route.slots[Slot.SHADOW].weight:
         raise RouteError("a shadow has no weight")
-    if not all(REVISION.fullmatch(share.revision) for share in route.slots.values()):
+    if not all(REVISION_PATTERN.fullmatch(share.revision) for share in route.slots.values()):
         raise RouteError("a revision is eight hex digits")
     if len({share.revision for share in route.slots.values()}) < len(route.slots):
         raise RouteError("a version is in one slot only")

@@ -7,7 +7,7 @@ from pathlib import PurePosixPath
 from typing import Any
 
 AGENT_PORT = 9901
-"""Of the agent: signals, probes, and the end of the pod."""
+"""Of the agent: signals and probes."""
 READY_PATH, LIVE_PATH, DRAINED_PATH = "/ready", "/live", "/drained"
 DRAIN_PATH = "/drain"
 """On END_SOCKET alone: whoever can ask for it ends the router."""
@@ -18,8 +18,8 @@ XDS_SOCKET, ADMIN_SOCKET, HOLD_SOCKET, END_SOCKET = "xds.sock", "admin.sock", "h
 TOKEN_FILE = "/var/run/secrets/tidegate/token"  # noqa: S105 - a path
 TOKEN_KEY = "token"  # noqa: S105 - the key of the Secret
 
+# Environment of the agent, beside the uid of its pod, whose name is that of every pod of ours.
 ENV_NAMESPACE = "TIDEGATE_NAMESPACE"
-ENV_POD_UID = "TIDEGATE_POD_UID"
 ENV_FOLDER = "TIDEGATE_ROUTER_DIR"
 ENV_TOKEN_FILE = "TIDEGATE_TOKEN_FILE"  # noqa: S105 - a variable's name
 

@@ -14,11 +14,11 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
-from tidegate_contract.route import Share
+from tidegate_contract.route import SHARED, Share
 from tidegate_contract.signals import ModelSignals
 from tidegate_router import signals
 from tidegate_router.delta import Key, Resource
-from tidegate_router.documents import ENDPOINTS, ROUTE, SHARED, cluster_name, model_of
+from tidegate_router.documents import ENDPOINTS, ROUTE, cluster_name, model_of
 from tidegate_router.endpoints import Address
 from tidegate_router.hold import Hold
 from tidegate_router.models import Model, confirmed, resources
@@ -179,8 +179,7 @@ class Agent:
         model = served.model
         slots = {}
         for slot, share in model.route.slots.items() if model else ():
-            there = self._served(cluster_name(name, slot))
-            pods = len(model.addresses(slot)) if model and there else 0
+            pods = len(model.addresses(slot)) if model and self._served(cluster_name(name, slot)) else 0
             in_force = Share(share.revision, weights.get(slot, 0))
             slots[slot] = signals.of_slot(name, slot, in_force, pods, stats)
         return ModelSignals(

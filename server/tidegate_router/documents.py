@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from pathlib import PurePosixPath
 
 from tidegate_contract import names
-from tidegate_contract.route import Route, Slot
+from tidegate_contract.route import SHARED, Route, Slot
 from tidegate_contract.router import HOLD_SOCKET, Document, by_agent, pipe
 from tidegate_router.endpoints import Address
 from tidegate_router.weights import Weights
@@ -29,7 +29,6 @@ ENDPOINTS = f"{TYPES}.config.endpoint.v3.ClusterLoadAssignment"
 LISTENER = f"{TYPES}.config.listener.v3.Listener"
 ROUTE = f"{TYPES}.config.route.v3.RouteConfiguration"
 
-SHARED = (Slot.A, Slot.B)
 NAMED, FEEDBACK = "named", "feedback"
 CLIENTS = "clients"
 """Before a model's name, of what Envoy counts of its clients: Envoy has an `admin` itself."""

@@ -18,7 +18,6 @@ class _Stats(msgspec.Struct):
 
 class _ServerInfo(msgspec.Struct):
     state: str = ""
-    uptime_all_epochs: str = ""
 
 
 class _Entry(msgspec.Struct):

@@ -4,7 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from tidegate_contract.router import ENV_FOLDER, ENV_NAMESPACE, ENV_POD_UID, ENV_TOKEN_FILE
+from tidegate_contract.names import ENV_POD_UID
+from tidegate_contract.router import ENV_FOLDER, ENV_NAMESPACE, ENV_TOKEN_FILE
 
 
 class SettingsError(ValueError):

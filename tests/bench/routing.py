@@ -27,7 +27,7 @@ from plane import certs
 from plane.program import Program, free_ports
 from processes import SOURCES
 from routed import NAMESPACE, TOKEN, Cluster, Object, Pod, envoy
-from tidegate_contract import router
+from tidegate_contract import names, router
 from tidegate_contract.route import FIRST_PORT, LAST_PORT
 
 ROUTER_CORE = 0
@@ -189,7 +189,7 @@ class Router:
             "KUBERNETES_SERVICE_HOST": "127.0.0.1",
             "KUBERNETES_SERVICE_PORT": str(server_port),
             router.ENV_NAMESPACE: NAMESPACE,
-            router.ENV_POD_UID: "router-1",
+            names.ENV_POD_UID: "router-1",
             router.ENV_FOLDER: str(folder),
             router.ENV_TOKEN_FILE: str(folder / "token"),
             "SSL_CERT_FILE": "/dev/null",

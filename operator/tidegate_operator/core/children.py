@@ -83,17 +83,18 @@ def child(kind: Kind, identity: Identity) -> Manifest:
             "name": identity.name,
             "namespace": identity.namespace,
             "labels": {labels.MODEL: identity.name},
-            "ownerReferences": [
-                {
-                    "apiVersion": f"{names.GROUP}/{names.VERSION}",
-                    "kind": names.KIND,
-                    "name": identity.name,
-                    "uid": identity.uid,
-                    "controller": True,
-                    "blockOwnerDeletion": False,
-                }
-            ],
+            "ownerReferences": [owner(identity) | {"controller": True, "blockOwnerDeletion": False}],
         },
+    }
+
+
+def owner(identity: Identity) -> Manifest:
+    """A reference to the ModelDeployment, with which what has no other owner goes too."""
+    return {
+        "apiVersion": f"{names.GROUP}/{names.VERSION}",
+        "kind": names.KIND,
+        "name": identity.name,
+        "uid": identity.uid,
     }
 
 
@@ -201,14 +202,17 @@ def pod_spec(identity: Identity, desired: Desired, content: Content, release: Re
     return pod_base(identity, desired, content, supply) | {
         "terminationGracePeriodSeconds": DRAIN_SECONDS + math.ceil(content.timeout) + 5,
         "containers": [server(identity, content, release, supply.mount)],
-        "topologySpreadConstraints": [
-            {
-                "maxSkew": 1,
-                "topologyKey": "kubernetes.io/hostname",
-                "whenUnsatisfiable": "ScheduleAnyway",
-                "labelSelector": {"matchLabels": servers(identity)},
-            }
-        ],
+        "topologySpreadConstraints": [spread(servers(identity))],
+    }
+
+
+def spread(selected: dict[str, str]) -> Manifest:
+    """On as many nodes as there are, of the pods with these labels."""
+    return {
+        "maxSkew": 1,
+        "topologyKey": "kubernetes.io/hostname",
+        "whenUnsatisfiable": "ScheduleAnyway",
+        "labelSelector": {"matchLabels": selected},
     }
 
 
@@ -218,12 +222,7 @@ def pod_base(identity: Identity, desired: Desired, content: Content, supply: sou
         "serviceAccountName": identity.name,
         "automountServiceAccountToken": False,
         "enableServiceLinks": False,
-        "securityContext": {
-            "runAsNonRoot": True,
-            "runAsUser": 65532,
-            "runAsGroup": 65532,
-            "seccompProfile": {"type": "RuntimeDefault"},
-        },
+        "securityContext": sources.RESTRICTED_POD,
         "volumes": [supply.volume],
     }
     if supply.init_containers:
@@ -276,9 +275,6 @@ def server(identity: Identity, content: Content, release: Release, mount: Manife
     }
 
 
-FIELD_OF_UID = {"apiVersion": "v1", "fieldPath": "metadata.uid"}
-
-
 def environment(identity: Identity, content: Content) -> list[Manifest]:
     found = {
         names.ENV_MODEL_NAME: identity.name,
@@ -291,12 +287,17 @@ def environment(identity: Identity, content: Content) -> list[Manifest]:
     if content.digest:
         found[names.ENV_BUNDLE_DIGEST] = content.digest
     told = [{"name": name, "value": value} for name, value in (*found.items(), *content.env)]
-    return [{"name": names.ENV_POD_UID, "valueFrom": {"fieldRef": FIELD_OF_UID}}, *told]
+    return [variable(names.ENV_POD_UID, "metadata.uid"), *told]
 
 
-def probe(path: str, *, period: int, failures: int, timeout: int = 1) -> Manifest:
+def variable(name: str, field: str) -> Manifest:
+    """A variable of the environment that says a field of the pod."""
+    return {"name": name, "valueFrom": {"fieldRef": {"apiVersion": "v1", "fieldPath": field}}}
+
+
+def probe(path: str, *, period: int, failures: int, timeout: int = 1, port: str | int = "http") -> Manifest:
     return {
-        "httpGet": {"path": path, "port": "http", "scheme": "HTTP"},
+        "httpGet": {"path": path, "port": port, "scheme": "HTTP"},
         "periodSeconds": period,
         "failureThreshold": failures,
         "timeoutSeconds": timeout,

@@ -7,6 +7,7 @@ from pathlib import PurePosixPath
 
 from tidegate_contract import labels, names, router
 from tidegate_operator.core import sources
+from tidegate_operator.core.children import owner, probe, spread, variable
 from tidegate_operator.core.types import Identity, Manifest
 
 NAME = "tidegate-router"
@@ -34,7 +35,7 @@ def objects(namespace: str, owners: Iterable[Identity], images: Images) -> list[
 
     `owners`: every ModelDeployment of the namespace. The last of them takes the router along, an operator or not.
     """
-    told = [_owner(identity) for identity in owners]
+    told = [owner(identity) for identity in owners]
     return [
         _object("v1", "ServiceAccount", namespace, told) | {"automountServiceAccountToken": False},
         _object("rbac.authorization.k8s.io/v1", "RoleBinding", namespace, told)
@@ -53,15 +54,6 @@ def _object(api: str, kind: str, namespace: str, owners: list[Manifest]) -> Mani
     return {"apiVersion": api, "kind": kind, "metadata": metadata}
 
 
-def _owner(identity: Identity) -> Manifest:
-    return {
-        "apiVersion": f"{names.GROUP}/{names.VERSION}",
-        "kind": names.KIND,
-        "name": identity.name,
-        "uid": identity.uid,
-    }
-
-
 def _deployment(images: Images) -> Manifest:
     return {
         "replicas": REPLICAS,
@@ -78,27 +70,14 @@ def _pod(images: Images) -> Manifest:
         "automountServiceAccountToken": False,  # the agent alone has one
         "enableServiceLinks": False,
         "terminationGracePeriodSeconds": GRACE_SECONDS,
-        "securityContext": {
-            "runAsNonRoot": True,
-            "runAsUser": 65532,
-            "runAsGroup": 65532,
-            "fsGroup": 65532,
-            "seccompProfile": {"type": "RuntimeDefault"},
-        },
+        "securityContext": sources.RESTRICTED_POD | {"fsGroup": 65532},
         "containers": [_agent(images), _envoy(images)],
         "volumes": [
             {"name": "sockets", "emptyDir": {"medium": "Memory", "sizeLimit": "1Mi"}},
             {"name": "token", "secret": {"secretName": NAME}},
             {"name": "account", "projected": {"sources": ACCOUNT}},
         ],
-        "topologySpreadConstraints": [
-            {
-                "maxSkew": 1,
-                "topologyKey": "kubernetes.io/hostname",
-                "whenUnsatisfiable": "ScheduleAnyway",
-                "labelSelector": {"matchLabels": SELECTED},
-            }
-        ],
+        "topologySpreadConstraints": [spread(SELECTED)],
     }
 
 
@@ -114,7 +93,7 @@ DRAINED = {"httpGet": {"path": router.DRAINED_PATH, "port": router.AGENT_PORT}}
 
 
 def _envoy(images: Images) -> Manifest:
-    told = router.bootstrap(PurePosixPath(router.FOLDER), f"$({router.ENV_POD_UID})")
+    told = router.bootstrap(PurePosixPath(router.FOLDER), f"$({names.ENV_POD_UID})")
     return {
         "name": ENVOY,
         "image": images.envoy,
@@ -127,7 +106,7 @@ def _envoy(images: Images) -> Manifest:
             *("--drain-time-s", str(router.DRAIN_SECONDS)),
             "--disable-hot-restart",
         ],
-        "env": [_field(router.ENV_POD_UID, "metadata.uid")],
+        "env": [variable(names.ENV_POD_UID, "metadata.uid")],
         "lifecycle": {"preStop": DRAINED},
         "resources": {
             "requests": {"cpu": "100m", "memory": "128Mi"},
@@ -145,16 +124,16 @@ def _agent(images: Images) -> Manifest:
         "imagePullPolicy": images.pull_policy,
         "args": ["-m", "tidegate_router"],
         "env": [
-            _field(router.ENV_NAMESPACE, "metadata.namespace"),
-            _field(router.ENV_POD_UID, "metadata.uid"),
+            variable(router.ENV_NAMESPACE, "metadata.namespace"),
+            variable(names.ENV_POD_UID, "metadata.uid"),
             {"name": router.ENV_FOLDER, "value": router.FOLDER},
             {"name": router.ENV_TOKEN_FILE, "value": router.TOKEN_FILE},
             # It trusts the certificate of the API server and asks nobody else; aiohttp would read all of the system's.
             {"name": "SSL_CERT_FILE", "value": "/dev/null"},
         ],
         "ports": [{"name": "agent", "containerPort": router.AGENT_PORT, "protocol": "TCP"}],
-        "readinessProbe": _probe(router.READY_PATH, period=1, failures=3),
-        "livenessProbe": _probe(router.LIVE_PATH, period=10, failures=3),
+        "readinessProbe": probe(router.READY_PATH, period=1, failures=3, timeout=2, port=router.AGENT_PORT),
+        "livenessProbe": probe(router.LIVE_PATH, period=10, failures=3, timeout=2, port=router.AGENT_PORT),
         "lifecycle": {"preStop": DRAIN},
         "resources": {"requests": {"cpu": "50m", "memory": "64Mi"}, "limits": {"memory": "256Mi"}},
         "securityContext": sources.RESTRICTED,
@@ -163,17 +142,4 @@ def _agent(images: Images) -> Manifest:
             {"name": "token", "mountPath": str(PurePosixPath(router.TOKEN_FILE).parent), "readOnly": True},
             {"name": "account", "mountPath": "/var/run/secrets/kubernetes.io/serviceaccount", "readOnly": True},
         ],
-    }
-
-
-def _field(name: str, path: str) -> Manifest:
-    return {"name": name, "valueFrom": {"fieldRef": {"apiVersion": "v1", "fieldPath": path}}}
-
-
-def _probe(path: str, *, period: int, failures: int) -> Manifest:
-    return {
-        "httpGet": {"path": path, "port": router.AGENT_PORT, "scheme": "HTTP"},
-        "periodSeconds": period,
-        "failureThreshold": failures,
-        "timeoutSeconds": 2,
     }

@@ -25,6 +25,14 @@ RESTRICTED: Manifest = {
 }
 """Set on every container, field by field: a field that we do not set could be added by others and stay."""
 
+RESTRICTED_POD: Manifest = {
+    "runAsNonRoot": True,
+    "runAsUser": 65532,
+    "runAsGroup": 65532,
+    "seccompProfile": {"type": "RuntimeDefault"},
+}
+"""Set on every pod."""
+
 
 @dataclass(frozen=True, slots=True)
 class Supply:

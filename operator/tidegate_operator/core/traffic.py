@@ -11,10 +11,8 @@ says what it waits for. It moves no faster than the slowest router says that it 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
-from tidegate_contract.route import WHOLE, Route, Share, Slot
+from tidegate_contract.route import SHARED, WHOLE, Route, Share, Slot
 from tidegate_operator.core.guards import ALL, Guard, Guards
-
-SHARED = (Slot.A, Slot.B)
 
 
 @dataclass(frozen=True, slots=True)
