@@ -39,6 +39,12 @@ class Verb(StrEnum):
     """Move no further."""
     RESUME = "Resume"
     """Take a Pause back."""
+    APPROVE = "Approve"
+    """Go on to the next step of the rollout."""
+    PROMOTE = "Promote"
+    """Skip all steps that are left: the candidate takes over."""
+    ABORT = "Abort"
+    """End the rollout: the candidate is rejected, and stable has all requests again."""
     ROLLBACK = "Rollback"
     """Go back to the revision that is named, or to the one that served before."""
 

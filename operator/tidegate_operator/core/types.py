@@ -12,6 +12,7 @@ from typing import Any
 
 from tidegate_contract.actions import Action, Outcome
 from tidegate_contract.resolution import Card
+from tidegate_contract.route import Route
 from tidegate_contract.source import Source
 
 Manifest = dict[str, Any]
@@ -58,6 +59,41 @@ class Content:
     """Image of the fetcher; None only where nothing is fetched, or before a revision is made."""
 
 
+class Via(StrEnum):
+    """How requests reach the pods."""
+
+    ROUTER = "Router"
+    """Through the routers of the namespace, which divide them between versions."""
+    SERVICE = "Service"
+    """Straight: a version takes over pod by pod."""
+
+
+class Strategy(StrEnum):
+    """How another version takes over, where there are routers."""
+
+    CANARY = "Canary"
+    """Step by step."""
+    BLUE_GREEN = "BlueGreen"
+    """It stands beside stable in full, can be asked by name, and takes over whole when a person approves."""
+    IMMEDIATE = "Immediate"
+    """As soon as it is ready."""
+
+
+@dataclass(frozen=True, slots=True)
+class Weight:
+    """A step: so many of 100 requests."""
+
+    percent: int
+
+
+@dataclass(frozen=True, slots=True)
+class Approval:
+    """A step: a person has to agree before it goes on."""
+
+
+RolloutStep = Weight | Approval
+
+
 @dataclass(frozen=True, slots=True)
 class Desired:
     """The spec, with its defaults filled in."""
@@ -70,6 +106,10 @@ class Desired:
     paused: bool = False
     retry_token: str = ""
     owner: Owner = Owner()
+    via: Via = Via.SERVICE
+    strategy: Strategy = Strategy.IMMEDIATE
+    steps: tuple[RolloutStep, ...] = ()
+    """What comes between a version's first pod and its taking over, in this order."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +135,7 @@ class Release:
 
     server_image: str
     tools_image: str
+    envoy_image: str = ""
     pull_policy: str = "IfNotPresent"
     bundle_max_bytes: int = 4 * 1024**3
 
@@ -309,6 +350,19 @@ class Stable:
 
 
 @dataclass(frozen=True, slots=True)
+class Candidate:
+    """The revision that is to take over, and how far it is."""
+
+    revision: str
+    step: int
+    """How many steps are behind it."""
+    weight: int
+    """Of 100 requests, as the route says."""
+    since: datetime
+    """When it began with the step that it is at."""
+
+
+@dataclass(frozen=True, slots=True)
 class Resolved:
     """The digest that an address without one was found to have."""
 
@@ -345,6 +399,10 @@ class Status:
     revision: str = ""
     """What should serve: what spec asks for, unless that is rejected or the rollout is paused."""
     stable: Stable | None = None
+    candidate: Candidate | None = None
+    """None where nothing is to take over step by step."""
+    route: Route | None = None
+    """None where there are no routers."""
     resolved: Resolved | None = None
     rejected: tuple[Rejected, ...] = ()
     paused: bool = False
