@@ -25,6 +25,7 @@ from tidegate_operator.core.types import (
     Release,
     Revision,
     Role,
+    Version,
     Workload,
 )
 
@@ -85,7 +86,16 @@ def asked_for(desired: Desired = FLIGHTS) -> Asked:
 
 def wanted(desired: Desired = FLIGHTS) -> dict[Ref, Manifest]:
     """The children of a spec that is served."""
-    return children(ME, desired, in_force(desired), None, replicas(desired), RELEASE)
+    return straight(desired, in_force(desired), None)
+
+
+def straight(
+    desired: Desired, content: Content | None, resolve: Content | None, count: int | None = None
+) -> dict[Ref, Manifest]:
+    """The children of a model whose requests go to the pods of one version straight."""
+    count = replicas(desired) if count is None else count
+    versions = (Version(name_of(content), content, ME.name, count),) if content else ()
+    return children(ME, desired, versions, resolve, count, RELEASE)
 
 
 def replicas(desired: Desired) -> int:

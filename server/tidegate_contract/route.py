@@ -54,10 +54,20 @@ class Route(msgspec.Struct, frozen=True, rename="camel"):
     timeout_seconds: float = 10.0
     """The longest deadline of the versions in the slots."""
 
-    def changed(self, *, slots: dict[Slot, Share] | None = None, stable: Slot | None = None) -> "Route":
+    def changed(
+        self,
+        *,
+        slots: dict[Slot, Share] | None = None,
+        stable: Slot | None = None,
+        timeout_seconds: float | None = None,
+    ) -> "Route":
         """The route that follows it, with the next generation."""
         return msgspec.structs.replace(
-            self, generation=self.generation + 1, slots=slots or self.slots, stable=stable or self.stable
+            self,
+            generation=self.generation + 1,
+            slots=slots or self.slots,
+            stable=stable or self.stable,
+            timeout_seconds=timeout_seconds or self.timeout_seconds,
         )
 
 

@@ -12,7 +12,7 @@ import worlds
 from tidegate_contract import labels, resolution
 from tidegate_contract.actions import Action, Outcome
 from tidegate_contract.resolution import Card, Resolution
-from tidegate_operator.core.children import children, resolver_name
+from tidegate_operator.core.children import resolver_name
 from tidegate_operator.core.choice import DECISIONS, REJECTED
 from tidegate_operator.core.claim import Claim, claim
 from tidegate_operator.core.decide import decide
@@ -44,7 +44,7 @@ from tidegate_operator.core.types import (
     Verdict,
     Workload,
 )
-from worlds import FLIGHTS, ME, NOW, RELEASE, asking, in_force, name
+from worlds import FLIGHTS, ME, NOW, RELEASE, asking, in_force, name, straight
 
 SPECS = tuple(asking(digest="sha256:" + digit * 64) for digit in "567")
 LOOSE = asking(digest=None)
@@ -108,7 +108,7 @@ def worlds_(draw: st.DrawFn) -> World:
     desired, other = draw(desires()), draw(st.sampled_from(SPECS))
     found: dict[Ref, Child] = {}
     resolve = replace(desired, content=LOOSE.content)
-    for ref, manifest in children(ME, resolve, in_force(other), LOOSE.content, 2, RELEASE).items():
+    for ref, manifest in straight(resolve, in_force(other), LOOSE.content, 2).items():
         state = draw(st.sampled_from(["missing", *STATES]))
         if state != "missing":
             found[ref] = worlds.child(ref[0], manifest, uid=f"{ref[0]}-uid", **STATES[state])
@@ -390,5 +390,5 @@ def test_a_name_that_is_taken_is_never_taken_again_however_much_the_caches_lack(
 
 def test_the_job_of_these_worlds_is_the_one_that_is_looked_for() -> None:
     """Else no world would ever hold a resolver."""
-    assert (Kind.JOB, resolver_name(ME, request_of(LOOSE))) in children(ME, LOOSE, None, LOOSE.content, 2, RELEASE)
+    assert (Kind.JOB, resolver_name(ME, request_of(LOOSE))) in straight(LOOSE, None, LOOSE.content, 2)
     assert FLIGHTS.content.digest is not None

@@ -11,7 +11,8 @@ from dataclasses import dataclass, replace
 
 from tidegate_contract.route import WHOLE, Route, Share, Slot, total
 from tidegate_operator.core.guards import ALL, Guard, Guards
-from tidegate_operator.core.traffic import Aim, Fleet, Router, first, step
+from tidegate_operator.core.traffic import Aim, Fleet, first, step
+from tidegate_operator.core.types import Router
 from verify.search import Counterexample, Result
 
 GUARDS = frozenset({Guard.PODS_READY, Guard.STABLE_READY, Guard.PODS_KNOWN, Guard.ACKNOWLEDGED, Guard.DRAINED})

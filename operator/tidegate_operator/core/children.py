@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from tidegate_contract import labels, names
 from tidegate_operator.core import sources
 from tidegate_operator.core.revision import digest, name_of, request_of
-from tidegate_operator.core.types import Content, Desired, Identity, Kind, Manifest, Ref, Release
+from tidegate_operator.core.types import Content, Desired, Identity, Kind, Manifest, Ref, Release, Version
 
 DRAIN_SECONDS = 5
 """How long a pod serves on after SIGTERM: until the last kube-proxy has taken it out."""
@@ -39,28 +39,29 @@ def url(identity: Identity) -> str:
 def children(
     identity: Identity,
     desired: Desired,
-    content: Content | None,
+    versions: tuple[Version, ...],
     resolve: Content | None,
     replicas: int,
     release: Release,
-    *,
-    held: bool = False,
+    port: int | None = None,
 ) -> dict[Ref, Manifest]:
     """Every object that should exist for this model, without its hash annotation.
 
-    `content` is what the pods serve, None as long as that is not known; `resolve` is what a
-    Job should read the digest of, None if there is nothing to read; `held` stops the
-    Deployment in the middle of a rollover.
+    `versions` have pods; `resolve` is what a Job should read the digest of, None if there is nothing to read; `port` is
+    that of the routers where requests come through them, None where they go to the pods straight.
     """
-    sources_read = tuple(found for found in (content, resolve) if found)
+    known = [(version, version.content) for version in versions if version.content]
+    sources_read = tuple(found for found in (*(content for _, content in known), resolve) if found)
     made = [service_account(identity)]
     if sources_read:
         made.append(network_policy(identity, sources_read, release))
-    made.append(service(identity))
+    made.append(service(identity, port))
     if resolve:
         made.append(resolver(identity, desired, resolve, release))
-    if content:
-        made.append(deployment(identity, desired, content, release, held=held))
+    for version, content in known:
+        if version.deployment != identity.name:
+            made.append(endpoints(identity, version.revision))
+        made.append(deployment(identity, desired, version, content, release))
     if replicas > 1:
         # With one replica a budget would only block the drain of its node.
         made.append(pod_disruption_budget(identity))
@@ -102,13 +103,35 @@ def service_account(identity: Identity) -> Manifest:
     return child(Kind.SERVICE_ACCOUNT, identity) | {"automountServiceAccountToken": False}
 
 
-def service(identity: Identity) -> Manifest:
+def service(identity: Identity, port: int | None = None) -> Manifest:
+    """The model's address: its listener in the routers, or, without a port of theirs, its pods."""
     return child(Kind.SERVICE, identity) | {
         "spec": {
             "type": "ClusterIP",
-            "selector": servers(identity),
-            "ports": [{"name": "http", "port": names.SERVICE_PORT, "protocol": "TCP", "targetPort": "http"}],
+            "selector": {labels.COMPONENT: labels.ROUTER} if port else servers(identity),
+            "ports": [{"name": "http", "port": names.SERVICE_PORT, "protocol": "TCP", "targetPort": port or "http"}],
         }
+    }
+
+
+def version_name(identity: Identity, revision: str) -> str:
+    """What the Deployment and the Service of one version are called."""
+    return f"{identity.name}-{revision}"
+
+
+def endpoints(identity: Identity, revision: str) -> Manifest:
+    """A Service without an address, for the sake of its EndpointSlices: they tell routers of a version's pods."""
+    made = child(Kind.SERVICE, identity)
+    of_version = {labels.MODEL: identity.name, labels.REVISION: revision}
+    metadata = made["metadata"] | {"name": version_name(identity, revision), "labels": of_version}
+    ports = [
+        {"name": name, "port": port, "protocol": "TCP", "targetPort": name}
+        for name, port in (("http", names.HTTP_PORT), ("metrics", names.METRICS_PORT))
+    ]
+    selected = servers(identity) | {labels.REVISION: revision}
+    return made | {
+        "metadata": metadata,
+        "spec": {"type": "ClusterIP", "clusterIP": "None", "selector": selected, "ports": ports},
     }
 
 
@@ -180,21 +203,22 @@ def resolver(identity: Identity, desired: Desired, content: Content, release: Re
     return made | {"metadata": metadata, "spec": {"backoffLimit": RESOLVER_TRIES, "template": template}}
 
 
-def deployment(
-    identity: Identity, desired: Desired, content: Content, release: Release, *, held: bool = False
-) -> Manifest:
-    """One Deployment; a new revision rolls over by surge, and a pod goes only when its successor is ready."""
+def deployment(identity: Identity, desired: Desired, version: Version, content: Content, release: Release) -> Manifest:
+    """One Deployment; what changes in it rolls over by surge, and a pod goes only when its successor is ready."""
+    of_version = servers(identity) | {labels.REVISION: version.revision}
     made: Manifest = {
         "revisionHistoryLimit": 2,
         "progressDeadlineSeconds": 600,
-        "selector": {"matchLabels": servers(identity)},
+        # The one that all versions share must find the pods of all of them.
+        "selector": {"matchLabels": servers(identity) if version.deployment == identity.name else of_version},
         "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0}},
-        "template": {
-            "metadata": {"labels": servers(identity) | {labels.REVISION: name_of(content)}},
-            "spec": pod_spec(identity, desired, content, release),
-        },
+        "template": {"metadata": {"labels": of_version}, "spec": pod_spec(identity, desired, content, release)},
     }
-    return child(Kind.DEPLOYMENT, identity) | {"spec": made | ({"paused": True} if held else {})}
+    found = child(Kind.DEPLOYMENT, identity)
+    return found | {
+        "metadata": found["metadata"] | {"name": version.deployment},
+        "spec": made | ({"paused": True} if version.held else {}),
+    }
 
 
 def pod_spec(identity: Identity, desired: Desired, content: Content, release: Release) -> Manifest:

@@ -13,6 +13,8 @@ from tidegate_operator.core.guards import Guard, Guards
 from tidegate_operator.core.revision import Asked
 from tidegate_operator.core.types import (
     Answer,
+    Approval,
+    Candidate,
     Content,
     Decision,
     Desired,
@@ -29,7 +31,8 @@ OPERATOR = "tidegate"
 """Who decides what nobody asked for."""
 ROLLOUT = "Rollout"
 """What is decided where spec asks for another version."""
-MOVES = (ROLLOUT, Verb.ROLLBACK)
+BACK = (Verb.ROLLBACK, Verb.ABORT)
+MOVES = (ROLLOUT, *BACK)
 """The decisions that change what should serve."""
 DECISIONS = 20
 REJECTED = 20
@@ -138,7 +141,7 @@ def choose(desired: Desired, asked: Asked, before: Status, observed: Observed, n
 def goes_back(status: Status) -> bool:
     """Whether what should serve was chosen by a rollback, and not by spec."""
     chosen = (d.what for d in reversed(status.decisions) if d.revision == status.revision and d.what in MOVES)
-    return next(chosen, "") == Verb.ROLLBACK
+    return next(chosen, "") in BACK
 
 
 def without(rejected: Iterable[Rejected], *names: str) -> tuple[Rejected, ...]:
@@ -179,8 +182,19 @@ def act(desired: Desired, asked: Asked, status: Status, observed: Observed, now:
             return _pause(status, action, now)
         case Verb.RESUME:
             return _resume(desired, status, action, now)
+        case Verb.APPROVE:
+            return _approve(desired, status, action, now)
+        case Verb.PROMOTE:
+            return _promote(desired, status, action, now)
+        case Verb.ABORT if status.candidate is None:
+            return _answered(status, action, Outcome.REFUSED, NO_CANDIDATE)
+        case Verb.ABORT:
+            return _rollback(desired, asked, status, observed, action, now, guards)
         case Verb.ROLLBACK:
             return _rollback(desired, asked, status, observed, action, now, guards)
+
+
+NO_CANDIDATE = "there is no candidate: no other version is on its way through routers"
 
 
 def refused(status: Status, observed: Observed, message: str, guards: Guards) -> Status:
@@ -217,6 +231,36 @@ def _resume(desired: Desired, status: Status, action: Action, now: datetime) -> 
     if desired.paused:
         said = "spec.rollout.paused is still true, and only its owner can change that"
     return _answered(status, action, Outcome.OBEYED, said)
+
+
+def _approve(desired: Desired, status: Status, action: Action, now: datetime) -> Status:
+    """The step that waits for a person is behind the candidate."""
+    candidate, steps = status.candidate, desired.steps
+    if candidate is None:
+        return _answered(status, action, Outcome.REFUSED, NO_CANDIDATE)
+    at = f"step {candidate.step + 1} of {len(steps)}"
+    if candidate.step >= len(steps):
+        return _answered(status, action, Outcome.REFUSED, f"{candidate.revision} takes over already")
+    if not isinstance(steps[candidate.step], Approval):
+        said = f"it is at {at}, which waits for the routers and not for a person: ask again when it says so"
+        return _answered(status, action, Outcome.REFUSED, said)
+    return _goes_on(status, candidate, candidate.step + 1, action, now, f"{at} is approved")
+
+
+def _promote(desired: Desired, status: Status, action: Action, now: datetime) -> Status:
+    """All steps are behind the candidate."""
+    candidate, steps = status.candidate, desired.steps
+    if candidate is None:
+        return _answered(status, action, Outcome.REFUSED, NO_CANDIDATE)
+    skipped = len(steps) - candidate.step
+    if skipped <= 0:
+        return _answered(status, action, Outcome.REFUSED, f"{candidate.revision} takes over already")
+    return _goes_on(status, candidate, len(steps), action, now, f"it takes over without the {skipped} steps left")
+
+
+def _goes_on(status: Status, candidate: Candidate, step: int, action: Action, now: datetime, why: str) -> Status:
+    status = replace(status, candidate=replace(candidate, step=step, since=now))
+    return _answered(decided(status, _by(action, now, candidate.revision, why)), action, Outcome.OBEYED, why)
 
 
 def _rollback(

@@ -5,7 +5,7 @@ To add a condition, write one more function and put it into `CHECKS`.
 
 import json
 import shlex
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -14,8 +14,24 @@ from tidegate_operator.core.choice import Choice
 from tidegate_operator.core.failures import Failure
 from tidegate_operator.core.reasons import ABOUT_THE_ARTIFACT, FAILURE_REASONS, Reason, Type
 from tidegate_operator.core.revision import Asked
+from tidegate_operator.core.rollout import Way
 from tidegate_operator.core.sources import describe
-from tidegate_operator.core.types import Child, Condition, Content, Desired, Identity, Kind, Pod, Truth, Workload
+from tidegate_operator.core.types import (
+    Approval,
+    Candidate,
+    Child,
+    Condition,
+    Content,
+    Desired,
+    Identity,
+    Kind,
+    Pod,
+    Router,
+    Truth,
+    Via,
+    Weight,
+    Workload,
+)
 
 MESSAGE_LIMIT = 4096
 """Characters that the schema allows a message."""
@@ -35,10 +51,16 @@ class Facts:
     """The revision that spec asks for."""
     choice: Choice
     """The one that should serve."""
+    way: Way
+    """Where requests go."""
     replicas: int
     workload: Workload
+    """Of the Deployment of the revision that should serve."""
+    answers: Truth
+    """Whether a request gets an answer."""
     pods: tuple[Pod, ...]
     """The pods of the revision that should serve."""
+    routers: Mapping[str, Router | None]
     strangers: tuple[Child, ...]
     failure: Failure | None
     complete: bool
@@ -57,7 +79,18 @@ class Facts:
     @property
     def goes_back(self) -> bool:
         rejected = self.choice.rejected and self.choice.target != self.asked.name
-        return rejected and not self.complete and not self.taken_over
+        return rejected and not self.complete and not (self.taken_over and self.way.arrived)
+
+    @property
+    def routed(self) -> bool:
+        return self.desired.via is Via.ROUTER
+
+    @property
+    def awaits_approval(self) -> Candidate | None:
+        """The candidate, if every router sends it what its last step says, and a person has to agree to the next."""
+        candidate, steps = self.choice.status.candidate, self.desired.steps
+        at = steps[candidate.step] if candidate and candidate.step < len(steps) else None
+        return candidate if isinstance(at, Approval) and not self.way.waits else None
 
     @property
     def revision_missing(self) -> bool:
@@ -78,12 +111,17 @@ def ready(facts: Facts) -> Finding:
     """Whether a request gets an answer, from a pod of ours, by way of a Service of ours."""
     if any(stranger.kind in (Kind.SERVICE, Kind.DEPLOYMENT) for stranger in facts.strangers):
         return Finding(Type.READY, Truth.FALSE, Reason.FOREIGN_OBJECT, _strangers(facts.strangers))
-    if facts.workload.available:
+    if facts.answers is Truth.TRUE:
         return Finding(Type.READY, Truth.TRUE, Reason.SERVING, "the model answers")
     if facts.replicas == 0 and not facts.failure:
         return Finding(Type.READY, Truth.TRUE, Reason.SCALED_TO_ZERO, "spec.scaling.replicas is 0: nothing serves")
     if facts.failure:
         return Finding(Type.READY, Truth.FALSE, facts.failure.reason, facts.failure.message)
+    if facts.answers is Truth.UNKNOWN:
+        said = "no router says how it goes; what they have been told last, they go on doing"
+        return Finding(Type.READY, Truth.UNKNOWN, Reason.ROUTERS_SILENT, said)
+    if facts.workload.available:
+        return Finding(Type.READY, Truth.FALSE, Reason.AWAITING_ROUTERS, "no router knows a pod yet")
     return Finding(Type.READY, Truth.FALSE, Reason.NO_READY_POD, "no pod is ready yet")
 
 
@@ -102,11 +140,35 @@ def progressing(facts: Facts) -> Finding:
         return on_its_way(Reason.RESOLVING, f"reading the digest of {describe(facts.desired.content.source)}")
     if facts.complete:
         return Finding(Type.PROGRESSING, Truth.FALSE, Reason.COMPLETE, f"revision {name} has taken over")
+    if facts.goes_back and facts.routed:
+        return on_its_way(Reason.ROLLING_BACK, f"going back to revision {name}{_waits(facts)}")
     if facts.goes_back:
         return on_its_way(Reason.ROLLING_BACK, f"going back to revision {name} pod by pod")
+    if (candidate := facts.awaits_approval) is not None:
+        return Finding(Type.PROGRESSING, Truth.FALSE, Reason.AWAITING_APPROVAL, _awaits(facts, candidate))
+    if facts.routed and not facts.way.arrived:
+        if not facts.routers:
+            return on_its_way(Reason.AWAITING_ROUTERS, "the routers of the namespace are being made")
+        return on_its_way(Reason.SHIFTING, f"revision {name} is taking over{_waits(facts)}")
     if facts.taken_over:
         return on_its_way(Reason.AWAITING_PODS, f"waiting for all {facts.replicas} pods")
     return on_its_way(Reason.ROLLING_OVER, f"revision {name} is taking over pod by pod")
+
+
+def _waits(facts: Facts) -> str:
+    return f": {facts.way.waits}" if facts.way.waits else ""
+
+
+def _awaits(facts: Facts, candidate: Candidate) -> str:
+    """Where the rollout stands, and how it goes on."""
+    steps, me = facts.desired.steps, facts.identity
+    has = f"has {candidate.weight} of 100 requests" if candidate.weight else "is ready and has no requests yet"
+    later = [each.percent for each in steps[candidate.step :] if isinstance(each, Weight)]
+    goes_on = f"gives it {later[0]}" if later else "gives it all"
+    return (
+        f"step {candidate.step + 1} of {len(steps)}: revision {candidate.revision} {has}; "
+        f"`tidegate approve {me.name} -n {me.namespace}` {goes_on}, `tidegate abort` takes it back"
+    )
 
 
 def _paused(facts: Facts) -> str:
@@ -213,7 +275,18 @@ def deployment_altered(facts: Facts) -> Finding:
     return Finding(Type.DEPLOYMENT_ALTERED, Truth.TRUE, Reason.ADDED_BY_OTHERS, said)
 
 
-Check = Callable[[Facts], Finding]
+def metrics_available(facts: Facts) -> Finding | None:
+    """Whether every router says how it goes; without that no version gets more requests."""
+    if not facts.routed or not facts.routers:
+        return None
+    silent = sum(router is None for router in facts.routers.values())
+    if not silent:
+        return Finding(Type.METRICS_AVAILABLE, Truth.TRUE, Reason.ALL_ANSWER, "every router says how it goes")
+    said = f"{silent} of {len(facts.routers)} routers do not answer the operator: what they serve they go on serving"
+    return Finding(Type.METRICS_AVAILABLE, Truth.FALSE, Reason.ROUTERS_SILENT, f"{said}, and no version gets more")
+
+
+Check = Callable[[Facts], Finding | None]
 
 CHECKS: tuple[Check, ...] = (
     ready,
@@ -223,11 +296,17 @@ CHECKS: tuple[Check, ...] = (
     spec_in_sync,
     name_conflict,
     deployment_altered,
+    metrics_available,
 )
 
 
 def stamp(
-    findings: Iterable[Finding], before: Iterable[Condition], generation: int, now: datetime, *, same_revision: bool
+    findings: Iterable[Finding | None],
+    before: Iterable[Condition],
+    generation: int,
+    now: datetime,
+    *,
+    same_revision: bool,
 ) -> tuple[Condition, ...]:
     """The findings as conditions.
 
@@ -247,4 +326,4 @@ def stamp(
                 message = known.message
         return Condition(finding.type, finding.status, finding.reason, message, generation, since)
 
-    return tuple(condition(finding) for finding in findings)
+    return tuple(condition(finding) for finding in findings if finding)

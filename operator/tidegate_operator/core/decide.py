@@ -10,12 +10,13 @@ from tidegate_contract.names import RESOLVE_CONTAINER
 from tidegate_contract.resolution import Card
 from tidegate_operator.core import conditions, drift, records, writes
 from tidegate_operator.core.children import children, resolver_name, seal, selector, url
-from tidegate_operator.core.choice import Choice, choose, goes_back, refused, remembered, restored
+from tidegate_operator.core.choice import Choice, choose, refused, remembered, restored
 from tidegate_operator.core.claim import Claim, claim
-from tidegate_operator.core.failures import Failure, failure, podless, refusal
+from tidegate_operator.core.failures import Failure, failure, podless, refusal, unrouted
 from tidegate_operator.core.guards import ALL, Guard, Guards
 from tidegate_operator.core.reasons import Reason, Type
 from tidegate_operator.core.revision import Asked, asked, request_of
+from tidegate_operator.core.rollout import Scene, Way, follow
 from tidegate_operator.core.types import (
     Child,
     Condition,
@@ -33,6 +34,8 @@ from tidegate_operator.core.types import (
     Stable,
     Status,
     Truth,
+    Version,
+    Via,
     Workload,
 )
 
@@ -76,16 +79,21 @@ def decide(
     wish = asked(desired, before, observed.revisions, release, found)
     choice = choose(desired, wish, before, observed, now, guards)
     replicas = replicas_of(desired, before, observed)
-    wanted = wanted_children(case, wish, choice, replicas)
-    serving = (Kind.DEPLOYMENT, identity.name)  # also while it is not known what it should serve
-    claims = {ref: claim(identity, c) for ref, c in observed.children.items() if ref in wanted or ref == serving}
-    recorded = any(revision.name == choice.target for revision in observed.revisions)
-    applies = tuple(writes.applies(identity, wanted, observed, recorded, guards))
+    way = follow(Scene(identity, desired, choice, observed, replicas, now, guards))
+    choice = replace(choice, status=way.status)
+    wanted = wanted_children(case, wish, choice, way, replicas)
+    pods_of = {(Kind.DEPLOYMENT, version.deployment): version for version in way.versions}  # not all can be made
+    claims = {ref: claim(identity, c) for ref, c in observed.children.items() if ref in wanted or ref in pods_of}
+    unkept = unkept_of(pods_of, observed)
+    applies = tuple(writes.applies(identity, wanted, observed, unkept, guards))
     # The numbers of a Deployment mean something only if it is ours and says what we want.
-    ours = claims.get(serving) == Claim.OURS
-    settled = ours and recorded and not any(apply.kind == Kind.DEPLOYMENT for apply in applies)
-    workload = (ours and observed.workload) or Workload()
-    after = next_status(case, wish, choice, replicas, wanted, claims, workload, settled)
+    numbers = numbers_of(identity, pods_of, claims, observed)
+    own = way.of(choice.target)
+    serving = (Kind.DEPLOYMENT, own.deployment if own else identity.name)
+    changes = any((apply.kind, apply.manifest["metadata"]["name"]) == serving for apply in applies)
+    settled = claims.get(serving) == Claim.OURS and serving not in unkept and not changes
+    answered = answers(way, numbers.values(), observed)
+    after = next_status(case, wish, choice, way, replicas, wanted, claims, numbers.get(serving), answered, settled)
     keeps = tuple(records.keeps(identity, desired, wish, choice, after, observed, card, now, guards))
     return Plan(
         happenings=happenings(status, after),
@@ -93,12 +101,32 @@ def decide(
         writes=(
             *keeps,
             *applies,
-            *writes.scales(identity, replicas, observed, guards),
-            *writes.removes(identity, wanted, observed, guards),
+            *writes.scales(identity, way.versions, observed, guards),
+            *writes.removes(identity, wanted, way.gone, observed, guards),
             *records.forgets(identity, wish, after, observed, keeps, guards),
         ),
         look_again=look_again(case, wish, claims),
+        moves=way.moves,
     )
+
+
+def unkept_of(pods_of: Mapping[Ref, Version], observed: Observed) -> frozenset[Ref]:
+    """The Deployments of revisions that are not kept."""
+    kept = {revision.name for revision in observed.revisions}
+    return frozenset(ref for ref, version in pods_of.items() if version.revision not in kept)
+
+
+def numbers_of(
+    identity: Identity, pods_of: Mapping[Ref, Version], claims: Mapping[Ref, Claim], observed: Observed
+) -> dict[Ref, Workload]:
+    """The numbers of each Deployment that is there and ours."""
+    found = {}
+    for ref, version in pods_of.items():
+        own = version.deployment == identity.name
+        workload = observed.workload if own else observed.versions.get(version.revision)
+        if workload and claims.get(ref) == Claim.OURS:
+            found[ref] = workload
+    return found
 
 
 def invalid(
@@ -145,18 +173,10 @@ def replicas_now(status: Status, observed: Observed) -> int:
     return observed.workload.wanted if observed.workload else 1
 
 
-def wanted_children(case: Case, wish: Asked, choice: Choice, replicas: int) -> dict[Ref, Manifest]:
+def wanted_children(case: Case, wish: Asked, choice: Choice, way: Way, replicas: int) -> dict[Ref, Manifest]:
     """Every child that should exist, sealed."""
     resolve = wish.content if resolves(case, wish, choice) else None
-    found = children(
-        case.identity,
-        case.desired,
-        choice.content,
-        resolve,
-        replicas,
-        case.release,
-        held=holds_midway(choice),
-    )
+    found = children(case.identity, case.desired, way.versions, resolve, replicas, case.release, way.port)
     sealed = {ref: seal(manifest) for ref, manifest in found.items()}
     there, job = resolver(case, wish), (Kind.JOB, resolver_name(case.identity, wish.request))
     ours = there is not None and claim(case.identity, there) == Claim.OURS
@@ -212,26 +232,22 @@ def unreadable_since(case: Case, wish: Asked) -> datetime | None:
     return job.succeeded_at if answered else None
 
 
-def holds_midway(choice: Choice) -> bool:
-    """Whether a rollover should stop where it is: paused, on its way to another version, and not on its way back."""
-    stable = choice.status.stable
-    return choice.paused and stable is not None and stable.revision != choice.target and not goes_back(choice.status)
-
-
 def next_status(
     case: Case,
     wish: Asked,
     choice: Choice,
+    way: Way,
     replicas: int,
     wanted: Mapping[Ref, Manifest],
     claims: Mapping[Ref, Claim],
-    workload: Workload,
+    workload: Workload | None,
+    answered: Truth,
     settled: bool,
 ) -> Status:
     """The status after this look. `settled`: the Deployment is ours and says what should serve."""
     identity, observed, now = case.identity, case.observed, case.now
-    before, target = choice.status, choice.target
-    complete = settled and rolled_over(replicas, workload, observed.pods, target)
+    before, target, workload = choice.status, choice.target, workload or Workload()
+    complete = settled and way.arrived and rolled_over(replicas, workload, observed.pods, target)
     stable = before.stable
     # At zero replicas nothing has shown that the revision serves.
     if complete and replicas and (stable is None or stable.revision != target):
@@ -242,9 +258,12 @@ def next_status(
         desired=case.desired,
         asked=wish,
         choice=choice,
+        way=way,
         replicas=replicas,
         workload=workload,
+        answers=answered,
         pods=pods,
+        routers=observed.routers,
         strangers=tuple(observed.children[ref] for ref, found in claims.items() if found == Claim.STRANGE),
         failure=_failure(case, wish, choice, workload, pods, complete),
         complete=complete,
@@ -281,6 +300,8 @@ def _failure(
     """What stands in the way of what spec asks for, else of what should serve."""
     if found := refusal(case.observed.refused):
         return found
+    if case.desired.via is Via.ROUTER and (found := unrouted(case.observed)):
+        return found
     since = podless_since(case, wish)
     if since and case.now - since >= PATIENCE:
         return podless(case.identity, resolver_name(case.identity, wish.request))
@@ -290,10 +311,24 @@ def _failure(
     return None if complete else failure(choice.content or wish.content, workload, pods)
 
 
+def answers(way: Way, numbers: Iterable[Workload], observed: Observed) -> Truth:
+    """Whether a request to the model's address gets an answer, as far as the routers or our Deployments say."""
+    route = way.status.route
+    if way.port is None or route is None:
+        return Truth.TRUE if any(workload.available for workload in numbers) else Truth.FALSE
+    told = [router for router in observed.routers.values() if router]
+    if any(router.generation and router.pods.get(route.stable) for router in told):
+        return Truth.TRUE
+    return Truth.UNKNOWN if observed.routers and not told else Truth.FALSE
+
+
 def phase(facts: conditions.Facts) -> str:
     """A summary for people; nothing is ever decided by it."""
     if facts.goes_back:
         return "RollingBack"
+    candidate, steps = facts.choice.status.candidate, facts.desired.steps
+    if candidate and steps:
+        return f"Step {min(candidate.step + 1, len(steps))}"
     return "Idle" if facts.taken_over or facts.complete else "Preparing"
 
 

@@ -13,7 +13,7 @@ from tidegate_contract import names, resolution
 from tidegate_contract.source import OciSource, PvcSource
 from tidegate_operator.core.reasons import Reason, Type
 from tidegate_operator.core.sources import TOOLS_MEMORY, describe
-from tidegate_operator.core.types import Container, Content, Identity, Pod, Refusals, Status, Workload
+from tidegate_operator.core.types import Container, Content, Identity, Observed, Pod, Refusals, Status, Workload
 
 PULL_REASONS = frozenset(
     {"ErrImagePull", "ImagePullBackOff", "ErrImageNeverPull", "InvalidImageName", "ImageInspectError"}
@@ -64,6 +64,17 @@ def refused_before(status: Status) -> Refusals:
             found = _REFUSED.match(condition.message)
             return {(found[1], ""): found[2]} if found else {("object", ""): condition.message}
     return {}
+
+
+def unrouted(observed: Observed) -> Failure | None:
+    """Why the model's requests cannot come through routers as they should."""
+    if observed.no_routers:
+        return Failure(Reason.ROUTERS_BLOCKED, observed.no_routers)
+    for router in observed.routers.values():
+        if router and router.refused:
+            said = f"a router does not take the newest route, and goes on with the one before: {router.refused}"
+            return Failure(Reason.ROUTE_REFUSED, said)
+    return None
 
 
 def podless(identity: Identity, job: str) -> Failure:

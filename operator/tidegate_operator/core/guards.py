@@ -80,6 +80,8 @@ class Guard(StrEnum):
     requests to pods that are gone."""
     DRAINED = "drained"
     """The pods of a version go when no router has a request there: they would go away under it."""
+    SUCCEEDED = "succeeded"
+    """Pods go when others serve in their place: where requests stop to come through routers, or begin to."""
 
     # ------------------------------------------------ what is thrown away
     UNWANTED = "unwanted"

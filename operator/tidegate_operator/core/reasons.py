@@ -20,6 +20,8 @@ class Type(StrEnum):
     """An object that is not ours has a name that we need."""
     DEPLOYMENT_ALTERED = "DeploymentAltered"
     """Others have added something to the Deployment that is in no revision."""
+    METRICS_AVAILABLE = "MetricsAvailable"
+    """Every router says how it goes."""
 
 
 class Reason(StrEnum):
@@ -38,6 +40,9 @@ class Reason(StrEnum):
     PAUSED = "Paused"
     AWAITING_PODS = "AwaitingPods"
     BLOCKED = "Blocked"
+    AWAITING_APPROVAL = "AwaitingApproval"
+    SHIFTING = "ShiftingTraffic"
+    AWAITING_ROUTERS = "AwaitingRouters"
 
     # Degraded
     AS_EXPECTED = "AsExpected"
@@ -50,6 +55,8 @@ class Reason(StrEnum):
     CONTAINER_CONFIG_ERROR = "ContainerConfigError"
     OUT_OF_MEMORY = "OutOfMemory"
     CRASHED = "Crashed"
+    ROUTERS_BLOCKED = "RoutersBlocked"
+    ROUTE_REFUSED = "RouteRefused"
 
     # ArtifactAvailable
     VERIFIED = "Verified"
@@ -71,6 +78,10 @@ class Reason(StrEnum):
     AS_MADE = "AsMade"
     ADDED_BY_OTHERS = "AddedByOthers"
 
+    # MetricsAvailable
+    ALL_ANSWER = "AllAnswer"
+    ROUTERS_SILENT = "RoutersSilent"
+
 
 ABOUT_THE_ARTIFACT = frozenset(map(str, ARTIFACT_REASONS)) | {
     Reason.ARTIFACT_PULL_FAILED,
@@ -91,6 +102,8 @@ FAILURE_REASONS = (
         Reason.CONTAINER_CONFIG_ERROR,
         Reason.OUT_OF_MEMORY,
         Reason.CRASHED,
+        Reason.ROUTERS_BLOCKED,
+        Reason.ROUTE_REFUSED,
     }
 )
 """Everything that can keep the pods of a revision from serving."""

@@ -5,7 +5,7 @@ from dataclasses import astuple, replace
 from datetime import datetime, timedelta
 
 from tidegate_contract.resolution import Card
-from tidegate_operator.core.choice import Choice, is_rejected, newest_first
+from tidegate_operator.core.choice import BACK, Choice, is_rejected, newest_first
 from tidegate_operator.core.guards import Guard, Guards
 from tidegate_operator.core.revision import Asked
 from tidegate_operator.core.types import (
@@ -104,7 +104,7 @@ def verdict(role: Role, name: str, status: Status, before: Record, now: datetime
         entry = next((entry for entry in status.rejected if entry.revision == name), Rejected(name, ""))
         if before.verdict and before.verdict.result == role and before.verdict.retry_token == entry.retry_token:
             return before.verdict
-        why = next((f"{d.what} by {d.by}: {d.why}" for d in reversed(status.decisions) if d.what == "Rollback"), "")
+        why = next((f"{d.what} by {d.by}: {d.why}" for d in reversed(status.decisions) if d.what in BACK), "")
         return Verdict(str(role), why, now, entry.retry_token)
     return before.verdict if role == before.role else None
 

@@ -9,10 +9,11 @@ says what it waits for. It moves no faster than the slowest router says that it 
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 from tidegate_contract.route import SHARED, WHOLE, Route, Share, Slot
 from tidegate_operator.core.guards import ALL, Guard, Guards
+from tidegate_operator.core.types import Router
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,23 +41,14 @@ class Fleet:
 
 
 @dataclass(frozen=True, slots=True)
-class Router:
-    """What one router says of one model; one that does not answer says nothing."""
-
-    generation: int = 0
-    pods: Mapping[Slot, int] = field(default_factory=dict)
-    """Those that it knows."""
-    leaving: int = 0
-    """Requests that it has, or is about to have, at versions that are out of the route it runs."""
-
-
-@dataclass(frozen=True, slots=True)
 class Step:
     """What follows."""
 
     route: Route
     waits: str = ""
     """What has to happen before the next change; empty if nothing has, or there is none."""
+    acknowledged: bool = False
+    """Every router runs the route that was there before; nobody knows of one that has just changed."""
     free: frozenset[str] = frozenset()
     """Revisions of which no router knows any more: their pods may go."""
 
@@ -77,13 +69,12 @@ def step(route: Route, aim: Aim, fleets: Mapping[str, Fleet], routers: Iterable[
     leaving = sum(router.leaving for router in told)
     drained = guards.holds(Guard.DRAINED, not leaving)
     out = frozenset(fleets) - {share.revision for share in route.slots.values()} - {aim.stable, aim.candidate}
-    waiting = Step(route, free=out if acknowledged and drained else frozenset())
+    free = out if acknowledged and drained else frozenset()
+    waiting = Step(route, acknowledged=acknowledged, free=free)
     if not acknowledged:
-        waiting = replace(
-            waiting, waits=f"waiting for {len(lags)} of {len(told)} routers to run generation {route.generation}"
-        )
+        waiting = replace(waiting, waits=f"waiting for every router to run generation {route.generation} of the route")
     elif not drained:
-        waiting = replace(waiting, waits=f"waiting for {leaving} requests to versions that have left the route")
+        waiting = replace(waiting, waits="waiting for the last requests to a version that has left the route")
     stable = route.slots[route.stable].revision
     other = next(slot for slot in SHARED if slot != route.stable)
     comes, weight = (aim.candidate, aim.weight) if aim.stable == stable else (aim.stable, WHOLE)
@@ -123,13 +114,13 @@ def _up(
         return _unready(waiting, revision, fleet)
     known = min((router.pods.get(slot, 0) for router in told), default=0)
     if not guards.holds(Guard.PODS_KNOWN, known >= needed):
-        said = f"waiting for every router to know {needed} pods of {revision}: one knows {known}"
+        said = f"waiting for every router to know {needed} pods of {revision}"
         return replace(waiting, waits=said)
     return _weighted(route, slot, weight)
 
 
 def _unready(waiting: Step, revision: str, fleet: Fleet) -> Step:
-    return replace(waiting, waits=f"waiting for {fleet.needed} pods of {revision} to be ready: {fleet.ready} are")
+    return replace(waiting, waits=f"waiting for {fleet.needed} pods of {revision} to be ready")
 
 
 def _weighted(route: Route, slot: Slot, weight: int) -> Step:

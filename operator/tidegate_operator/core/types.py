@@ -12,7 +12,7 @@ from typing import Any
 
 from tidegate_contract.actions import Action, Outcome
 from tidegate_contract.resolution import Card
-from tidegate_contract.route import Route
+from tidegate_contract.route import Route, Slot
 from tidegate_contract.source import Source
 
 Manifest = dict[str, Any]
@@ -262,7 +262,7 @@ class Child:
 
 @dataclass(frozen=True, slots=True)
 class Workload:
-    """The numbers of the model's Deployment."""
+    """The numbers of a Deployment."""
 
     generation: int = 0
     observed_generation: int = 0
@@ -307,19 +307,56 @@ class Pod:
 
 
 @dataclass(frozen=True, slots=True)
+class Router:
+    """What one router says of one model; one that does not know the model says nothing."""
+
+    generation: int = 0
+    pods: Mapping[Slot, int] = field(default_factory=dict)
+    """Those that it knows."""
+    leaving: int = 0
+    """Requests that it has, or is about to have, at versions that are out of the route it runs."""
+    refused: str = ""
+    """Why it does not run the newest route; empty if it does, or will."""
+
+
+@dataclass(frozen=True, slots=True)
 class Observed:
     """One snapshot of everything that `decide` may know."""
 
     children: Mapping[Ref, Child] = field(default_factory=dict)
     workload: Workload | None = None
+    """Of the Deployment that has the model's name: the one whose pods requests go to straight."""
     pods: tuple[Pod, ...] = ()
     revisions: tuple[Revision, ...] = ()
     action: Action | None = None
     """What a person asks for by annotation, as it is written."""
     refused: Refusals = field(default_factory=dict)
+    versions: Mapping[str, Workload] = field(default_factory=dict)
+    """By revision: the Deployments of single versions, to which requests come through routers."""
+    routers: Mapping[str, Router | None] = field(default_factory=dict)
+    """By uid: all that may have a request; None is one that does not answer."""
+    port: int | None = None
+    """Of the model's listener, where it has no route yet; None as long as none was chosen."""
+    no_routers: str = ""
+    """Why the namespace's routers cannot be made; empty if they can."""
 
 
 # ---------------------------------------------------------------- what should be done
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """A revision that has pods, or is to have."""
+
+    revision: str
+    content: Content | None
+    """None: it is kept nowhere, so its pods can be neither made nor changed."""
+    deployment: str
+    """The name of their Deployment."""
+    replicas: int | None
+    """None: as many as there are."""
+    held: bool = False
+    """It stops in the middle of a rollover."""
 
 
 class Truth(StrEnum):
@@ -466,7 +503,7 @@ class Remove:
 
 @dataclass(frozen=True, slots=True)
 class Scale:
-    """Set the replicas of the model's Deployment; `uid` is that of the one that is meant."""
+    """Set the replicas of a Deployment; `uid` is that of the one that is meant."""
 
     name: str
     replicas: int
@@ -486,3 +523,5 @@ class Plan:
     writes: tuple[Write, ...] = ()
     look_again: float | None = None
     """Seconds until the next look although no event came; None: no need."""
+    moves: bool = False
+    """It waits for what routers say."""

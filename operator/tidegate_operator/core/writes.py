@@ -20,21 +20,23 @@ from tidegate_operator.core.types import (
     Ref,
     Remove,
     Scale,
+    Version,
     Workload,
 )
 
 MADE_ONCE = frozenset({Kind.JOB})
 """What it says cannot be changed later."""
 REMOVABLE = frozenset({Kind.JOB, Kind.POD_DISRUPTION_BUDGET})
-"""Only these come and go while the model is there; everything else goes with it."""
+"""These come and go while the model is there; a version's Deployment and Service when no request can reach them any
+more; everything else goes with the model."""
 
 
 def applies(
-    identity: Identity, wanted: Mapping[Ref, Manifest], observed: Observed, recorded: bool, guards: Guards
+    identity: Identity, wanted: Mapping[Ref, Manifest], observed: Observed, unkept: frozenset[Ref], guards: Guards
 ) -> Iterable[Apply]:
     """Children that are missing, or that are not what they should be; what is not ours is left alone.
 
-    `recorded`: the revision that the pods are to serve is kept.
+    `unkept`: Deployments whose pods are to serve a revision that is not kept yet.
     """
     for (kind, name), manifest in wanted.items():
         child = observed.children.get((kind, name))
@@ -42,26 +44,32 @@ def applies(
             guards.holds(Guard.OURS, is_ours(identity, child))
             and guards.holds(Guard.CHANGED, is_changed(identity, child, manifest))
             and guards.holds(Guard.MADE_ONCE, child is None or kind not in MADE_ONCE)
-            and guards.holds(Guard.RECORDED, recorded or kind != Kind.DEPLOYMENT)
+            and guards.holds(Guard.RECORDED, (kind, name) not in unkept)
         ):
             yield Apply(kind, manifest, uid_of(child), version_of(child))
 
 
-def scales(identity: Identity, replicas: int, observed: Observed, guards: Guards) -> Iterable[Scale]:
+def scales(identity: Identity, versions: Iterable[Version], observed: Observed, guards: Guards) -> Iterable[Scale]:
     """Replicas that are not what they should be."""
-    for child, workload in deployments(identity, observed):
+    for child, workload, replicas in sized(identity, versions, observed):
         if guards.holds(Guard.OURS, is_ours(identity, child)) and guards.holds(
             Guard.REPLICAS_DIFFER, workload.wanted != replicas
         ):
             yield Scale(child.name, replicas, child.uid)
 
 
-def removes(identity: Identity, wanted: Mapping[Ref, Manifest], observed: Observed, guards: Guards) -> Iterable[Remove]:
-    """Children of ours that nothing wants any more."""
+def removes(
+    identity: Identity,
+    wanted: Mapping[Ref, Manifest],
+    gone: frozenset[Ref],
+    observed: Observed,
+    guards: Guards,
+) -> Iterable[Remove]:
+    """Children of ours that nothing wants any more. `gone`: those of them that had requests."""
     for ref, child in observed.children.items():
         if (
             guards.holds(Guard.OURS, is_ours(identity, child))
-            and guards.holds(Guard.UNWANTED, ref not in wanted and child.kind in REMOVABLE)
+            and guards.holds(Guard.UNWANTED, ref not in wanted and (child.kind in REMOVABLE or ref in gone))
             and guards.holds(Guard.NOT_GOING, not child.deleting)
         ):
             yield Remove(child.kind, child.name, child.uid)
@@ -75,10 +83,14 @@ def is_changed(identity: Identity, child: Child | None, manifest: Manifest) -> b
     return child is None or not drift.intact(child, manifest, identity)
 
 
-def deployments(identity: Identity, observed: Observed) -> list[tuple[Child, Workload]]:
-    """The model's Deployment and its numbers; none if it is not there."""
-    child = observed.children.get((Kind.DEPLOYMENT, identity.name))
-    return [(child, observed.workload)] if child and observed.workload else []
+def sized(identity: Identity, versions: Iterable[Version], observed: Observed) -> Iterable[tuple[Child, Workload, int]]:
+    """The Deployments that are there and have a size to be: each with its numbers and that size."""
+    for version in versions:
+        child = observed.children.get((Kind.DEPLOYMENT, version.deployment))
+        own = version.deployment == identity.name
+        workload = observed.workload if own else observed.versions.get(version.revision)
+        if child and workload and version.replicas is not None:
+            yield child, workload, version.replicas
 
 
 def uid_of(child: Child | None) -> str | None:

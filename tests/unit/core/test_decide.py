@@ -6,7 +6,7 @@ from typing import TypeVar
 import pytest
 
 import worlds
-from tidegate_operator.core.children import children, seal
+from tidegate_operator.core.children import seal
 from tidegate_operator.core.decide import STRANGER_SECONDS, decide, invalid
 from tidegate_operator.core.types import (
     ABSENT,
@@ -147,7 +147,7 @@ def test_a_served_model_says_so_once() -> None:
 
 def test_children_come_in_the_order_of_their_kinds() -> None:
     loose = asking(digest=None)
-    found = children(ME, loose, worlds.in_force(), loose.content, 2, RELEASE)
+    found = worlds.straight(loose, worlds.in_force(), loose.content, 2)
     assert [kind for kind, _ in found] == list(Kind)
 
 

@@ -12,9 +12,8 @@ import pytest
 import yaml
 
 from tidegate_operator.api.v1alpha1 import parse
-from tidegate_operator.core.children import children
 from tidegate_operator.core.types import Kind
-from worlds import DIGEST, ME, RELEASE, asking, in_force, replicas
+from worlds import DIGEST, asking, in_force, replicas, straight
 
 GOLDEN = Path(__file__).parent / "golden"
 CASES = sorted(path.name.removesuffix(".in.yaml") for path in GOLDEN.glob("*.in.yaml"))
@@ -25,7 +24,7 @@ def made(case: str) -> dict[Kind, dict[str, Any]]:
     desired = parse(yaml.safe_load((GOLDEN / f"{case}.in.yaml").read_text()))
     resolve = None if desired.content.digest else desired.content
     content = in_force(asking(desired, digest=desired.content.digest or DIGEST))
-    found = children(ME, desired, content, resolve, replicas(desired), RELEASE)
+    found = straight(desired, content, resolve, replicas(desired))
     return {kind: manifest for (kind, _), manifest in found.items()}
 
 

@@ -24,8 +24,11 @@ STRICT: dict[str, dict[str, dict[str, str]]] = {
         "removes": {},
         "is_ours": {},
         "is_changed": {},
-        "deployments": {
-            "child and observed.workload": "without a Deployment there are no replicas: the list has one entry or none"
+        "sized": {
+            "own": "where the numbers of a Deployment stand",
+            "child and workload and (version.replicas is not None)": (
+                "without a Deployment there are no replicas; a version that is on its way out keeps what it has"
+            ),
         },
         "uid_of": {"child": "what is not there has no uid; it decides about no write"},
     },
@@ -59,11 +62,11 @@ STRICT: dict[str, dict[str, dict[str, str]]] = {
     },
     "core/decide.py": {
         "decide": {
-            "ref in wanted or ref == serving": "whose objects the status speaks of",
-            "ours and recorded and (not any((apply.kind == Kind.DEPLOYMENT for apply in applies)))": (
+            "ref in wanted or ref in pods_of": "whose objects the status speaks of",
+            "own": "only a name: what serves, also while nobody knows what it is",
+            "claims.get(serving) == Claim.OURS and serving not in unkept and (not changes)": (
                 "what the status says of the Deployment"
             ),
-            "ours and observed.workload or Workload()": "what the status says of the Deployment",
         },
         "invalid": {
             "condition.type != Type.DEGRADED": "only words",

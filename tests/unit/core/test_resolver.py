@@ -10,7 +10,7 @@ import worlds
 from tidegate_contract import labels, resolution
 from tidegate_contract.resolution import Card, Resolution
 from tidegate_contract.source import OciSource
-from tidegate_operator.core.children import children, resolver_name, seal
+from tidegate_operator.core.children import resolver_name, seal
 from tidegate_operator.core.decide import decide
 from tidegate_operator.core.revision import request_of
 from tidegate_operator.core.types import (
@@ -30,7 +30,7 @@ from tidegate_operator.core.types import (
     Role,
     Status,
 )
-from worlds import FLIGHTS, LATER, ME, NOW, RELEASE, URI, asking, in_force, kept, name, serving
+from worlds import FLIGHTS, LATER, ME, NOW, RELEASE, URI, asking, in_force, kept, name, serving, straight
 
 LOOSE = asking(digest=None)
 REQUEST = request_of(LOOSE)
@@ -43,7 +43,7 @@ CARD = Card(name="flights", format="skops")
 
 
 def job(**changes: Any) -> Child:
-    manifest = children(ME, LOOSE, None, LOOSE.content, 2, RELEASE)[JOB]
+    manifest = straight(LOOSE, None, LOOSE.content, 2)[JOB]
     return worlds.child(Kind.JOB, manifest, **changes)
 
 
@@ -82,14 +82,14 @@ def with_job(world: Observed, *pods: Pod, **changes: Any) -> Observed:
 
 def test_without_a_digest_a_job_is_made_and_neither_a_revision_nor_a_pod() -> None:
     found = look(Observed())
-    wanted = children(ME, LOOSE, None, replace(LOOSE.content, image=RELEASE.server_image), 2, RELEASE)
+    wanted = straight(LOOSE, None, replace(LOOSE.content, image=RELEASE.server_image), 2)
     assert found.writes == tuple(Apply(ref[0], seal(manifest), None, ABSENT) for ref, manifest in wanted.items())
     assert JOB in refs(found)
     assert DEPLOYMENT not in refs(found)
 
 
 def test_the_job_and_its_pod_say_which_question_they_answer_and_are_not_among_the_servers() -> None:
-    manifest = children(ME, LOOSE, None, LOOSE.content, 2, RELEASE)[JOB]
+    manifest = straight(LOOSE, None, LOOSE.content, 2)[JOB]
     said = {labels.MODEL: "flights", labels.COMPONENT: "resolver", labels.REQUEST: REQUEST}
     assert manifest["metadata"]["labels"] == manifest["spec"]["template"]["metadata"]["labels"] == said
 
@@ -102,7 +102,7 @@ def test_while_the_job_reads_it_is_left_alone() -> None:
 
 
 def _wanted_without_pods() -> dict[Ref, Any]:
-    return children(ME, LOOSE, None, replace(LOOSE.content, image=RELEASE.server_image), 2, RELEASE)
+    return straight(LOOSE, None, replace(LOOSE.content, image=RELEASE.server_image), 2)
 
 
 def test_its_answer_becomes_a_revision_first_and_pods_when_that_is_kept() -> None:
@@ -126,7 +126,7 @@ def test_its_answer_becomes_a_revision_first_and_pods_when_that_is_kept() -> Non
 
 
 def test_the_pods_get_the_digest_that_was_read() -> None:
-    found = children(ME, LOOSE, in_force(PINNED), None, 2, RELEASE)
+    found = straight(LOOSE, in_force(PINNED), None, 2)
     assert found == worlds.wanted(PINNED)
 
 

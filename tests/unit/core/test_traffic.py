@@ -5,7 +5,8 @@ from collections.abc import Mapping
 import pytest
 
 from tidegate_contract.route import Route, Share, Slot
-from tidegate_operator.core.traffic import Aim, Fleet, Router, Step, first, step
+from tidegate_operator.core.traffic import Aim, Fleet, Step, first, step
+from tidegate_operator.core.types import Router
 
 READY = {"old": Fleet(2, 2), "new": Fleet(2, 2)}
 OLD, BOTH = first(Aim("old"), 10000, 10.0), Route(10000, 4, Slot.A, {Slot.A: Share("old", 95), Slot.B: Share("new", 5)})
@@ -55,7 +56,7 @@ WAITS: list[tuple[str, Aim, Route, Mapping[str, Fleet], list[Router], str]] = [
         OLD,
         {"old": Fleet(2, 2), "new": Fleet(1, 2)},
         [router(OLD)],
-        "2 pods of new to be ready: 1 are",
+        "2 pods of new to be ready",
     ),
     (
         "a router lags behind",
@@ -63,7 +64,7 @@ WAITS: list[tuple[str, Aim, Route, Mapping[str, Fleet], list[Router], str]] = [
         BOTH,
         READY,
         [router(BOTH), LAGGING],
-        "1 of 2 routers to run generation 4",
+        "every router to run generation 4 of the route",
     ),
     (
         "a router does not know the pods",
@@ -71,7 +72,7 @@ WAITS: list[tuple[str, Aim, Route, Mapping[str, Fleet], list[Router], str]] = [
         BOTH,
         READY,
         [router(BOTH), router(BOTH, pods=1)],
-        "every router to know 2 pods of new: one knows 1",
+        "every router to know 2 pods of new",
     ),
     (
         "a router has a request at a version that is out",
@@ -79,7 +80,7 @@ WAITS: list[tuple[str, Aim, Route, Mapping[str, Fleet], list[Router], str]] = [
         OLD,
         READY,
         [router(OLD, leaving=3)],
-        "3 requests to versions that have left the route",
+        "the last requests to a version that has left the route",
     ),
 ]
 
@@ -90,7 +91,8 @@ WAITS: list[tuple[str, Aim, Route, Mapping[str, Fleet], list[Router], str]] = [
 def test_nothing_moves_while(
     aim: Aim, route: Route, fleets: Mapping[str, Fleet], routers: list[Router], said: str
 ) -> None:
-    assert step(route, aim, fleets, routers) == Step(route, f"waiting for {said}")
+    acknowledged = all(router.generation == route.generation for router in routers)
+    assert step(route, aim, fleets, routers) == Step(route, f"waiting for {said}", acknowledged)
 
 
 def test_a_version_that_serves_keeps_its_weight_while_the_other_has_no_pod() -> None:

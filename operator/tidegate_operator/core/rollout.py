@@ -1,0 +1,327 @@
+"""How a version takes over: which versions have pods, where requests are to go, and how far the candidate is. Pure.
+
+Where requests go straight to the pods, one Deployment rolls over. Where they come through routers each version has a
+Deployment of its own; the steps of the rollout and the people who act say where the traffic is to go, and
+`core/traffic.py` in which order it goes there. A model can change from the one to the other while it serves.
+"""
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from tidegate_contract.route import SHARED, Route
+from tidegate_operator.core.children import seal, service, version_name
+from tidegate_operator.core.choice import OPERATOR, Choice, decided, goes_back
+from tidegate_operator.core.claim import Claim, claim
+from tidegate_operator.core.drift import is_latest
+from tidegate_operator.core.guards import Guard, Guards
+from tidegate_operator.core.traffic import Aim, Fleet, Step, first, step
+from tidegate_operator.core.types import (
+    Candidate,
+    Content,
+    Decision,
+    Desired,
+    Identity,
+    Kind,
+    Observed,
+    Ref,
+    Router,
+    Stable,
+    Status,
+    Strategy,
+    Version,
+    Via,
+    Weight,
+    Workload,
+)
+
+STEP, PROMOTED = "Step", "Promoted"
+"""What is decided where every router follows: that a step is reached, and that a version is stable from now on."""
+AT_FIRST = "waiting for routers that know the model"
+DEADLINE_SECONDS = 10.0
+"""Of a version of which nothing is known."""
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """What a look makes of a model's versions."""
+
+    status: Status
+    """What follows from it for stable, candidate and route."""
+    versions: tuple[Version, ...]
+    port: int | None = None
+    """Of the listener that the model's Service leads to, in the routers; None: it leads straight to the pods."""
+    gone: frozenset[Ref] = frozenset()
+    """Children that no request can reach any more."""
+    waits: str = ""
+    """What has to happen before the traffic moves on; empty if nothing has."""
+    arrived: bool = True
+    """One version has all requests, and no other has pods."""
+    moves: bool = False
+    """What routers say next may change something."""
+
+    def of(self, revision: str) -> Version | None:
+        return next((version for version in self.versions if version.revision == revision), None)
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """What a way is found from."""
+
+    identity: Identity
+    desired: Desired
+    choice: Choice
+    observed: Observed
+    replicas: int
+    now: datetime
+    guards: Guards
+
+    @property
+    def before(self) -> Status:
+        return self.choice.status
+
+    @property
+    def serving(self) -> str:
+        """The revision that is stable; empty if none has been yet."""
+        return self.before.stable.revision if self.before.stable else ""
+
+    @property
+    def contents(self) -> dict[str, Content]:
+        """By revision: what is known of how to make its pods."""
+        kept = {revision.name: revision.content for revision in self.observed.revisions}
+        return kept | ({self.choice.target: self.choice.content} if self.choice.content else {})
+
+    def is_ours(self, kind: Kind, name: str) -> bool:
+        child = self.observed.children.get((kind, name))
+        return child is not None and claim(self.identity, child) == Claim.OURS
+
+    @property
+    def present(self) -> frozenset[str]:
+        """The revisions that have a Deployment of their own."""
+        names = {revision: version_name(self.identity, revision) for revision in self.observed.versions}
+        return frozenset(revision for revision, name in names.items() if self.is_ours(Kind.DEPLOYMENT, name))
+
+    def refs(self, revision: str) -> set[Ref]:
+        """The children of one version."""
+        name = version_name(self.identity, revision)
+        return {ref for ref in ((Kind.DEPLOYMENT, name), (Kind.SERVICE, name)) if self.is_ours(*ref)}
+
+    def ready(self, revision: str) -> int:
+        pods = (pod for pod in self.observed.pods if pod.revision == revision)
+        return sum(pod.ready and not pod.deleting and not pod.ended for pod in pods)
+
+    @property
+    def told(self) -> list[Router]:
+        """What each router says; one that does not answer runs nothing that is known."""
+        return [router or Router() for router in self.observed.routers.values()]
+
+    def version(self, revision: str, replicas: int | None) -> Version:
+        """One with a Deployment of its own."""
+        return Version(revision, self.contents.get(revision), version_name(self.identity, revision), replicas)
+
+
+def follow(scene: Scene) -> Way:
+    """The way of this look: at most one change of the route."""
+    if scene.desired.via is Via.ROUTER:
+        return _through(scene)
+    if scene.before.route is not None or scene.present:
+        return _back(scene)
+    return _straight(scene)
+
+
+# ---------------------------------------------------------------- straight to the pods
+
+
+def _straight(scene: Scene) -> Way:
+    status = replace(scene.before, candidate=None)
+    choice = scene.choice
+    own = Version(choice.target, choice.content, scene.identity.name, scene.replicas, _holds_midway(choice))
+    return Way(status, (own,))
+
+
+def _holds_midway(choice: Choice) -> bool:
+    """Whether a rollover should stop where it is: paused, on its way to another version, and not on its way back."""
+    stable = choice.status.stable
+    return choice.paused and stable is not None and stable.revision != choice.target and not goes_back(choice.status)
+
+
+def _back(scene: Scene) -> Way:
+    """From routers to a Deployment of which requests are sent to the pods straight.
+
+    All requests to one version -> the Service leads to its pods -> they have successors in the one Deployment -> the
+    route ends -> the others may go.
+    """
+    status, route, alone = replace(scene.before, candidate=None), scene.before.route, scene.serving
+    others = tuple(scene.version(revision, None) for revision in sorted(scene.present))
+    if route is not None and alone and len(route.slots) > 1:
+        found = step(route, Aim(alone), _fleets(scene, {}), scene.told, scene.guards)
+        waits = found.waits or "all requests go to one version first"
+        return Way(replace(status, route=found.route), others, route.port, waits=waits, arrived=False, moves=True)
+    target = alone if route is not None and alone else scene.choice.target
+    own = Version(target, scene.contents.get(target), scene.identity.name, scene.replicas)
+    versions = (own, *others)
+    direct = service(scene.identity)
+    there = scene.observed.children.get((Kind.SERVICE, scene.identity.name))
+    leads = there is not None and is_latest(there, seal(direct))
+    numbers = scene.observed.workload or Workload()
+    stands = numbers.observed_generation >= numbers.generation and numbers.available >= scene.replicas
+    if route is not None:
+        ends = leads and scene.guards.holds(Guard.SUCCEEDED, stands or not alone)
+        status = replace(status, route=None if ends else route)
+        return Way(
+            status, versions, waits="waiting for the pods that take over from the routers", arrived=False, moves=True
+        )
+    heard = all(router is not None and not router.generation for router in scene.observed.routers.values())
+    free = scene.guards.holds(Guard.SUCCEEDED, stands) and scene.guards.holds(Guard.ACKNOWLEDGED, leads and heard)
+    gone = frozenset(ref for revision in scene.present for ref in scene.refs(revision)) if free else frozenset()
+    return Way(
+        status, versions, gone=gone, waits="waiting for the routers to let the model go", arrived=False, moves=True
+    )
+
+
+# ---------------------------------------------------------------- through routers
+
+
+def _through(scene: Scene) -> Way:
+    choice, observed, guards = scene.choice, scene.observed, scene.guards
+    enters = scene.is_ours(Kind.DEPLOYMENT, scene.identity.name)
+    candidate = None if enters else _candidate(scene)
+    status = replace(scene.before, candidate=candidate)
+    if not choice.target:
+        return Way(status, (), status.route.port if status.route else None, arrived=False, moves=True)
+    aim = _aim(scene, candidate, enters=enters)
+    sizes = _sizes(scene, aim)
+    if status.route is None:
+        versions = tuple(scene.version(revision, size) for revision, size in sorted(sizes.items()))
+        if observed.port is None:
+            waits = "waiting for a port in the namespace's routers"
+            return Way(status, versions, waits=waits, arrived=False, moves=True)
+        route = first(aim, observed.port, _longest(scene, {aim.stable}, DEADLINE_SECONDS))
+        port = None if enters else route.port
+        return Way(replace(status, route=route), versions, port, waits=AT_FIRST, arrived=False, moves=True)
+    fleets = _fleets(scene, sizes)
+    found = step(status.route, aim, fleets, scene.told, guards)
+    route = _timed(scene, status.route, found.route)
+    status = _after(scene, status, route, found, enters=enters)
+    versions = tuple(
+        scene.version(revision, sizes.get(revision)) for revision in sorted(fleets) if revision not in found.free
+    )
+    gone = frozenset(ref for revision in found.free for ref in scene.refs(revision))
+    port = route.port
+    if enters:
+        known = found.acknowledged and _known(scene, route, fleets[aim.stable].needed)
+        port = route.port if guards.holds(Guard.PODS_KNOWN, known) else None
+        gone |= _succeeded(scene, port, aim.stable)
+    alone = len(route.slots) == 1 and route.slots[route.stable].revision == choice.target
+    arrived = alone and not enters and not scene.present - {choice.target}
+    return Way(status, versions, port, gone, found.waits, arrived, moves=not (arrived and found.acknowledged))
+
+
+def _candidate(scene: Scene) -> Candidate | None:
+    """The version that is to take over step by step; None if there is none, or it takes over at once."""
+    target, before = scene.choice.target, scene.before
+    if not scene.serving or target in ("", scene.serving) or goes_back(before):
+        return None
+    if before.candidate and before.candidate.revision == target:
+        return before.candidate
+    return Candidate(target, 0, 0, scene.now)
+
+
+def _aim(scene: Scene, candidate: Candidate | None, *, enters: bool) -> Aim:
+    """Where the traffic is to go."""
+    steps, route = scene.desired.steps, scene.before.route
+    if enters and scene.serving:
+        return Aim(scene.serving)
+    if candidate is None:
+        return Aim(scene.choice.target)
+    if not scene.guards.holds(Guard.NOT_PAUSED, not scene.choice.paused):
+        return _as_it_is(route) if route else Aim(scene.serving)
+    if candidate.step >= len(steps):
+        return Aim(candidate.revision)
+    weights = [each.percent for each in steps[: candidate.step + 1] if isinstance(each, Weight)]
+    return Aim(scene.serving, candidate.revision, weights[-1] if weights else 0)
+
+
+def _as_it_is(route: Route) -> Aim:
+    stable = route.slots[route.stable].revision
+    others = [share for slot, share in route.slots.items() if slot in SHARED and slot != route.stable]
+    return Aim(stable, others[0].revision, others[0].weight) if others else Aim(stable)
+
+
+def _sizes(scene: Scene, aim: Aim) -> dict[str, int]:
+    """How many pods each version is to have; one that is on its way out keeps what it has.
+
+    Stable keeps its size until another one has taken its place.
+    """
+    full, route = scene.replicas, scene.before.route
+    whole = {aim.stable, scene.serving, route.slots[route.stable].revision if route else ""} - {""}
+    sizes = dict.fromkeys(whole, full)
+    if aim.candidate and aim.candidate not in sizes:
+        in_full = scene.desired.strategy is Strategy.BLUE_GREEN
+        sizes[aim.candidate] = full if in_full else min(full, max(1, math.ceil(full * aim.weight / 100)))
+    return sizes
+
+
+def _fleets(scene: Scene, sizes: Mapping[str, int]) -> dict[str, Fleet]:
+    """The pods of every version that has, or should have, any."""
+    route = scene.before.route
+    in_route = {share.revision for share in route.slots.values()} if route else set()
+    there = {revision: scene.observed.versions[revision].wanted for revision in scene.present}
+    wanted = dict.fromkeys(in_route, 1) | there | dict(sizes)
+    return {revision: Fleet(scene.ready(revision), size) for revision, size in wanted.items()}
+
+
+def _after(scene: Scene, status: Status, route: Route, found: Step, *, enters: bool) -> Status:
+    """The status after a step of the traffic: whose time as stable has begun, and how far the candidate is."""
+    status, candidate, now = replace(status, route=route), status.candidate, scene.now
+    stable = route.slots[route.stable].revision
+    if scene.serving and stable != scene.serving and stable == scene.choice.target:
+        why = f"it has taken over from {scene.serving}: it has all requests, and every router says so"
+        status = decided(status, Decision(now, PROMOTED, stable, OPERATOR, why))
+        return replace(status, stable=Stable(stable, now), candidate=None)
+    first_one = not scene.serving and stable == scene.choice.target and scene.replicas > 0
+    if first_one and found.acknowledged and _known(scene, route, 1):
+        return replace(status, stable=Stable(stable, now))
+    if candidate is None or enters:
+        return status
+    shares = (share for share in route.slots.values() if share.revision == candidate.revision)
+    candidate = replace(candidate, weight=next((share.weight for share in shares), 0))
+    steps = scene.desired.steps
+    reached = candidate.step < len(steps) and steps[candidate.step] == Weight(candidate.weight)
+    goes_on = scene.guards.holds(Guard.NOT_PAUSED, not scene.choice.paused)
+    if reached and goes_on and route == scene.before.route and found.acknowledged:
+        why = f"every router sends it {candidate.weight} of 100 requests"
+        status = decided(status, Decision(now, STEP, candidate.revision, OPERATOR, why))
+        candidate = replace(candidate, step=candidate.step + 1, since=now)
+    return replace(status, candidate=candidate)
+
+
+def _known(scene: Scene, route: Route, pods: int) -> bool:
+    """Whether there are routers, and each of them knows so many pods of stable."""
+    return bool(scene.told) and all(router.pods.get(route.stable, 0) >= pods for router in scene.told)
+
+
+def _succeeded(scene: Scene, port: int | None, stable: str) -> set[Ref]:
+    """The Deployment whose pods got requests straight, once nobody asks for them and others are there."""
+    there = scene.observed.children.get((Kind.SERVICE, scene.identity.name))
+    leads = port is not None and there is not None and is_latest(there, seal(service(scene.identity, port)))
+    numbers = scene.observed.versions.get(stable, Workload())
+    stands = numbers.observed_generation >= numbers.generation and numbers.available >= max(1, scene.replicas)
+    if leads and scene.guards.holds(Guard.SUCCEEDED, stands):
+        return {(Kind.DEPLOYMENT, scene.identity.name)}
+    return set()
+
+
+def _timed(scene: Scene, before: Route, after: Route) -> Route:
+    """With the longest deadline of its versions."""
+    longest = _longest(scene, {share.revision for share in after.slots.values()}, after.timeout_seconds)
+    if longest == after.timeout_seconds:
+        return after
+    return before.changed(slots=after.slots, stable=after.stable, timeout_seconds=longest)
+
+
+def _longest(scene: Scene, revisions: Iterable[str], default: float) -> float:
+    """The longest deadline of these versions, in seconds, as far as they are kept."""
+    contents = scene.contents
+    return max((contents[revision].timeout for revision in revisions if revision in contents), default=default)
