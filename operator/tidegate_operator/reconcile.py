@@ -11,33 +11,44 @@ import msgspec
 
 from tidegate_cluster.api import TRANSIENT, Api, ApiError, Conflict, NotFound
 from tidegate_cluster.store import Key, Store
-from tidegate_contract import actions
+from tidegate_contract import actions, labels
 from tidegate_contract.source import SourceError
 from tidegate_operator.api import v1alpha1
 from tidegate_operator.cluster import convert
 from tidegate_operator.cluster import resources as r
 from tidegate_operator.core import types as core
+from tidegate_operator.core.children import owner
 from tidegate_operator.core.look import (
+    Evict,
     Found,
     Fresh,
+    GivePort,
     Known,
     Looked,
     ReadChild,
     ReadModel,
+    ReadPorts,
     ReadRevision,
+    ReadRouters,
+    Secure,
     Step,
     Steps,
     Tell,
     Together,
     WriteStatus,
     look,
-    look_around,
 )
+from tidegate_operator.core.namespace import Namespace, Silence, look_at
+from tidegate_operator.core.router import Images
+from tidegate_operator.keys import Tokens
 from tidegate_operator.refusals import Refusals
+from tidegate_operator.routers import Routers
 from tidegate_operator.writer import NotLeader, Writer
 
 log = logging.getLogger(__name__)
 
+TROUBLE_SECONDS = 30.0
+"""How soon to look again at a namespace whose routers cannot be made; of a policy or a quota no event tells."""
 EVENT_SECONDS = 2.0
 """How long a look waits for its Events at its end. Nothing depends on them."""
 
@@ -52,6 +63,19 @@ class Stores:
     children: Mapping[core.Kind, Store[Any]]
 
 
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """What the operator's own settings say about models."""
+
+    release: core.Release
+    via: core.Via
+    """How requests reach a model whose spec does not say it."""
+
+    @property
+    def images(self) -> Images:
+        return Images(self.release.envoy_image, self.release.tools_image, self.release.pull_policy)
+
+
 class Reconciler:
     def __init__(
         self,
@@ -59,18 +83,39 @@ class Reconciler:
         api: Api,
         writer: Writer,
         refusals: Refusals,
+        routers: Routers,
+        tokens: Tokens,
         know: Callable[[r.ModelDeployment], None],
-        release: core.Release,
+        mark: Callable[[Key], None],
+        policy: Policy,
         now: Callable[[], datetime],
     ) -> None:
-        """`know` is told of every ModelDeployment that was read because the feed may not have told of it."""
+        """`know` is told of every ModelDeployment that was read because the feed may not have told of it; `mark` of
+        every key that wants a look because of what another one's has found.
+        """
         self._stores = stores
         self._api = api
         self._writer = writer
         self._refusals = refusals
+        self._routers = routers
+        self._tokens = tokens
         self._know = know
-        self._release = release
+        self._mark = mark
+        self._policy = policy
         self._now = now
+        self._routed: set[Key] = set()
+        """The models that need routers, as of their last look."""
+        self._ports: dict[Key, tuple[str, int]] = {}
+        """Uid and port of each model that was given one and does not say so in its status yet."""
+        self._trouble: dict[str, str] = {}
+        """By namespace: why its routers cannot be made."""
+        self._evicted: dict[str, datetime] = {}
+        """By namespace: when a router was ended last because it did not answer."""
+
+    def clear(self) -> None:
+        """Forget what was decided: another process has led meanwhile."""
+        for kept in (self._routed, self._ports, self._trouble, self._evicted):
+            kept.clear()
 
     async def look(self, key: Key) -> float | None:
         """One look at a ModelDeployment.
@@ -81,38 +126,105 @@ class Reconciler:
         model = self._stores.models.get(key)
         if model is None or model.metadata.deletionTimestamp is not None:
             self._refusals.forget(key)
+            self._needs_routers(key, False)
             return None  # the garbage collector takes the children along
         identity, status = convert.identity(model), convert.status(model.status)
         known = self._refusals.known(key, identity, status)
         observed = self._observe(key, model, known)
         version = model.metadata.resourceVersion
-        looked = await self._drive(
-            look(Known(identity, version, _desired(model), status, observed, self._release, self._now())), key
-        )
+        release, desired = self._policy.release, self._desired(model)
+        looked = await self._drive(look(Known(identity, version, desired, status, observed, release, self._now())), key)
+        self._routers.moves(key, looked.moves)
+        self._needs_routers(key, self._is_routed(key))
         again = self._refusals.ended(key, identity, known, looked.refused, self._now())
         return min((seconds for seconds in (looked.look_again, again) if seconds is not None), default=None)
 
     async def look_around(self, namespace: str) -> float | None:
-        """One look at a namespace: at the revisions whose ModelDeployment the caches do not show. As `look`."""
-        revisions = [
-            revision
-            for key in self._stores.revisions.owners()
-            if key[0] == namespace and self._stores.models.get(key) is None
-            for revision in self._revisions(key)
-        ]
-        looked = await self._drive(look_around(revisions, self._now()), (namespace, ""))
-        self._refusals.forget((namespace, ""))  # nobody could be told of it; the next resync comes again
-        return looked.look_again
+        """One look at a namespace: at its models' routers, and at the revisions of those that are gone. As `look`."""
+        key, children = (namespace, ""), self._stores.children
+        routed = sorted(each for each in self._stores.models if each[0] == namespace and self._is_routed(each))
+        identities = {each: convert.identity(model) for each in routed if (model := self._stores.models.get(each))}
+        numbers = [convert.workload(item) for item in children[core.Kind.DEPLOYMENT].of(key)]
+        known = Namespace(
+            name=namespace,
+            revisions=tuple(
+                revision
+                for each in self._stores.revisions.owners()
+                if each[0] == namespace and self._stores.models.get(each) is None
+                for revision in self._revisions(each)
+            ),
+            routed=tuple(identities.values()),
+            portless=tuple(identity for each, identity in identities.items() if self._is_portless(each)),
+            children={
+                (kind, item.metadata.name): convert.child(kind, item)
+                for kind, store in children.items()
+                for item in store.of(key)
+            },
+            workload=numbers[0] if numbers else None,
+            pods=tuple(convert.pod(pod) for pod in self._stores.pods.of(key)),
+            silence=self._silence(namespace),
+        )
+        looked = await self._drive(look_at(known, self._policy.images, self._now()), key)
+        self._refusals.forget(key)  # what was refused its models say
+        if looked.trouble != self._trouble.get(namespace, ""):
+            self._trouble[namespace] = looked.trouble
+            for each in routed:
+                self._mark(each)
+        return looked.look_again if not looked.trouble else TROUBLE_SECONDS
+
+    def _silence(self, namespace: str) -> Silence:
+        silent, others_answer = self._routers.silent(namespace)
+        made = [convert.made_at(pod) for pod in self._stores.pods.of((namespace, ""))]
+        pods = tuple((pod.name, pod.uid) for pod in silent)
+        return Silence(pods, others_answer, max(made, default=None), self._evicted.get(namespace))
+
+    def _is_routed(self, key: Key) -> bool:
+        """Whether a model's requests come through routers, are to, or did until now."""
+        model = self._stores.models.get(key)
+        if model is None or model.metadata.deletionTimestamp is not None:
+            return False
+        desired = self._desired(model)
+        wants = isinstance(desired, core.Desired) and desired.via is core.Via.ROUTER
+        deployments = self._stores.children[core.Kind.DEPLOYMENT].of(key)
+        return (
+            wants
+            or convert.status(model.status).route is not None
+            or any(item.metadata.name != key[1] for item in deployments)
+        )
+
+    def _is_portless(self, key: Key) -> bool:
+        model = self._stores.models.get(key)
+        return model is not None and convert.status(model.status).route is None and self._port(key, model) is None
+
+    def _port(self, key: Key, model: r.ModelDeployment) -> int | None:
+        """The port that was given to a model."""
+        uid, port = self._ports.get(key, ("", 0))
+        return port if uid == model.metadata.uid else None
+
+    def _needs_routers(self, key: Key, routed: bool) -> None:
+        """What a look has found; where the namespace has something to do because of it, that is marked."""
+        portless = routed and self._is_portless(key) and not self._trouble.get(key[0])
+        if routed != (key in self._routed) or portless:
+            self._mark((key[0], ""))
+        if routed:
+            self._routed.add(key)
+        else:
+            self._routed.discard(key)
+            self._ports.pop(key, None)
+            self._routers.moves(key, False)
 
     def _observe(self, key: Key, model: r.ModelDeployment, refused: core.Refusals) -> core.Observed:
         """What the caches know about one model."""
         children: dict[core.Ref, core.Child] = {}
+        versions: dict[str, core.Workload] = {}
         workload = None
         for kind, store in self._stores.children.items():
             for item in store.of(key):
                 children[kind, item.metadata.name] = convert.child(kind, item)
                 if isinstance(item, r.Deployment) and item.metadata.name == key[1]:
                     workload = convert.workload(item)
+                elif isinstance(item, r.Deployment):
+                    versions[item.metadata.name.removeprefix(f"{key[1]}-")] = convert.workload(item)
         return core.Observed(
             children=children,
             workload=workload,
@@ -120,7 +232,17 @@ class Reconciler:
             revisions=tuple(self._revisions(key)),
             action=actions.parse(model.metadata.annotations),
             refused=refused,
+            versions=versions,
+            routers=self._routers.heard(key),
+            port=self._port(key, model),
+            no_routers=self._trouble.get(key[0], ""),
         )
+
+    def _desired(self, model: r.ModelDeployment) -> core.Desired | core.Unusable:
+        try:
+            return v1alpha1.parse(msgspec.json.decode(model.spec), self._policy.via)
+        except v1alpha1.SpecError as error:
+            return core.Unusable(str(error))
 
     def _revisions(self, key: Key) -> list[core.Revision]:
         found = []
@@ -154,7 +276,7 @@ class Reconciler:
 
     async def _answer(self, step: Step, key: Key) -> Any:
         """Carry out one step; a write is answered by the words in which it was refused, or None."""
-        if not isinstance(step, core.Write):
+        if not isinstance(step, core.Write | Secure):
             return await self._carry_out(step, key)
         try:
             await self._carry_out(step, key)
@@ -176,6 +298,17 @@ class Reconciler:
                 return await self._read_child(step, namespace)
             case ReadRevision():
                 return await self._read_revision(step, namespace)
+            case ReadRouters():
+                return await self._read_routers(namespace)
+            case ReadPorts():
+                return await self._read_ports(namespace)
+            case GivePort():
+                self._ports[namespace, step.name] = step.uid, step.port
+                self._mark((namespace, step.name))
+            case Secure():
+                await self._tokens.ensure(namespace, [owner(identity) for identity in step.owners])
+            case Evict():
+                await self._evict(step, namespace)
             case WriteStatus():
                 await self._write_status(step, key)
             case core.Keep():
@@ -234,6 +367,28 @@ class Reconciler:
             return None
         return convert.revision(item)
 
+    async def _read_routers(self, namespace: str) -> frozenset[str]:
+        selector = f"{labels.COMPONENT}={labels.ROUTER}"
+        listed = await self._api.list(r.PODS.path(namespace), r.Pod, selector=selector)
+        return frozenset(pod.metadata.uid for pod in listed.items if pod.may_have_requests)
+
+    async def _read_ports(self, namespace: str) -> dict[str, int]:
+        """As they stand in the API server, and as they were given and are on their way there."""
+        listed = await self._api.list(r.MODELS.path(namespace), r.ModelDeployment)
+        found = {name: port for (place, name), (_, port) in self._ports.items() if place == namespace}
+        for model in listed.items:
+            if route := convert.status(model.status).route:
+                found[model.metadata.name] = route.port
+        return found
+
+    async def _evict(self, step: Evict, namespace: str) -> None:
+        log.warning("ending router %s, which does not answer", step.name, extra={"model": f"{namespace}/"})
+        self._evicted[namespace] = self._now()
+        try:
+            await self._writer.evict(step, namespace)
+        except ApiError as error:  # its budget, or a policy: the next look may find that it answers again
+            log.warning("router %s was not ended: %s", step.name, error, extra={"model": f"{namespace}/"})
+
     async def _tell(self, key: Key, happening: core.Happening) -> None:
         """Post an Event. A quota on Events must not keep a model from being repaired."""
         if (model := self._stores.models.get(key)) is None:
@@ -274,10 +429,3 @@ async def _finish(telling: list[asyncio.Task[None]]) -> None:
     finally:
         for task in telling:
             task.cancel()
-
-
-def _desired(model: r.ModelDeployment) -> core.Desired | core.Unusable:
-    try:
-        return v1alpha1.parse(msgspec.json.decode(model.spec))
-    except v1alpha1.SpecError as error:
-        return core.Unusable(str(error))

@@ -40,11 +40,14 @@ from tidegate_operator.cluster import convert
 from tidegate_operator.cluster import resources as r
 from tidegate_operator.cluster.feed import Feed
 from tidegate_operator.core.types import Kind
+from tidegate_operator.keys import Tokens
 from tidegate_operator.leader import Leader, LeaseExpired
 from tidegate_operator.metrics import Metrics
 from tidegate_operator.queue import BACKOFF_AWAY, BACKOFF_LAST, Queue
-from tidegate_operator.reconcile import Reconciler, Stores
+from tidegate_operator.reconcile import Policy, Reconciler, Stores
 from tidegate_operator.refusals import Refusals
+from tidegate_operator.routers import Pod as RouterPod
+from tidegate_operator.routers import Routers
 from tidegate_operator.settings import Settings
 from tidegate_operator.writer import NotLeader, Writer
 
@@ -93,8 +96,21 @@ class Operator:
             children={kind: Store(self._of_a_model_changed) for kind in Kind},
         )
         self.refusals = Refusals(settings.lease.deadline, clock.monotonic)
+        tokens = Tokens(self.api, self.writer, settings.namespace)
+        self.routers = Routers(
+            self._router_pods, self._router_namespaces, tokens.token, self._of_a_model_changed, clock.monotonic
+        )
         self.reconciler = Reconciler(
-            self.stores, self.api, self.writer, self.refusals, self._know, settings.release, clock.now
+            self.stores,
+            self.api,
+            self.writer,
+            self.refusals,
+            self.routers,
+            tokens,
+            self._know,
+            self._changed,
+            Policy(settings.release, settings.via),
+            clock.now,
         )
         watched: list[tuple[Resource[Any], Store[Any]]] = [
             (r.PODS, self.stores.pods),
@@ -125,8 +141,18 @@ class Operator:
 
     def _of_a_model_changed(self, key: Key) -> None:
         """While the model itself is not known there is nothing to do for it; when it comes it marks its key."""
-        if self.stores.models.get(key) is not None:
+        if key == namespace_key(key[0]) or self.stores.models.get(key) is not None:
             self._changed(key)
+
+    def _router_pods(self, namespace: str) -> list[RouterPod]:
+        """The routers that may have requests."""
+        pods = self.stores.pods.of(namespace_key(namespace))
+        there = [pod for pod in pods if pod.may_have_requests]
+        return [RouterPod(pod.metadata.uid, pod.metadata.name, pod.status.podIP) for pod in there]
+
+    def _router_namespaces(self) -> set[str]:
+        owners = self.stores.pods.owners()
+        return {namespace for namespace, model in owners if (namespace, model) == namespace_key(namespace)}
 
     def seen(self, event: str | None, body: Mapping[str, Any]) -> None:
         """One event of the feed of ModelDeployments."""
@@ -191,10 +217,13 @@ class Operator:
         self.metrics.leader.set(1)
         self.queue.clear()
         self.refusals.clear()
+        self.routers.clear()
+        self.reconciler.clear()
         self.leading = True
         self._mark_models()
         async with asyncio.TaskGroup() as group:
             group.create_task(self.leader.keep(self.api, self.writer))
+            group.create_task(self.routers.run())
             for _ in range(self.settings.workers):
                 group.create_task(self.work())
 
@@ -249,7 +278,8 @@ class Operator:
             self._mark_models()
             # Not at the start: until the feed has told of every model, all revisions would seem to be orphans.
             models, owners = self.stores.models, self.stores.revisions.owners()
-            for namespace in {owner[0] for owner in owners if models.get(owner) is None}:
+            orphans = {owner[0] for owner in owners if models.get(owner) is None}
+            for namespace in orphans | self._router_namespaces():
                 self.queue.mark(namespace_key(namespace))
 
     def _mark_models(self) -> None:

@@ -23,6 +23,7 @@ from tidegate_operator.cluster import convert
 from tidegate_operator.cluster import resources as r
 from tidegate_operator.core import types as core
 from tidegate_operator.core.guards import ALL, Guard
+from tidegate_operator.core.look import Evict
 from tidegate_operator.core.records import object_name
 
 APPLY = "application/apply-patch+yaml"
@@ -87,6 +88,20 @@ class Writer:
         # Said, because a Job's own default is to leave its pods behind.
         body = {"preconditions": _given(uid=remove.uid), "propagationPolicy": "Background"}
         await self._delete(path, body)
+
+    async def evict(self, evict: Evict, namespace: str) -> None:
+        """End a pod, if it still is the one that was meant and its budget allows it.
+
+        Raises ApiError with 429 if the budget does not.
+        """
+        body = {
+            "apiVersion": "policy/v1",
+            "kind": "Eviction",
+            "metadata": {"name": evict.name, "namespace": namespace},
+            "deleteOptions": {"preconditions": _given(uid=evict.uid)},
+        }
+        with contextlib.suppress(NotFound):
+            await self._send("POST", r.PODS.path(namespace, evict.name, "eviction"), body, JSON, msgspec.Raw)
 
     async def status(self, key: Key, status: core.Status, version: str | None) -> r.ModelDeployment:
         """Write `/status`, if the object is still the version that was decided on.

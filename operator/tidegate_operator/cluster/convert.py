@@ -67,6 +67,11 @@ def pod(item: r.Pod) -> core.Pod:
     )
 
 
+def made_at(item: r.Pod) -> datetime:
+    """When a pod was made."""
+    return _time(item.metadata.creationTimestamp)
+
+
 def _container(status: r.ContainerStatus, unready_since: datetime | None) -> core.Container:
     """A container, with the run that ended last; a crash that the pod has been ready after is history."""
     ended = status.state.terminated or status.lastState.terminated

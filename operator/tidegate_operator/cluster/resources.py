@@ -208,16 +208,26 @@ class ContainerStatus(msgspec.Struct):
     lastState: ContainerState = msgspec.field(default_factory=ContainerState)
 
 
+class PodMetadata(Metadata):
+    creationTimestamp: str = ""
+
+
 class PodStatus(msgspec.Struct):
     phase: str = ""
+    podIP: str = ""
     conditions: list[ConditionBody] = []
     initContainerStatuses: list[ContainerStatus] = []
     containerStatuses: list[ContainerStatus] = []
 
 
 class Pod(msgspec.Struct):
-    metadata: Metadata
+    metadata: PodMetadata
     status: PodStatus = msgspec.field(default_factory=PodStatus)
+
+    @property
+    def may_have_requests(self) -> bool:
+        """Of a router's: it runs, even if it is about to end."""
+        return self.status.phase == "Running" and bool(self.status.podIP)
 
 
 AnyChild = Child | Deployment | Job
@@ -248,6 +258,7 @@ LEASES = Resource("apis/coordination.k8s.io/v1", "leases", Meta)
 
 CHILDREN: Mapping[Kind, Resource[Any]] = {
     Kind.SERVICE_ACCOUNT: Resource("api/v1", "serviceaccounts", Child),
+    Kind.ROLE_BINDING: Resource("apis/rbac.authorization.k8s.io/v1", "rolebindings", Child),
     Kind.NETWORK_POLICY: Resource("apis/networking.k8s.io/v1", "networkpolicies", Child),
     Kind.SERVICE: Resource("api/v1", "services", Child),
     Kind.JOB: Resource("apis/batch/v1", "jobs", Job),
@@ -256,4 +267,4 @@ CHILDREN: Mapping[Kind, Resource[Any]] = {
 }
 
 SELECTOR = labels.MODEL
-"""Selects what has the label at all: every child, and every pod of a child."""
+"""Selects what has the label at all: every child, every pod of one, and what is of the routers, where it is empty."""

@@ -23,6 +23,7 @@ RESOLVER_TRIES = 1_000_000
 
 API_VERSIONS: Mapping[Kind, str] = {
     Kind.SERVICE_ACCOUNT: "v1",
+    Kind.ROLE_BINDING: "rbac.authorization.k8s.io/v1",
     Kind.NETWORK_POLICY: "networking.k8s.io/v1",
     Kind.SERVICE: "v1",
     Kind.JOB: "batch/v1",

@@ -18,3 +18,8 @@ def claim(identity: Identity, child: Child) -> Claim:
     if child.owner_uid == identity.uid or (child.owner_uid is None and child.applied and child.fields):
         return Claim.OURS
     return Claim.LEFT_BEHIND if child.applied else Claim.STRANGE
+
+
+def claim_shared(child: Child) -> Claim:
+    """Of an object that several ModelDeployments own, and none controls."""
+    return Claim.OURS if child.owner_uid is None and child.applied and child.fields else Claim.STRANGE

@@ -36,11 +36,11 @@ _FILLED_IN = frozenset(
 """The API server gives these to every Deployment: who writes a whole one back, as from a backup, owns them too."""
 
 
-def intact(child: Child, sealed: Manifest, identity: Identity) -> bool:
-    """Whether nothing of what `sealed` says has been changed by anybody."""
+def intact(child: Child, sealed: Manifest, identity: Identity | None) -> bool:
+    """Whether nothing of what `sealed` says has been changed by anybody. `identity`: its controller, if it has one."""
     return (
         is_latest(child, sealed)
-        and child.owner_uid == identity.uid
+        and child.owner_uid == (identity.uid if identity else None)
         and bool(child.fields)
         and holds(_comparable(sealed), _parsed(child.fields))
     )

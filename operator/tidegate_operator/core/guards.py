@@ -80,6 +80,12 @@ class Guard(StrEnum):
     requests to pods that are gone."""
     DRAINED = "drained"
     """The pods of a version go when no router has a request there: they would go away under it."""
+    ROUTERS_KNOWN = "routers known"
+    """Before pods go the routers are asked for afresh: one that the caches do not show yet may have a request there."""
+    OTHERS_ANSWER = "others answer"
+    """A router that does not answer is ended only while another one answers: it may be the operator that is cut off."""
+    RESTED = "rested"
+    """And only one in five minutes: what keeps them from answering would end them all."""
     SUCCEEDED = "succeeded"
     """Pods go when others serve in their place: where requests stop to come through routers, or begin to."""
 

@@ -110,7 +110,54 @@ class Together:
     steps: tuple[WriteStatus | Write, ...]
 
 
-Step = ReadModel | ReadChild | ReadRevision | Tell | Together | WriteStatus | Write
+@dataclass(frozen=True, slots=True)
+class ReadRouters:
+    """Which routers may have a request now? Answered by the set of their uids."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReadPorts:
+    """Which ports have the listeners of the namespace? Answered by them, by the name of the model."""
+
+
+@dataclass(frozen=True, slots=True)
+class GivePort:
+    """This is the port of that model's listener from now on; its status says so after the model's next look."""
+
+    name: str
+    uid: str
+    port: int
+
+
+@dataclass(frozen=True, slots=True)
+class Secure:
+    """See to it that the routers have the token by which they know the operator, in a Secret that goes with these."""
+
+    owners: tuple[Identity, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Evict:
+    """End a pod, if it still is the one that was meant and its budget allows it."""
+
+    name: str
+    uid: str | None
+
+
+Step = (
+    ReadModel
+    | ReadChild
+    | ReadRevision
+    | ReadRouters
+    | ReadPorts
+    | Tell
+    | Together
+    | WriteStatus
+    | GivePort
+    | Secure
+    | Evict
+    | Write
+)
 Steps = Generator[Step, Any, "Looked"]
 
 
@@ -121,6 +168,10 @@ class Looked:
     refused: Refusals
     """What the API server did not take, and its words: the answers to `Apply` and `Keep` that are not None."""
     look_again: float | None = None
+    moves: bool = False
+    """The model waits for what its routers say."""
+    trouble: str = ""
+    """Of a namespace: why its routers cannot be made as they should be; empty if they can."""
 
 
 def look(known: Known, guards: Guards = ALL) -> Steps:
@@ -135,9 +186,15 @@ def look(known: Known, guards: Guards = ALL) -> Steps:
     asked: set[ReadChild | ReadRevision] = set()
     while not guards.holds(Guard.NAME_FREE, not (unread := creations(plan) - asked)):
         for read in sorted(unread, key=repr):
-            observed = with_found(observed, (yield read))
+            observed = with_found(observed, (yield read), known.identity)
         asked |= unread
         plan = plan_for(known, observed, guards)  # what was found may call for more
+    if ends_a_version(plan):
+        # A router that the caches do not show yet may have a request there.
+        unknown = (yield ReadRouters()) - observed.routers.keys()
+        if not guards.holds(Guard.ROUTERS_KNOWN, not unknown):
+            observed = replace(observed, routers={**observed.routers, **dict.fromkeys(unknown)})
+            plan = plan_for(known, observed, guards)
     for happening in plan.happenings:
         yield Tell(happening)
     said = () if plan.status is None else (WriteStatus(plan.status, guards.keep(Guard.STATUS_VERSION, known.version)),)
@@ -149,7 +206,12 @@ def look(known: Known, guards: Guards = ALL) -> Steps:
             continue
         words = yield sent(write, guards)
         refused |= {about(write): words} if words else {}
-    return Looked(refused, plan.look_again)
+    return Looked(refused, plan.look_again, plan.moves)
+
+
+def ends_a_version(plan: Plan) -> bool:
+    """Whether it takes away the pods of a version that routers have known."""
+    return any(isinstance(write, Remove) and write.kind == Kind.DEPLOYMENT for write in plan.writes)
 
 
 def plan_for(known: Known, observed: Observed, guards: Guards) -> Plan:
@@ -171,9 +233,11 @@ def creations(plan: Plan) -> set[ReadChild | ReadRevision]:
     }
 
 
-def about(write: Write) -> Named:
+def about(write: Write | Secure) -> Named:
     """What is written."""
     match write:
+        case Secure():
+            return "Secret", "tidegate-router"
         case Apply(kind=kind, manifest=manifest):
             return kind, manifest["metadata"]["name"]
         case Keep(revision=revision):
@@ -186,13 +250,18 @@ def about(write: Write) -> Named:
             return REVISION_KIND, name
 
 
-def with_found(observed: Observed, found: Found | Revision | None) -> Observed:
+def with_found(observed: Observed, found: Found | Revision | None, identity: Identity) -> Observed:
     match found:
         case Revision():
             return replace(observed, revisions=(*observed.revisions, found))
         case Found(child=child):
             children = {**observed.children, (child.kind, child.name): child}
-            return replace(observed, children=children, workload=found.workload or observed.workload)
+            observed = replace(observed, children=children)
+            if found.workload and child.name == identity.name:
+                return replace(observed, workload=found.workload)
+            if found.workload:
+                revision = child.name.removeprefix(f"{identity.name}-")
+                return replace(observed, versions={**observed.versions, revision: found.workload})
     return observed
 
 

@@ -149,15 +149,17 @@ def _holds_midway(choice: Choice) -> bool:
 def _back(scene: Scene) -> Way:
     """From routers to a Deployment of which requests are sent to the pods straight.
 
-    All requests to one version -> the Service leads to its pods -> they have successors in the one Deployment -> the
-    route ends -> the others may go.
+    All requests to one version, no other has pods -> the Service leads to its pods -> they have successors in the one
+    Deployment -> the route ends -> the others may go.
     """
     status, route, alone = replace(scene.before, candidate=None), scene.before.route, scene.serving
     others = tuple(scene.version(revision, None) for revision in sorted(scene.present))
-    if route is not None and alone and len(route.slots) > 1:
+    if route is not None and alone and (len(route.slots) > 1 or scene.present - {alone}):
         found = step(route, Aim(alone), _fleets(scene, {}), scene.told, scene.guards)
+        status, gone = replace(status, route=found.route), _refs(scene, found.free)
+        versions = tuple(version for version in others if version.revision not in found.free)
         waits = found.waits or "all requests go to one version first"
-        return Way(replace(status, route=found.route), others, route.port, waits=waits, arrived=False, moves=True)
+        return Way(status, versions, route.port, gone, waits, arrived=False, moves=True)
     target = alone if route is not None and alone else scene.choice.target
     own = Version(target, scene.contents.get(target), scene.identity.name, scene.replicas)
     versions = (own, *others)
@@ -169,15 +171,19 @@ def _back(scene: Scene) -> Way:
     if route is not None:
         ends = leads and scene.guards.holds(Guard.SUCCEEDED, stands or not alone)
         status = replace(status, route=None if ends else route)
-        return Way(
-            status, versions, waits="waiting for the pods that take over from the routers", arrived=False, moves=True
-        )
+        waits = "waiting for the pods that take over from the routers"
+        return Way(status, versions, waits=waits, arrived=False, moves=True)
     heard = all(router is not None and not router.generation for router in scene.observed.routers.values())
     free = scene.guards.holds(Guard.SUCCEEDED, stands) and scene.guards.holds(Guard.ACKNOWLEDGED, leads and heard)
-    gone = frozenset(ref for revision in scene.present for ref in scene.refs(revision)) if free else frozenset()
-    return Way(
-        status, versions, gone=gone, waits="waiting for the routers to let the model go", arrived=False, moves=True
-    )
+    waits = "waiting for the routers to let the model go"
+    if not free:
+        return Way(status, versions, waits=waits, arrived=False, moves=True)
+    return Way(status, (own,), None, _refs(scene, scene.present), waits, arrived=False, moves=True)
+
+
+def _refs(scene: Scene, revisions: Iterable[str]) -> frozenset[Ref]:
+    """The children of these versions."""
+    return frozenset(ref for revision in revisions for ref in scene.refs(revision))
 
 
 # ---------------------------------------------------------------- through routers
@@ -207,7 +213,7 @@ def _through(scene: Scene) -> Way:
     versions = tuple(
         scene.version(revision, sizes.get(revision)) for revision in sorted(fleets) if revision not in found.free
     )
-    gone = frozenset(ref for revision in found.free for ref in scene.refs(revision))
+    gone = _refs(scene, found.free)
     port = route.port
     if enters:
         known = found.acknowledged and _known(scene, route, fleets[aim.stable].needed)

@@ -17,6 +17,8 @@ REPLICAS = 2
 WORKERS = 2
 """Threads of Envoy; by itself it takes as many as the node has processors."""
 SELECTED = {labels.COMPONENT: labels.ROUTER}
+LABELS = SELECTED | {labels.MODEL: ""}
+"""Of all its objects and pods: they belong to no model, and are found with the children of all."""
 GRACE_SECONDS = router.SPREAD_SECONDS + router.DRAIN_SECONDS + 5
 
 
@@ -50,7 +52,7 @@ def objects(namespace: str, owners: Iterable[Identity], images: Images) -> list[
 
 
 def _object(api: str, kind: str, namespace: str, owners: list[Manifest]) -> Manifest:
-    metadata = {"name": NAME, "namespace": namespace, "labels": SELECTED, "ownerReferences": owners}
+    metadata = {"name": NAME, "namespace": namespace, "labels": LABELS, "ownerReferences": owners}
     return {"apiVersion": api, "kind": kind, "metadata": metadata}
 
 
@@ -60,7 +62,7 @@ def _deployment(images: Images) -> Manifest:
         "revisionHistoryLimit": 2,
         "selector": {"matchLabels": SELECTED},
         "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0}},
-        "template": {"metadata": {"labels": SELECTED}, "spec": _pod(images)},
+        "template": {"metadata": {"labels": LABELS}, "spec": _pod(images)},
     }
 
 

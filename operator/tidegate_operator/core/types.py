@@ -220,6 +220,8 @@ class Kind(StrEnum):
     """The kinds of children, in the order in which they are created."""
 
     SERVICE_ACCOUNT = "ServiceAccount"
+    ROLE_BINDING = "RoleBinding"
+    """Of the routers alone."""
     NETWORK_POLICY = "NetworkPolicy"
     SERVICE = "Service"
     JOB = "Job"

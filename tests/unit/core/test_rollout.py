@@ -1,0 +1,250 @@
+"""How a version takes over through routers, look by look: where everything follows at once, and where it does not."""
+
+from dataclasses import replace
+
+import pytest
+
+from routed_worlds import ROUTED, STEPS, Cluster, canary, deployment_of
+from tidegate_contract.actions import Action
+from tidegate_contract.route import Slot
+from tidegate_operator.core.types import Approval, Desired, Kind, Remove, Strategy, Via
+from worlds import FLIGHTS, ME, asking, name
+
+NEXT = asking(ROUTED, digest="sha256:" + "6" * 64)
+THIRD = asking(ROUTED, digest="sha256:" + "7" * 64)
+STEP_BY_STEP = canary(NEXT)
+A, B, C = name(ROUTED), name(NEXT), name(THIRD)
+
+
+def serving(desired: Desired = ROUTED) -> Cluster:
+    """A model that serves through routers."""
+    return Cluster(desired).settle()
+
+
+def rolling(desired: Desired = STEP_BY_STEP) -> Cluster:
+    """Another version is on its way."""
+    found = serving()
+    found.desired = desired
+    return found.settle()
+
+
+def ask(cluster: Cluster, verb: str) -> Cluster:
+    cluster.action = Action(f"id-{len(cluster.plans)}", verb, by="ada")
+    return cluster.settle()
+
+
+def answer(cluster: Cluster) -> tuple[str, str]:
+    assert cluster.status.action is not None
+    return str(cluster.status.action.outcome), cluster.status.action.message
+
+
+def test_the_first_version_gets_a_deployment_of_its_own_a_port_and_all_requests() -> None:
+    found = serving()
+    assert found.serves == {deployment_of(A): A}
+    assert found.weights() == {A: 100}
+    assert found.status.stable is not None
+    assert found.status.stable.revision == A
+    assert found.condition("Ready") == ("True", "Serving")
+    assert found.condition("Progressing") == ("False", "Complete")
+    assert not found.plans[-1].moves
+
+
+def test_the_first_version_is_stable_when_a_router_knows_its_pods() -> None:
+    found = Cluster(ROUTED, broken={A}).settle()
+    assert found.status.stable is None
+    assert found.condition("Ready") == ("False", "NoReadyPod")
+    found.broken.clear()
+    assert found.settle().status.stable is not None
+
+
+def test_a_canary_waits_at_each_approval_and_takes_over_after_the_last() -> None:
+    found = rolling()
+    assert found.weights() == {A: 95, B: 5}
+    assert found.status.candidate is not None
+    assert (found.status.candidate.revision, found.status.candidate.step, found.status.candidate.weight) == (B, 1, 5)
+    assert found.status.phase == "Step 2"
+    assert found.condition("Progressing") == ("False", "AwaitingApproval")
+    assert found.sizes == {deployment_of(A): 2, deployment_of(B): 1}
+    ask(found, "Approve")
+    assert answer(found) == ("Obeyed", "step 2 of 4 is approved")
+    assert found.weights() == {A: 50, B: 50}
+    assert found.sizes == {deployment_of(A): 2, deployment_of(B): 1}
+    ask(found, "Approve")
+    assert found.weights() == {B: 100}
+    assert found.status.stable is not None
+    assert found.status.stable.revision == B
+    assert found.status.candidate is None
+    assert found.serves == {deployment_of(B): B}
+    assert found.sizes == {deployment_of(B): 2}
+    assert (Kind.SERVICE, deployment_of(A)) not in found.children
+    assert found.condition("Progressing") == ("False", "Complete")
+    assert [d.what for d in found.status.decisions][-4:] == ["Approve", "Step", "Approve", "Promoted"]
+
+
+def test_promote_skips_what_is_left_and_the_record_says_so() -> None:
+    found = ask(rolling(), "Promote")
+    assert answer(found) == ("Obeyed", "it takes over without the 3 steps left")
+    assert found.weights() == {B: 100}
+    assert [(d.what, d.by) for d in found.status.decisions if d.what == "Promote"] == [("Promote", "ada")]
+
+
+def test_abort_rejects_the_candidate_and_stable_has_all_again() -> None:
+    found = ask(rolling(), "Abort")
+    assert found.weights() == {A: 100}
+    assert found.serves == {deployment_of(A): A}
+    assert [entry.revision for entry in found.status.rejected] == [B]
+    assert found.condition("SpecInSync") == ("False", "RevisionRejected")
+    assert found.condition("Progressing") == ("False", "Complete")
+    assert found.status.phase == "Idle"
+    assert ask(found, "Abort").weights() == {A: 100}
+    assert answer(found)[0] == "Refused"
+
+
+@pytest.mark.parametrize("verb", ["Approve", "Promote", "Abort"])
+def test_without_a_candidate_there_is_nothing_to_say(verb: str) -> None:
+    found = ask(serving(), verb)
+    assert answer(found)[0] == "Refused"
+    assert "no candidate" in answer(found)[1]
+
+
+def test_approval_is_refused_while_routers_have_not_followed() -> None:
+    found = serving()
+    found.desired, found.lagging = canary(NEXT), {"r1"}
+    ask(found, "Approve")
+    assert answer(found)[0] == "Refused"
+
+
+def test_a_pause_holds_where_it_is() -> None:
+    found = ask(rolling(), "Pause")
+    ask(found, "Approve")
+    assert found.weights() == {A: 95, B: 5}
+    assert ask(found, "Resume").weights() == {A: 50, B: 50}
+
+
+def test_blue_green_stands_beside_in_full_and_has_no_request_until_it_is_approved() -> None:
+    found = rolling(replace(NEXT, strategy=Strategy.BLUE_GREEN, steps=(Approval(),)))
+    assert found.weights() == {A: 100, B: 0}
+    assert found.sizes == {deployment_of(A): 2, deployment_of(B): 2}
+    assert ask(found, "Approve").weights() == {B: 100}
+
+
+def test_immediate_takes_over_as_soon_as_it_is_ready() -> None:
+    assert rolling(NEXT).weights() == {B: 100}
+
+
+def test_another_spec_drains_the_candidate_and_the_next_one_starts_from_stable() -> None:
+    found = rolling()
+    found.desired = canary(THIRD)
+    found.settle()
+    assert found.weights() == {A: 95, C: 5}
+    assert set(found.serves.values()) == {A, C}
+
+
+def test_spec_back_to_stable_drains_the_candidate() -> None:
+    found = rolling()
+    found.desired = canary(ROUTED)
+    assert found.settle().weights() == {A: 100}
+    assert found.status.candidate is None
+    assert set(found.serves.values()) == {A}
+
+
+def test_a_candidate_whose_pods_do_not_come_gets_no_request() -> None:
+    found = serving()
+    found.desired, found.broken = canary(NEXT), {B}
+    found.settle()
+    assert found.weights() == {A: 100}
+    assert found.condition("Ready") == ("True", "Serving")
+
+
+def test_pods_of_a_version_stay_while_a_router_has_a_request_there() -> None:
+    found = rolling()
+    found.desired, found.leaving = canary(ROUTED), 1
+    found.settle()
+    assert set(found.serves.values()) == {A, B}
+    found.leaving = 0
+    assert set(found.settle().serves.values()) == {A}
+
+
+@pytest.mark.parametrize("trouble", ["silent", "lagging"])
+def test_a_router_that_does_not_follow_holds_everything(trouble: str) -> None:
+    found = rolling()
+    getattr(found, trouble).add("r2")
+    ask(found, "Promote")
+    assert A in found.serves.values()
+    assert found.status.stable is not None
+    assert found.status.stable.revision == A
+    if trouble == "silent":
+        assert found.condition("MetricsAvailable") == ("False", "RoutersSilent")
+    getattr(found, trouble).clear()
+    assert set(found.settle().serves.values()) == {B}
+
+
+def test_with_every_router_silent_nobody_says_that_the_model_is_down() -> None:
+    found = serving()
+    found.silent = {"r1", "r2"}
+    assert found.settle().condition("Ready") == ("Unknown", "RoutersSilent")
+
+
+def test_a_rollback_needs_no_steps() -> None:
+    found = ask(ask(rolling(), "Promote"), "Rollback")
+    assert found.weights() == {A: 100}
+    assert set(found.serves.values()) == {A}
+    assert found.status.stable is not None
+    assert found.status.stable.revision == A
+
+
+# ---------------------------------------------------------------- from Services to routers, and back
+
+
+def test_a_model_moves_to_routers_and_its_old_pods_go_last() -> None:
+    found = Cluster(FLIGHTS).settle()
+    assert found.serves == {ME.name: A}
+    found.desired = ROUTED
+    found.until(lambda cluster: ME.name not in cluster.serves)
+    flips = [plan for plan in found.plans if any(isinstance(write, Remove) for write in plan.writes)]
+    assert len(flips) == 1, "it goes at once, and nothing else does"
+    assert found.settle().serves == {deployment_of(A): A}
+    assert found.weights() == {A: 100}
+
+
+def test_while_it_moves_requests_go_straight_until_every_router_knows_the_pods() -> None:
+    found = Cluster(FLIGHTS).settle()
+    found.desired, found.lagging = ROUTED, {"r1"}
+    direct = found.children[Kind.SERVICE, ME.name]
+    found.settle()
+    assert found.children[Kind.SERVICE, ME.name] == direct
+    assert set(found.serves) == {ME.name, deployment_of(A)}
+    assert found.condition("Ready") == ("True", "Serving")
+
+
+def test_a_new_version_waits_until_the_model_has_moved() -> None:
+    found = Cluster(FLIGHTS).settle()
+    found.desired = canary(NEXT)
+    found.until(lambda cluster: B in cluster.weights())
+    assert ME.name not in found.serves
+
+
+def test_a_model_moves_back_and_its_route_ends_before_the_pods() -> None:
+    found = rolling()
+    found.desired = replace(ROUTED, via=Via.SERVICE)
+    found.until(lambda cluster: ME.name in cluster.serves)
+    assert found.weights() == {A: 100}
+    found.until(lambda cluster: cluster.status.route is None)
+    assert deployment_of(A) in found.serves
+    assert found.settle().serves == {ME.name: A}
+    assert [ref for ref in found.children if ref[0] == Kind.SERVICE] == [(Kind.SERVICE, ME.name)]
+
+
+def test_a_route_has_the_longest_deadline_of_its_versions() -> None:
+    found = rolling(canary(asking(NEXT, timeout=30.0)))
+    assert found.status.route is not None
+    assert found.status.route.timeout_seconds == 30.0
+    ask(found, "Abort")
+    assert found.status.route.timeout_seconds == 10.0
+    assert found.status.route.stable is Slot.A
+
+
+def test_steps_that_were_taken_out_of_the_spec_are_behind_the_candidate() -> None:
+    found = rolling()
+    found.desired = canary(NEXT, STEPS[:1])
+    assert found.settle().weights() == {B: 100}
