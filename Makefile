@@ -129,10 +129,12 @@ endif
 install: tools
 	@$(WITH_CLUSTER)
 	tag="$$($(PYTHON) -m images tag --cluster $(CLUSTER))"
+	set --
+	$(if $(filter local,$(CLUSTER)),envoy="$$($(PYTHON) -m images envoy)"; set -- --set image.envoy="$$envoy")
 	kubectl create namespace $(NAMESPACE) --dry-run=client -o yaml | kubectl apply -f - >/dev/null
 	kubectl label --overwrite namespace $(NAMESPACE) pod-security.kubernetes.io/enforce=restricted >/dev/null
 	helm upgrade --install tidegate charts/tidegate --namespace $(NAMESPACE) \
-	  --set image.registry=$(or $(REGISTRY),tidegate.local) --set image.tag="$$tag" --wait --timeout 3m >/dev/null
+	  --set image.registry=$(or $(REGISTRY),tidegate.local) --set image.tag="$$tag" "$$@" --wait --timeout 3m >/dev/null
 	echo "== the operator runs in namespace $(NAMESPACE)"
 
 ## uninstall: remove the operator; models go on serving

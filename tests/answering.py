@@ -8,6 +8,7 @@ from aiohttp import web
 ENVIRONMENT = {
     "TIDEGATE_SERVER_IMAGE": "server:1",
     "TIDEGATE_TOOLS_IMAGE": "tools:1",
+    "TIDEGATE_ENVOY_IMAGE": "envoy:1",
     "TIDEGATE_NAMESPACE": "tidegate",
     "TIDEGATE_POD_NAME": "operator-1",
 }

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from tidegate_operator.core.types import Release
+from tidegate_operator.core.types import Release, Via
 
 
 class SettingsError(ValueError):
@@ -19,6 +19,8 @@ class Settings:
     """Who holds the Lease: the name of the pod."""
     watch_namespaces: tuple[str, ...] = ()
     """Empty: every namespace."""
+    via: Via = Via.SERVICE
+    """How requests reach the models whose spec does not say it."""
     log_level: str = "INFO"
     health_port: int = 8080
     metrics_port: int = 9090
@@ -62,6 +64,13 @@ def read(environment: Mapping[str, str]) -> Settings:
             raise SettingsError(f"{name} must be greater than 0")
         return found
 
+    def via(name: str) -> Via:
+        found = text(name, Via.SERVICE)
+        try:
+            return Via(found)
+        except ValueError as error:
+            raise SettingsError(f"{name} must be {' or '.join(Via)}, not {found!r}") from error
+
     lease = LeaseTimes(
         number("TIDEGATE_LEASE_SECONDS", 15),
         number("TIDEGATE_LEASE_RENEW_SECONDS", 5),
@@ -76,12 +85,14 @@ def read(environment: Mapping[str, str]) -> Settings:
         release=Release(
             server_image=text("TIDEGATE_SERVER_IMAGE"),
             tools_image=text("TIDEGATE_TOOLS_IMAGE"),
+            envoy_image=text("TIDEGATE_ENVOY_IMAGE"),
             pull_policy=text("TIDEGATE_IMAGE_PULL_POLICY", "IfNotPresent"),
             bundle_max_bytes=int(number("TIDEGATE_BUNDLE_MAX_BYTES", 4 * 1024**3)),
         ),
         namespace=text("TIDEGATE_NAMESPACE"),
         identity=text("TIDEGATE_POD_NAME"),
         watch_namespaces=watched,
+        via=via("TIDEGATE_TRAFFIC_VIA"),
         log_level=text("TIDEGATE_LOG_LEVEL", "INFO").upper(),
         health_port=int(number("TIDEGATE_HEALTH_PORT", 8080)),
         metrics_port=int(number("TIDEGATE_METRICS_PORT", 9090)),

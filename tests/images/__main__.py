@@ -22,6 +22,7 @@ def parser() -> argparse.ArgumentParser:
     build = commands.add_parser("build", help="build what is missing, and bring it to where it runs")
     show = commands.add_parser("tag", help="print the tag of this checkout's images")
     names = commands.add_parser("list", help="print the full names of this checkout's images")
+    commands.add_parser("envoy", help="print the full name that Envoy has in the cluster of `make cluster`")
     for command in (build, show, names):
         command.add_argument(
             "--cluster",
@@ -39,6 +40,9 @@ def parser() -> argparse.ArgumentParser:
 
 def main() -> int:
     args = parser().parse_args()
+    if args.command == "envoy":
+        print(local.ENVOY_REFERENCE)
+        return 0
     is_local = args.cluster == "local"
     try:
         if args.command == "build" and is_local:

@@ -5,6 +5,11 @@ from typing import Any
 import pytest
 import yaml
 
+from answering import ENVIRONMENT
+from cluster.tools import ENVOY
+from images.local import ENVOY_REFERENCE
+from tidegate_operator import settings
+
 from .conftest import CHART, CHECKOUT, Document
 
 VARIANTS: dict[str, dict[str, Any]] = {
@@ -224,6 +229,16 @@ def test_the_images_come_from_the_registry_with_the_charts_tag(render: Any) -> N
     assert found["TIDEGATE_TOOLS_IMAGE"] == "r.example/t/tidegate-tools:0.1.0"
 
 
+def test_envoy_is_the_official_image_of_the_version_that_the_tests_run(render: Any) -> None:
+    found = environment(render())["TIDEGATE_ENVOY_IMAGE"]
+    assert found == f"docker.io/envoyproxy/envoy:distroless-v{ENVOY.version}"
+
+
+def test_envoy_can_be_pulled_from_somewhere_else(render: Any) -> None:
+    found = environment(render({"image": {"envoy": ENVOY_REFERENCE, "tag": "x"}}))
+    assert found["TIDEGATE_ENVOY_IMAGE"] == ENVOY_REFERENCE
+
+
 def test_one_image_can_be_named_by_digest(render: Any) -> None:
     digest = f"other.example/server@sha256:{'0' * 64}"
     found = environment(render({"image": {"server": digest, "tag": "x"}}))
@@ -232,12 +247,13 @@ def test_one_image_can_be_named_by_digest(render: Any) -> None:
 
 
 def test_the_settings_reach_the_operator_as_plain_numbers(render: Any) -> None:
-    found = environment(render({"watchNamespaces": ["a", "b"]}))
+    found = environment(render({"watchNamespaces": ["a", "b"], "traffic": {"via": "Router"}}))
     assert {name: value for name, value in found.items() if not name.endswith("_IMAGE")} == {
         "TIDEGATE_NAMESPACE": "",
         "TIDEGATE_POD_NAME": "",
         "TIDEGATE_IMAGE_PULL_POLICY": "IfNotPresent",
         "TIDEGATE_WATCH_NAMESPACES": "a,b",
+        "TIDEGATE_TRAFFIC_VIA": "Router",
         "TIDEGATE_LEASE_NAME": "tidegate-operator",
         "TIDEGATE_LOG_LEVEL": "INFO",
         "TIDEGATE_BUNDLE_MAX_BYTES": "4294967296",
@@ -246,6 +262,16 @@ def test_the_settings_reach_the_operator_as_plain_numbers(render: Any) -> None:
         "TIDEGATE_LEASE_RENEW_SECONDS": "5",
         "TIDEGATE_LEASE_DEADLINE_SECONDS": "10",
     }
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_the_operator_understands_what_the_chart_tells_it(render: Any, variant: str) -> None:
+    told = environment(render(VARIANTS[variant]))
+    by_kubernetes = {name for name, value in told.items() if not value}
+    assert by_kubernetes - {"TIDEGATE_WATCH_NAMESPACES"} == {"TIDEGATE_NAMESPACE", "TIDEGATE_POD_NAME"}
+    found = settings.read(told | {name: ENVIRONMENT[name] for name in ENVIRONMENT if not told[name]})
+    assert found.release.envoy_image == told["TIDEGATE_ENVOY_IMAGE"]
+    assert found.via.value == told["TIDEGATE_TRAFFIC_VIA"]
 
 
 def test_a_single_operator_has_no_disruption_budget_and_is_not_spread(render: Any) -> None:

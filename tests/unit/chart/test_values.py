@@ -16,6 +16,11 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
         {"image": {"pullPolicy": "Sometimes"}},
         "'/image/pullPolicy': value must be one",
     ),
+    "no Envoy at all": ({"image": {"envoy": ""}}, "'/image/envoy': minLength: got 0, want 1"),
+    "a way to models that there is not": (
+        {"traffic": {"via": "Gateway"}},
+        "'/traffic/via': value must be one of 'Router', 'Service'",
+    ),
     "words for a number": ({"replicas": "two"}, "'/replicas': got string, want integer"),
     "more operators than make sense": ({"replicas": 9}, "'/replicas': maximum: got 9, want 5"),
     "a namespace that cannot be": ({"watchNamespaces": ["Not_One"]}, "'/watchNamespaces/0': 'Not_One' does not match"),
