@@ -35,8 +35,8 @@ HEAD = f"""\
 #
 #   sed 's#{PLACEHOLDER}#HOST/PATH#' manifests/install.yaml | kubectl apply --server-side -f -
 #
-# To take the operator away and leave the models serving, delete everything here except the CustomResourceDefinitions
-# and the Namespace.
+# To take the operator away and leave the models serving, delete everything here except the CustomResourceDefinitions,
+# the ClusterRole tidegate-router and the Namespace.
 """
 
 SPACE = f"""\

@@ -9,7 +9,6 @@ import threading
 import time
 import urllib.request
 from collections import Counter
-from collections.abc import Iterator
 from typing import Self
 
 import pytest
@@ -77,18 +76,6 @@ class Clients:
             thread.join()
 
 
-@pytest.fixture(scope="module")
-def rights(kube: Kube) -> Iterator[None]:
-    rules = [
-        {"apiGroups": ["models.tidegate.dev"], "resources": ["modeldeployments"], "verbs": ["get", "list", "watch"]},
-        {"apiGroups": ["discovery.k8s.io"], "resources": ["endpointslices"], "verbs": ["get", "list", "watch"]},
-    ]
-    role = {"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole", "metadata": {"name": NAME}}
-    kube.apply(role | {"rules": rules})
-    yield
-    kube.delete("clusterrole", NAME)
-
-
 def tools_image(kube: Kube) -> str:
     """Of the release that is installed."""
     (operator,) = kube.get("deployment", "tidegate-operator", SYSTEM)["spec"]["template"]["spec"]["containers"]
@@ -134,7 +121,7 @@ def are_at(kube: Kube, namespace: str, generation: int, count: int = 2) -> bool:
 
 
 @pytest.fixture
-def routed(kube: Kube, namespace: str, good: Pushed, rights: None) -> str:
+def routed(kube: Kube, namespace: str, good: Pushed) -> str:
     """The address of a model behind two routers."""
     kube.apply(model(namespace, good, scaling={"replicas": 2}))
     found = until_ready(kube, namespace)

@@ -1,14 +1,22 @@
 """What the chart makes: Pod Security `restricted`, exact rights, nothing that an uninstall or upgrade could break."""
 
+import asyncio
 from typing import Any
 
+import aiohttp
 import pytest
 import yaml
+from aiohttp import web
 
-from answering import ENVIRONMENT
+from answering import ENVIRONMENT, answering
 from cluster.tools import ENVOY
 from images.local import ENVOY_REFERENCE
+from routed import NAMESPACE, Cluster
+from tidegate_cluster.api import Api
+from tidegate_cluster.connection import Connection
 from tidegate_operator import settings
+from tidegate_operator.core.router import NAME
+from tidegate_router.watch import Watch
 
 from .conftest import CHART, CHECKOUT, Document
 
@@ -166,9 +174,8 @@ def test_people_with_the_clusters_own_roles_can_use_models(render: Any) -> None:
     assert {label for label in edit["metadata"]["labels"] if label.startswith(prefix)} == {
         f"{prefix}{role}" for role in ("edit", "admin")
     }
-    assert [role["metadata"]["name"] for role in of_kind(render({"rbac": {"aggregate": False}}), "ClusterRole")] == [
-        "tidegate-operator"
-    ]
+    rest = {role["metadata"]["name"] for role in of_kind(render({"rbac": {"aggregate": False}}), "ClusterRole")}
+    assert rest == {"tidegate-operator", NAME}
 
 
 def may(documents: list[Document], *names: str) -> dict[str, set[str]]:
@@ -207,6 +214,48 @@ def test_an_uninstall_keeps_the_definitions(render: Any) -> None:
     }
     assert kept == {"modeldeployments.models.tidegate.dev": "keep", "modelrevisions.models.tidegate.dev": "keep"}
     assert not of_kind(render({"crds": {"install": False}}), "CustomResourceDefinition")
+
+
+def of_routers(documents: list[Document]) -> list[Document]:
+    return [role for role in of_kind(documents, "ClusterRole") if role["metadata"]["name"] == NAME]
+
+
+def test_an_uninstall_keeps_what_routers_may_read(render: Any) -> None:
+    (role,) = of_routers(render())
+    assert role["metadata"]["annotations"] == {"helm.sh/resource-policy": "keep"}
+
+
+async def test_routers_may_do_what_their_agent_asks_for_and_no_more(render: Any) -> None:
+    cluster, asked = Cluster(), set()
+
+    async def handle(request: web.Request) -> web.StreamResponse:
+        *_, group, _, _, namespace, resource = request.path.split("/")
+        assert (request.method, namespace) == ("GET", NAMESPACE)
+        asked.add((group, resource, "watch" if "watch" in request.query else "list"))
+        return await cluster.handle(request)
+
+    async with answering(handle) as url, aiohttp.ClientSession() as session:
+        watch = Watch(Api(Connection(url, session), lambda verb, code: None), NAMESPACE, lambda name: None)
+        following = [asyncio.create_task(reflector.run()) for reflector in watch.reflectors]
+        async with asyncio.timeout(5):
+            while len(asked) < 4:  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+        for task in following:
+            task.cancel()
+        await asyncio.gather(*following, return_exceptions=True)
+    (role,) = of_routers(render())
+    assert {
+        (group, resource, verb)
+        for rule in role["rules"]
+        for group in rule["apiGroups"]
+        for resource in rule["resources"]
+        for verb in rule["verbs"]
+    } == asked
+
+
+def test_a_second_release_leaves_the_routers_role_to_the_first(render: Any) -> None:
+    assert of_routers(render({"watchNamespaces": ["a"]}))
+    assert not of_routers(render({"rbac": {"router": False}}))
 
 
 def test_the_charts_definitions_are_the_generated_ones(render: Any) -> None:
