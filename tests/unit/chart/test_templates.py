@@ -103,8 +103,8 @@ def test_the_rights_are_the_same_cluster_wide_and_in_each_namespace(render: Any)
     assert bound == {"a", "b", "tidegate-system"}
 
 
-def rights(documents: list[Document]) -> set[tuple[str, str, str]]:
-    """(group, resource, verb) of all that the operator's account may do."""
+def grants(documents: list[Document]) -> set[tuple[str, str, str, str]]:
+    """(group, resource, verb, name) of all that the operator's account may do; no name where it holds for all."""
     bindings = of_kind(documents, "RoleBinding") + of_kind(documents, "ClusterRoleBinding")
     assert all(
         binding["subjects"] == [{"kind": "ServiceAccount", "name": "tidegate-operator", "namespace": "tidegate-system"}]
@@ -112,21 +112,27 @@ def rights(documents: list[Document]) -> set[tuple[str, str, str]]:
     )
     bound = {(binding["roleRef"]["kind"], binding["roleRef"]["name"]) for binding in bindings}
     return {
-        (group, resource, verb)
+        (group, resource, verb, name)
         for role in of_kind(documents, "Role") + of_kind(documents, "ClusterRole")
         if (role["kind"], role["metadata"]["name"]) in bound
         for rule in role["rules"]
         for group in rule["apiGroups"]
         for resource in rule["resources"]
         for verb in rule["verbs"]
+        for name in rule.get("resourceNames", [""])
     }
+
+
+def rights(documents: list[Document]) -> set[tuple[str, str, str]]:
+    """(group, resource, verb) of all that it may do, to whatever name."""
+    return {(group, resource, verb) for group, resource, verb, _ in grants(documents)}
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_no_right_is_wider_than_it_must_be(render: Any, variant: str) -> None:
     found = rights(render(VARIANTS[variant]))
     assert not [right for right in found if "*" in "".join(right)]
-    assert not [right for right in found if right[1] in {"secrets", "configmaps", "pods/exec", "roles", "nodes"}]
+    assert not [right for right in found if right[1] in {"configmaps", "pods/exec", "roles", "nodes"}]
     assert {verb for _, resource, verb in found if resource == "modeldeployments"} == {"get", "list", "watch"}
     assert {verb for _, resource, verb in found if resource == "modeldeployments/status"} == {"patch"}
     assert {(group, verb) for group, resource, verb in found if resource == "modelrevisions"} == {
@@ -135,13 +141,45 @@ def test_no_right_is_wider_than_it_must_be(render: Any, variant: str) -> None:
     assert {(group, verb) for group, resource, verb in found if resource == "jobs"} == {
         ("batch", verb) for verb in WRITTEN
     }
-    assert {resource for _, resource, verb in found if verb == "delete"} == {
+    of_any_name = {right[:3] for right in grants(render(VARIANTS[variant])) if not right[3]}
+    assert {resource for _, resource, verb in of_any_name if verb == "delete"} == {
         "poddisruptionbudgets",
         "modelrevisions",
         "jobs",
+        "deployments",
+        "services",
     }
     assert {resource for _, resource, verb in found if verb == "update"} == {"leases"}
-    assert not {verb for *_, verb in found} & {"deletecollection", "impersonate", "escalate", "bind"}
+    assert {verb for _, resource, verb in found if resource == "pods"} == {"list", "watch"}
+    assert {verb for _, resource, verb in found if resource == "pods/eviction"} == {"create"}
+    assert {verb for _, resource, verb in found if resource == "namespaces"} == {"get"}
+    assert not {verb for *_, verb in found} & {"deletecollection", "impersonate", "escalate"}
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_secrets_bindings_and_roles_are_those_of_the_routers_alone(render: Any, variant: str) -> None:
+    guarded = {"secrets", "rolebindings", "clusterroles"}
+    assert {found[1:] for found in grants(render(VARIANTS[variant])) if found[1] in guarded} == {
+        *(("secrets", verb, NAME) for verb in WRITTEN - {"list", "watch"}),
+        *(("secrets", verb, "tidegate-key") for verb in ("get", "create", "patch")),
+        *(("rolebindings", verb, NAME) for verb in WRITTEN - {"list", "watch"}),
+        *(("rolebindings", verb, "") for verb in ("list", "watch")),
+        ("clusterroles", "bind", NAME),
+    }
+
+
+def test_of_accounts_the_routers_alone_may_be_deleted(render: Any) -> None:
+    found = grants(render())
+    assert {name for _, resource, verb, name in found if (resource, verb) == ("serviceaccounts", "delete")} == {NAME}
+
+
+def test_the_key_of_all_tokens_can_be_read_in_the_operators_own_namespace_alone(render: Any) -> None:
+    holders = [
+        (role["kind"], role["metadata"]["name"], role["metadata"].get("namespace"))
+        for role in of_kind(render(), "Role") + of_kind(render(), "ClusterRole")
+        if any("tidegate-key" in rule.get("resourceNames", ()) for rule in role["rules"])
+    ]
+    assert holders == [("Role", "tidegate-operator-key", "tidegate-system")]
 
 
 def test_the_operator_needs_no_right_on_the_policies_that_the_chart_installs(render: Any) -> None:
