@@ -1,4 +1,5 @@
-"""`tidegate pause`, `tidegate resume` and `tidegate rollback`: three annotations, and the operator's answer to them.
+"""`tidegate pause`, `resume`, `approve`, `promote`, `abort` and `rollback`: three annotations, and the operator's
+answer to them.
 
 The command writes down what is wanted, by whom and why; the operator alone decides and does. So the wish is recorded
 on the object, and it is obeyed although this process, or the operator, ends meanwhile.
@@ -27,7 +28,7 @@ _Command = TypeVar("_Command", bound=Callable[..., Any])
 
 
 def _options(command: _Command) -> _Command:
-    """What all three take beside the model's name."""
+    """What all of them take beside the model's name."""
     for option in (
         click.option("--wait/--no-wait", default=True, show_default=True, help="Wait for the operator's answer."),
         click.option("--reason", default="", metavar="TEXT", help="Why; recorded with the decision."),
@@ -54,6 +55,30 @@ def resume(name: str, namespace: str | None, context: str | None, reason: str, w
     It does not overrule spec.rollout.paused, which is the owner's.
     """
     _act(Action(_fresh_id(), Verb.RESUME, reason=reason), name, namespace, context, wait=wait)
+
+
+@click.command()
+@_options
+def approve(name: str, namespace: str | None, context: str | None, reason: str, wait: bool) -> None:
+    """Let the candidate of model NAME go on to the next step of its rollout."""
+    _act(Action(_fresh_id(), Verb.APPROVE, reason=reason), name, namespace, context, wait=wait)
+
+
+@click.command()
+@_options
+def promote(name: str, namespace: str | None, context: str | None, reason: str, wait: bool) -> None:
+    """Let the candidate of model NAME take over; the steps that are left are skipped, and it is recorded so."""
+    _act(Action(_fresh_id(), Verb.PROMOTE, reason=reason), name, namespace, context, wait=wait)
+
+
+@click.command()
+@_options
+def abort(name: str, namespace: str | None, context: str | None, reason: str, wait: bool) -> None:
+    """End the rollout of model NAME: its candidate is rejected, and stable has all requests again.
+
+    The spec still asks for the candidate then; `tidegate status NAME` shows how to put it in step.
+    """
+    _act(Action(_fresh_id(), Verb.ABORT, reason=reason), name, namespace, context, wait=wait)
 
 
 @click.command()

@@ -6,7 +6,7 @@ scikit-learn.
 
 import click
 
-from tidegate_cli.act import pause, resume, rollback
+from tidegate_cli.act import abort, approve, pause, promote, resume, rollback
 from tidegate_cli.check import check
 from tidegate_cli.compare import compare
 from tidegate_cli.history import history
@@ -29,13 +29,17 @@ def main() -> None:
     tidegate serve bundle/
     tidegate push bundle/ registry.example.com/models/flights:1
     tidegate status flights
+    tidegate approve flights --reason 'an hour without an error'
     tidegate rollback flights --reason 'late by an hour'
 
     Exit codes: 0 done, 1 failed, 2 wrong usage, 3 bundle refused.
     """
 
 
-for command in (check, pack, inspect, compare, serve, push, status, history, pause, resume, rollback):
+for command in (
+    *(check, pack, inspect, compare, serve, push, status, history),
+    *(approve, promote, abort, pause, resume, rollback),
+):
     main.add_command(command)
 
 

@@ -49,6 +49,10 @@ class Verb(StrEnum):
     """Go back to the revision that is named, or to the one that served before."""
 
 
+_VERBS = f"{', '.join(list(Verb)[:-1])} or {list(Verb)[-1]}"
+"""In words, for who wrote another one."""
+
+
 class Outcome(StrEnum):
     """What became of an action, as `status.action.outcome` says it."""
 
@@ -85,6 +89,8 @@ def parse(annotations: Mapping[str, str]) -> Action | None:
 
     >>> parse({ACTION: "7 Rollback 0a1b2c3d", ACTION_BY: "ada"})
     Action(id='7', verb='Rollback', revision='0a1b2c3d', by='ada', reason='')
+    >>> parse({ACTION: "8 Approve", ACTION_REASON: "an hour without an error"})
+    Action(id='8', verb='Approve', revision='', by='', reason='an hour without an error')
     >>> parse({ACTION: "pause!"})
     Action(id='pause!', verb='', revision='', by='', reason='')
     >>> parse({}) is None
@@ -111,8 +117,8 @@ def check(action: Action) -> Verb:
     <Verb.PAUSE: 'Pause'>
     >>> check(Action("7", "pause"))
     Traceback (most recent call last):
-    tidegate_contract.actions.ActionError: the verb is 'pause' and must be Pause, Resume or Rollback; an action is \
-written <id> <verb> [<revision>]
+    tidegate_contract.actions.ActionError: the verb is 'pause' and must be Pause, Resume, Approve, Promote, Abort or \
+Rollback; an action is written <id> <verb> [<revision>]
     """
     form = "an action is written <id> <verb> [<revision>]"
     if not _ID.fullmatch(action.id):
@@ -121,7 +127,7 @@ written <id> <verb> [<revision>]
     try:
         verb = Verb(action.verb)
     except ValueError as error:
-        wrong = f"the verb is {action.verb!r} and must be Pause, Resume or Rollback"
+        wrong = f"the verb is {action.verb!r} and must be {_VERBS}"
         raise ActionError(action, f"{wrong}; {form}") from error
     if action.revision and verb is not Verb.ROLLBACK:
         raise ActionError(action, f"{verb} takes no revision; leave {action.revision!r} out")

@@ -1,4 +1,4 @@
-"""`tidegate pause`, `resume` and `rollback` against an API server that answers in plain JSON over HTTP."""
+"""`tidegate pause`, `approve`, `rollback` and the like against an API server that answers in plain JSON over HTTP."""
 
 import re
 from collections.abc import Callable
@@ -44,6 +44,9 @@ def _operator(outcome: str, message: str) -> Callable[[Object], None]:
     [
         (("pause", "flights"), "Pause"),
         (("resume", "flights"), "Resume"),
+        (("approve", "flights"), "Approve"),
+        (("promote", "flights"), "Promote"),
+        (("abort", "flights"), "Abort"),
         (("rollback", "flights"), "Rollback"),
         (("rollback", "flights", "0a1b2c3d"), "Rollback 0a1b2c3d"),
     ],
