@@ -12,6 +12,30 @@ from kube import Kube, KubectlError, Object
 URI = "oci://registry.example/flights:1"
 
 
+ROUTED = {"via": "Router"}
+
+
+def canary(*steps: dict[str, Any], strategy: str = "Canary") -> dict[str, Any]:
+    """A spec with these steps."""
+    return {"model": {"uri": URI}, "rollout": {"strategy": strategy, "steps": list(steps)}, "traffic": ROUTED}
+
+
+def weights(*percent: int) -> list[dict[str, Any]]:
+    """Steps as they may stand: an approval behind each weight."""
+    found: list[dict[str, Any]] = []
+    for each in percent:
+        found += [{"weight": each}, {"approval": {}}]
+    return found
+
+
+def created(kube: Kube, spec: dict[str, Any]) -> Object:
+    """What would be stored."""
+    found = model("default", {})
+    found["spec"] = spec
+    made: Object = json.loads(kube.run("create", "--dry-run=server", "-o", "json", "-f", "-", stdin=json.dumps(found)))
+    return made
+
+
 def refused(kube: Kube, found: Object) -> str:
     with pytest.raises(KubectlError) as error:
         kube.run("create", "--dry-run=server", "-f", "-", stdin=json.dumps(found))
@@ -66,7 +90,47 @@ ROWS = [
         "Duplicate value",
         id="a variable twice",
     ),
-    pytest.param({"model": {"uri": URI}, "traffic": {"via": "Magic"}}, 'supported values: "Service"', id="no such way"),
+    pytest.param(
+        {"model": {"uri": URI}, "traffic": {"via": "Magic"}}, 'supported values: "Router", "Service"', id="no such way"
+    ),
+    pytest.param(
+        {"model": {"uri": URI}, "rollout": {"strategy": "Magic"}},
+        'supported values: "Canary", "BlueGreen", "Immediate"',
+        id="no such strategy",
+    ),
+    pytest.param(
+        {"model": {"uri": URI}, "rollout": {"strategy": "Canary"}, "traffic": {"via": "Service"}},
+        "write traffic.via: Router",
+        id="steps without a router",
+    ),
+    pytest.param(
+        {"model": {"uri": URI}, "rollout": {"strategy": "BlueGreen"}, "traffic": {"via": "Service"}},
+        "write traffic.via: Router",
+        id="two versions side by side without a router",
+    ),
+    pytest.param(canary({"weight": 5, "approval": {}}), "a step has exactly one key", id="a step with two keys"),
+    pytest.param(canary({}), "a step has exactly one key", id="a step without a key"),
+    pytest.param(canary({"wait": "5m"}), 'unknown field "spec.rollout.steps[0].wait"', id="a step of another kind"),
+    pytest.param(canary({"weight": 0}, {"approval": {}}), "greater than or equal to 1", id="a weight of nothing"),
+    pytest.param(canary({"weight": 100}, {"approval": {}}), "less than or equal to 99", id="a weight of everything"),
+    pytest.param(canary(), "should have at least 1 items", id="no steps"),
+    pytest.param(canary(*[{"approval": {}}] * 21), "must have at most 20 items", id="too many steps"),
+    pytest.param(
+        canary({"approval": {}}, strategy="BlueGreen"), "steps are those of a Canary", id="steps of another strategy"
+    ),
+    pytest.param(
+        {"model": {"uri": URI}, "rollout": {"steps": weights(5)}, "traffic": ROUTED},
+        "write strategy: Canary, or leave steps out",
+        id="steps of no strategy",
+    ),
+    pytest.param(canary({"weight": 5}), "write {approval: {}} behind each weight", id="nobody approves the last one"),
+    pytest.param(
+        canary({"weight": 5}, {"weight": 50}, {"approval": {}}),
+        "write {approval: {}} behind each weight",
+        id="nobody approves one in the middle",
+    ),
+    pytest.param(canary(*weights(5, 25, 5)), "the weights must rise", id="a weight that falls"),
+    pytest.param(canary(*weights(5, 5)), "the weights must rise", id="a weight twice"),
 ]
 
 
@@ -99,9 +163,7 @@ def test_variables_of_payloads_are_the_owners(kube: Kube) -> None:
         {"name": "TIDEGATE_PAYLOAD_SINK", "value": "http://sink.ml.svc"},
         {"name": "TIDEGATE_PAYLOAD_SAMPLE", "value": "1"},
     ]
-    found = model("default", {})
-    found["spec"] = {"model": {"uri": URI}, "server": {"template": {"env": env}}}
-    made = json.loads(kube.run("create", "--dry-run=server", "-o", "json", "-f", "-", stdin=json.dumps(found)))
+    made = created(kube, {"model": {"uri": URI}, "server": {"template": {"env": env}}})
     assert made["spec"]["server"]["template"]["env"] == env
 
 
@@ -116,13 +178,43 @@ def test_variables_of_payloads_are_the_owners(kube: Kube) -> None:
     ],
 )
 def test_the_address_alone_is_a_working_object(kube: Kube, uri: str) -> None:
-    found = model("default", {})
-    found["spec"] = {"model": {"uri": uri}}
-    made = json.loads(kube.run("create", "--dry-run=server", "-o", "json", "-f", "-", stdin=json.dumps(found)))
+    made = created(kube, {"model": {"uri": uri}})
     assert made["spec"]["scaling"] == {"mode": "Fixed"}
     assert made["spec"]["rollout"] == {"paused": False, "retryToken": ""}
     assert made["spec"]["server"]["resources"]["requests"] == {"cpu": "250m", "memory": "512Mi"}
     assert made["spec"]["server"]["slo"] == {"timeout": "10s"}
+
+
+@pytest.mark.parametrize(
+    "steps",
+    [
+        weights(1, 5, 25, 50),
+        [{"approval": {}}, *weights(99)],
+        [*weights(5), {"approval": {}}, *weights(6)],
+        [{"approval": {}}],
+        weights(*range(1, 11)),
+    ],
+    ids=["those of a canary", "an approval first", "two approvals", "an approval alone", "as many as there may be"],
+)
+def test_steps_that_rise_and_are_approved_are_taken(kube: Kube, steps: list[dict[str, Any]]) -> None:
+    made = created(kube, canary(*steps))
+    assert made["spec"]["rollout"] == {"paused": False, "retryToken": "", "strategy": "Canary", "steps": steps}
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"rollout": {"strategy": "Canary"}},
+        {"rollout": {"strategy": "BlueGreen"}, "traffic": ROUTED},
+        {"rollout": {"strategy": "Immediate"}, "traffic": {"via": "Service"}},
+        {"traffic": ROUTED},
+    ],
+    ids=["by the operator's setting", "through routers", "straight", "no strategy"],
+)
+def test_a_strategy_and_a_way_that_fit_are_taken_and_nothing_is_added(kube: Kube, more: dict[str, Any]) -> None:
+    made = created(kube, {"model": {"uri": URI}} | more)["spec"]
+    assert made["rollout"] == {"paused": False, "retryToken": ""} | more.get("rollout", {})
+    assert made["traffic"] == more.get("traffic", {})
 
 
 def test_a_bare_number_of_cpus_is_fine(kube: Kube) -> None:

@@ -143,10 +143,12 @@ def column(name: str, path: str, kind: str = "string", priority: int = 0) -> Sch
 
 
 def printer_columns() -> list[Schema]:
-    """What `kubectl get mdep` shows: is it well, what serves, and if not, why."""
+    """What `kubectl get mdep` shows: is it well, what serves, what is to, and if not, why."""
     return [
         column("Ready", ".status.conditions[?(@.type=='Ready')].status"),
         column("Stable", ".status.stable.revision"),
+        column("Candidate", ".status.candidate.revision"),
+        column("Weight", ".status.candidate.weight", "integer"),
         column("Phase", ".status.phase"),
         column("Reason", ".status.conditions[?(@.type=='Degraded')].reason"),
         column("Replicas", ".status.replicas", "integer", priority=1),

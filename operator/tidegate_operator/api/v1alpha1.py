@@ -5,6 +5,7 @@ written here. `parse` therefore meets only objects that have passed; it converts
 once to the core's frozen types.
 """
 
+from collections.abc import Mapping
 from enum import StrEnum
 from typing import Annotated, Any, Literal
 
@@ -42,6 +43,10 @@ def rule(expression: str, message: str, path: str = "") -> dict[str, str]:
 
 def rules(*found: dict[str, str]) -> dict[str, Any]:
     return {"x-kubernetes-validations": list(found)}
+
+
+def list_of(kind: str, **more: Any) -> dict[str, Any]:
+    return {"x-kubernetes-list-type": kind, **more}
 
 
 class Api(BaseModel):
@@ -283,9 +288,81 @@ class Scaling(Api):
     )
 
 
+class Approval(Api):
+    """A person agrees."""
+
+
+class Step(Api):
+    """One step of a rollout: a weight, or an approval."""
+
+    model_config = ConfigDict(
+        json_schema_extra=rules(
+            rule(
+                "has(self.weight) != has(self.approval)",
+                "a step has exactly one key: write {weight: 5} or {approval: {}}",
+            )
+        )
+    )
+
+    weight: Annotated[int, Field(ge=1, le=WHOLE - 1)] | None = Field(
+        None, description="So many of 100 requests go to the candidate."
+    )
+    approval: Approval | None = Field(None, description="It goes on when a person approves: `tidegate approve NAME`.")
+
+    @property
+    def meant(self) -> core.RolloutStep:
+        return core.Approval() if self.weight is None else core.Weight(self.weight)
+
+
+MOST_STEPS = 20
+STEPS: Mapping[str, tuple[core.RolloutStep, ...]] = {
+    core.Strategy.CANARY: tuple(step for percent in (1, 5, 25, 50) for step in (core.Weight(percent), core.Approval())),
+    core.Strategy.BLUE_GREEN: (core.Approval(),),
+    core.Strategy.IMMEDIATE: (),
+}
+"""The steps of each strategy, where spec says none."""
+
+
 class Rollout(Api):
     """How another version takes over."""
 
+    # Only people say today that a step is good, so a weight that no approval follows would be left at once. CEL before
+    # Kubernetes 1.33 has no index in a comprehension, hence the list of them.
+    model_config = ConfigDict(
+        json_schema_extra=rules(
+            rule(
+                "!has(self.steps) || (has(self.strategy) && self.strategy == 'Canary')",
+                "steps are those of a Canary: write strategy: Canary, or leave steps out",
+                ".steps",
+            ),
+            rule(
+                f"!has(self.steps) || {list(range(MOST_STEPS))}.all(i, i >= size(self.steps) || "
+                "!has(self.steps[i].weight) || (i + 1 < size(self.steps) && has(self.steps[i + 1].approval)))",
+                "nothing but a person says that a step is good yet: write {approval: {}} behind each weight",
+                ".steps",
+            ),
+            rule(
+                "!has(self.steps) || (self.steps.filter(s, has(s.weight)).map(s, s.weight).isSorted() && "
+                "self.steps.all(s, !has(s.weight) || "
+                "self.steps.exists_one(other, has(other.weight) && other.weight == s.weight)))",
+                "the weights must rise from step to step, as in 1, 5, 25, 50",
+                ".steps",
+            ),
+        )
+    )
+
+    strategy: core.Strategy | None = Field(
+        None,
+        description="Canary: step by step. BlueGreen: beside stable in full, asked by name only, until a person "
+        "approves; then whole. Immediate: as soon as it is ready. Absent: Immediate in this release. "
+        "Canary and BlueGreen need traffic.via Router.",
+    )
+    steps: Annotated[list[Step], Field(min_length=1, max_length=MOST_STEPS)] | None = Field(
+        None,
+        description="What a Canary does between its first pod and its taking over, in this order. Absent: the weights "
+        "1, 5, 25 and 50, each followed by an approval.",
+        json_schema_extra=list_of("atomic"),
+    )
     paused: bool = Field(False, description="While true no other version takes over; what serves goes on.")
     retry_token: Annotated[str, Field(max_length=64, pattern=r"^[A-Za-z0-9._-]*$")] = Field(
         "",
@@ -293,20 +370,29 @@ class Rollout(Api):
     )
 
 
-class TrafficVia(StrEnum):
-    SERVICE = "Service"
-
-
 class Traffic(Api):
     """How requests reach the pods."""
 
-    via: TrafficVia | None = Field(
-        None, description="Service: straight to the pods. Absent: the operator's setting, which is Service."
+    via: core.Via | None = Field(
+        None,
+        description="Router: through the routers of the namespace, which divide the requests between two versions. "
+        "Service: straight to the pods. Absent: the operator's setting.",
     )
 
 
 class Spec(Api):
     """What the owner wants."""
+
+    model_config = ConfigDict(
+        json_schema_extra=rules(
+            rule(
+                "!has(self.traffic.via) || self.traffic.via != 'Service' || !has(self.rollout.strategy) || "
+                "self.rollout.strategy == 'Immediate'",
+                "a strategy other than Immediate divides requests, which needs a router: write traffic.via: Router",
+                ".rollout.strategy",
+            )
+        )
+    )
 
     owner: Owner = Field(default_factory=Owner, description="Who answers for the model.")
     model: Model = Field(description="What is served.")
@@ -338,16 +424,20 @@ class Stable(Api):
     )
 
 
-class Phase(StrEnum):
-    IDLE = "Idle"
-    PREPARING = "Preparing"
-    ROLLING_BACK = "RollingBack"
-
-
+Phase = Annotated[str, Field(max_length=32, pattern=r"^(Idle|Preparing|Step [0-9]{1,2}|RollingBack)$")]
 Hash = Annotated[str, Field(max_length=64)]
 Time = Annotated[str, Field(max_length=32, json_schema_extra={"format": "date-time"})]
 Address = Annotated[str, Field(max_length=2048)]
 Digest = Annotated[str, Field(max_length=71)]
+
+
+class Candidate(Api):
+    """The revision that is to take over, and how far it is."""
+
+    revision: Hash = Field(description="Its hash.")
+    step: Annotated[int, Field(ge=0, le=MOST_STEPS)] = Field(description="How many steps are behind it.")
+    weight: Annotated[int, Field(ge=0, le=WHOLE)] = Field(description="Of 100 requests.")
+    since: Time = Field(description="When it began with the step that it is at.")
 
 
 class Resolved(Api):
@@ -378,14 +468,12 @@ class Decision(Api):
     """One decision about a revision."""
 
     at: Time = Field(description="When.")
-    what: Annotated[str, Field(max_length=64)] = Field(description="Rollout, Rollback, Pause or Resume.")
+    what: Annotated[str, Field(max_length=64)] = Field(
+        description="Rollout, Step, Approve, Promote, Abort, Promoted, Rollback, Pause or Resume."
+    )
     revision: Hash = Field("", description="About which revision.")
     by: Annotated[str, Field(max_length=253)] = Field("", description="Who decided; tidegate for the operator.")
     why: Annotated[str, Field(max_length=2048)] = Field("", description="Why.")
-
-
-def list_of(kind: str, **more: Any) -> dict[str, Any]:
-    return {"x-kubernetes-list-type": kind, **more}
 
 
 class Share(Api):
@@ -427,6 +515,7 @@ class Status(Api):
     )
     revision: Hash | None = Field(None, description="The revision that serves, or is on its way to.")
     stable: Stable | None = Field(None, description="The revision that serves.")
+    candidate: Candidate | None = Field(None, description="The revision that is to take over step by step.")
     route: Route | None = Field(None, description="How routers divide the requests.")
     resolved: Resolved | None = Field(None, description="What the address held, where spec gives no digest.")
     rejected: Annotated[list[Rejected], Field(max_length=32)] = Field(
@@ -568,8 +657,8 @@ class SpecError(ValueError):
     """A spec that the schema let pass and that means nothing; the message is fit for a condition."""
 
 
-def parse(spec: dict[str, Any]) -> core.Desired:
-    """The spec of a stored object as the core's frozen type.
+def parse(spec: dict[str, Any], via: core.Via = core.Via.SERVICE) -> core.Desired:
+    """The spec of a stored object as the core's frozen type; `via` is the operator's setting, for a spec without one.
 
     Raises SpecError with one sentence a field that is wrong.
     """
@@ -581,7 +670,13 @@ def parse(spec: dict[str, Any]) -> core.Desired:
         raise SpecError(found) from error
     except source.SourceError as error:
         raise SpecError(f"spec.model.uri: {error}") from error
-    server, template = parsed.server, parsed.server.template
+    server, template, rollout = parsed.server, parsed.server.template, parsed.rollout
+    via, strategy = parsed.traffic.via or via, rollout.strategy or core.Strategy.IMMEDIATE
+    if strategy != core.Strategy.IMMEDIATE and via != core.Via.ROUTER:
+        raise SpecError(
+            f"spec.rollout.strategy: {strategy} divides requests, which needs spec.traffic.via Router; "
+            "write that, or strategy Immediate"
+        )
     return core.Desired(
         content=core.Content(
             uri=parsed.model.uri,
@@ -601,9 +696,12 @@ def parse(spec: dict[str, Any]) -> core.Desired:
             core.Toleration(t.key, t.operator, t.value, t.effect, t.toleration_seconds) for t in template.tolerations
         ),
         replicas=parsed.scaling.replicas,
-        paused=parsed.rollout.paused,
-        retry_token=parsed.rollout.retry_token,
+        paused=rollout.paused,
+        retry_token=rollout.retry_token,
         owner=core.Owner(parsed.owner.team, parsed.owner.contact, parsed.owner.runbook),
+        via=via,
+        strategy=strategy,
+        steps=tuple(step.meant for step in rollout.steps) if rollout.steps else STEPS[strategy],
     )
 
 

@@ -95,6 +95,15 @@ def test_a_restore_loses_nothing_of_a_revision() -> None:
     assert "status" not in REVISION["properties"]
 
 
+def test_the_columns_answer_at_a_glance() -> None:
+    columns = [column for column in crd.printer_columns() if not column["priority"]]
+    names = "READY STABLE CANDIDATE WEIGHT PHASE REASON AGE"
+    assert " ".join(column["name"].upper() for column in columns) == names
+    for column in columns:
+        if column["jsonPath"].startswith(".status.") and "[" not in column["jsonPath"]:
+            assert column["jsonPath"].strip(".") in dict(STATUS)
+
+
 def test_autoscalers_find_the_replicas_and_the_pods() -> None:
     version = crd.definition()["spec"]["versions"][0]
     paths = version["subresources"]["scale"]

@@ -1,0 +1,81 @@
+"""From a spec that the API server took to what the core wants."""
+
+from typing import Any
+
+import pytest
+
+from tidegate_operator.api import v1alpha1
+from tidegate_operator.api.v1alpha1 import SpecError, parse
+from tidegate_operator.core.types import Approval, RolloutStep, Strategy, Via, Weight
+
+MODEL = {"model": {"uri": "oci://registry.example/flights:1"}}
+
+
+def meant(strategy: str = "", *steps: dict[str, Any], via: str = "") -> dict[str, Any]:
+    """A spec that says so much of them."""
+    rollout = ({"strategy": strategy} if strategy else {}) | ({"steps": list(steps)} if steps else {})
+    return MODEL | {"rollout": rollout, "traffic": {"via": via} if via else {}}
+
+
+@pytest.mark.parametrize(
+    ("said", "setting", "via"),
+    [
+        pytest.param("", Via.SERVICE, Via.SERVICE, id="unsaid it is the setting: Service"),
+        pytest.param("", Via.ROUTER, Via.ROUTER, id="unsaid it is the setting: Router"),
+        pytest.param("Router", Via.SERVICE, Via.ROUTER, id="Router whatever the setting"),
+        pytest.param("Service", Via.ROUTER, Via.SERVICE, id="Service whatever the setting"),
+    ],
+)
+def test_what_spec_says_of_the_way_goes_before_the_setting(said: str, setting: Via, via: Via) -> None:
+    assert parse(meant(via=said), setting).via is via
+
+
+def test_without_a_setting_requests_go_straight() -> None:
+    assert parse(MODEL).via is Via.SERVICE
+
+
+APPROVED = (Weight(1), Approval(), Weight(5), Approval(), Weight(25), Approval(), Weight(50), Approval())
+
+
+@pytest.mark.parametrize(
+    ("spec", "strategy", "steps"),
+    [
+        pytest.param(meant(), Strategy.IMMEDIATE, (), id="unsaid it is Immediate"),
+        pytest.param(meant("Immediate"), Strategy.IMMEDIATE, (), id="Immediate has no steps"),
+        pytest.param(meant("BlueGreen"), Strategy.BLUE_GREEN, (Approval(),), id="BlueGreen waits for a person once"),
+        pytest.param(meant("Canary"), Strategy.CANARY, APPROVED, id="a Canary has steps by itself"),
+        pytest.param(
+            meant("Canary", {"approval": {}}, {"weight": 10}, {"approval": {}}),
+            Strategy.CANARY,
+            (Approval(), Weight(10), Approval()),
+            id="or those that are written",
+        ),
+    ],
+)
+def test_a_strategy_is_its_steps(spec: dict[str, Any], strategy: Strategy, steps: tuple[RolloutStep, ...]) -> None:
+    found = parse(spec, Via.ROUTER)
+    assert (found.strategy, found.steps) == (strategy, steps)
+
+
+@pytest.mark.parametrize("strategy", ["Canary", "BlueGreen"])
+@pytest.mark.parametrize(
+    ("said", "setting"),
+    [("", Via.SERVICE), ("Service", Via.ROUTER)],
+    ids=["by the setting", "by spec"],
+)
+def test_two_versions_cannot_share_the_requests_without_a_router(strategy: str, said: str, setting: Via) -> None:
+    with pytest.raises(SpecError) as error:
+        parse(meant(strategy, via=said), setting)
+    assert str(error.value) == (
+        f"spec.rollout.strategy: {strategy} divides requests, which needs spec.traffic.via Router; "
+        "write that, or strategy Immediate"
+    )
+
+
+def test_immediate_needs_no_router() -> None:
+    assert parse(meant("Immediate", via="Service")).strategy is Strategy.IMMEDIATE
+
+
+def test_every_strategy_has_steps_of_its_own_and_they_fit_into_a_status() -> None:
+    assert set(v1alpha1.STEPS) == set(Strategy)
+    assert max(map(len, v1alpha1.STEPS.values())) <= v1alpha1.MOST_STEPS
