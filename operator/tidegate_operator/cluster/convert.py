@@ -7,6 +7,7 @@ import msgspec
 
 from tidegate_contract import labels, source
 from tidegate_contract.actions import Outcome
+from tidegate_contract.route import Route, RouteError, route_of
 from tidegate_operator.cluster import resources as r
 from tidegate_operator.core import types as core
 from tidegate_operator.core.reasons import Type
@@ -191,6 +192,13 @@ class _Stable(msgspec.Struct):
     since: datetime
 
 
+class _Candidate(msgspec.Struct):
+    revision: str
+    step: int
+    weight: int
+    since: datetime
+
+
 class _Resolved(msgspec.Struct):
     request: str
     uri: str
@@ -224,6 +232,8 @@ class _Status(msgspec.Struct, rename="camel"):
     url: str = ""
     revision: str = ""
     stable: _Stable | None = None
+    candidate: _Candidate | None = None
+    route: object = None
     resolved: _Resolved | None = None
     rejected: list[_Rejected] = []
     paused: bool = False
@@ -250,16 +260,28 @@ def _status(body: msgspec.Raw) -> _Status:
         return _Status()
 
 
+def _route(told: object) -> Route | None:
+    """None where it means nothing, as the routers take it: only a hand can have written it, and another one follows."""
+    try:
+        return route_of(told)
+    except RouteError:
+        return None
+
+
 def status(body: msgspec.Raw) -> core.Status:
     """The status that stands in the object, as far as it is ours; empty before the first decision."""
     found = _status(body)
-    stable, resolved, action = found.stable, found.resolved, found.action
+    stable, candidate, resolved, action = found.stable, found.candidate, found.resolved, found.action
     return core.Status(
         observed_generation=found.observed_generation,
         phase=found.phase,
         url=found.url,
         revision=found.revision,
         stable=core.Stable(stable.revision, stable.since) if stable else None,
+        candidate=core.Candidate(candidate.revision, candidate.step, candidate.weight, candidate.since)
+        if candidate
+        else None,
+        route=_route(found.route),
         resolved=core.Resolved(resolved.request, resolved.uri, resolved.digest) if resolved else None,
         rejected=tuple(core.Rejected(entry.revision, entry.retryToken) for entry in found.rejected),
         paused=found.paused,
@@ -301,6 +323,11 @@ def status_body(status: core.Status) -> dict[str, Any]:
     }
     if status.stable:
         body["stable"] = {"revision": status.stable.revision, "since": timestamp(status.stable.since)}
+    if status.candidate:
+        candidate = status.candidate
+        body["candidate"] = msgspec.to_builtins(candidate) | {"since": timestamp(candidate.since)}
+    if status.route:
+        body["route"] = msgspec.to_builtins(status.route)
     if status.resolved:
         body["resolved"] = msgspec.to_builtins(status.resolved)
     if status.action:

@@ -8,11 +8,13 @@ import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 import worlds
 from tidegate_contract import labels, source
 from tidegate_contract.actions import Outcome
 from tidegate_contract.resolution import Card
+from tidegate_contract.route import FIRST_PORT, LAST_PORT, LONGEST_SECONDS, Route, Share, Slot
 from tidegate_operator.api import v1alpha1
 from tidegate_operator.cluster import convert
 from tidegate_operator.cluster import resources as r
@@ -128,13 +130,31 @@ def lists(of: st.SearchStrategy[Any], longest: int = 3) -> st.SearchStrategy[tup
     return st.lists(of, max_size=longest).map(tuple)
 
 
+@st.composite
+def routes(draw: st.DrawFn) -> Route:
+    """Every one that means something: one version or two share the requests, beside a shadow or none."""
+    stable = draw(st.sampled_from([Slot.A, Slot.B]))
+    weight = draw(st.integers(0, 100))
+    one, two, three = draw(st.lists(hashes, min_size=3, max_size=3, unique=True))
+    slots = {stable: Share(one, 100)}
+    if draw(st.booleans()):
+        other = Slot.B if stable is Slot.A else Slot.A
+        slots = {stable: Share(one, 100 - weight), other: Share(two, weight)}
+    if draw(st.booleans()):
+        slots[Slot.SHADOW] = Share(three)
+    seconds = draw(st.floats(0.001, LONGEST_SECONDS))
+    return Route(draw(st.integers(FIRST_PORT, LAST_PORT)), draw(st.integers(1, 9)), stable, slots, seconds)
+
+
 statuses = st.builds(
     core.Status,
     observed_generation=st.integers(0, 9),
-    phase=st.sampled_from(["", "Idle"]),
+    phase=st.sampled_from(["", "Idle", "Step 3"]),
     url=texts,
     revision=hashes,
     stable=st.none() | st.builds(core.Stable, hashes, times),
+    candidate=st.none() | st.builds(core.Candidate, hashes, st.integers(0, 20), st.integers(0, 100), times),
+    route=st.none() | routes(),
     resolved=st.none() | st.builds(core.Resolved, hashes, texts, digests),
     rejected=lists(st.builds(core.Rejected, hashes, texts)),
     paused=st.booleans(),
@@ -153,6 +173,32 @@ statuses = st.builds(
 @given(statuses)
 def test_a_status_survives_the_way_there_and_back(status: core.Status) -> None:
     assert convert.status(raw(convert.status_body(status))) == status
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        None,
+        "a",
+        {},
+        {"port": FIRST_PORT, "generation": 1, "stable": "a", "slots": {"a": {"revision": "0a0a0a0a", "weight": 99}}},
+    ],
+    ids=["null", "a word", "empty", "weights of 99"],
+)
+def test_of_a_route_that_means_nothing_nothing_is_kept_and_the_rest_is(told: object) -> None:
+    assert convert.status(raw({"phase": "Idle", "route": told})) == core.Status(phase="Idle")
+
+
+def test_what_a_later_release_adds_to_candidate_and_route_is_left_out() -> None:
+    share = {"revision": "0a0a0a0a", "weight": 100, "later": 1}
+    body = {
+        "candidate": {"revision": "0b0b0b0b", "step": 1, "weight": 5, "since": "2026-01-01T00:00:00Z", "later": 1},
+        "route": {"port": FIRST_PORT, "generation": 7, "stable": "a", "slots": {"a": share}, "later": 1},
+    }
+    assert convert.status(raw(body)) == core.Status(
+        candidate=core.Candidate("0b0b0b0b", 1, 5, datetime(2026, 1, 1, tzinfo=UTC)),
+        route=Route(FIRST_PORT, 7, Slot.A, {Slot.A: Share("0a0a0a0a", 100)}),
+    )
 
 
 amounts = st.dictionaries(st.sampled_from(["cpu", "memory"]), texts).map(lambda found: tuple(sorted(found.items())))
@@ -242,10 +288,12 @@ def test_what_is_written_is_what_the_schema_takes() -> None:
     v1alpha1.ModelRevision.model_validate(sent(body))
     status = core.Status(
         1,
-        "Idle",
+        "Step 3",
         "u",
         "r",
         core.Stable("r", worlds.NOW),
+        core.Candidate("s", 2, 5, worlds.NOW),
+        Route(FIRST_PORT, 1, Slot.A, {Slot.A: Share("r", 95), Slot.B: Share("s", 5), Slot.SHADOW: Share("t")}),
         core.Resolved("q", "u", "d"),
         (core.Rejected("r", "t"),),
         True,
@@ -258,8 +306,15 @@ def test_what_is_written_is_what_the_schema_takes() -> None:
     v1alpha1.Status.model_validate(sent(convert.status_body(status)))
 
 
-def test_the_status_never_names_what_the_schema_calls_a_phase_otherwise() -> None:
-    assert {"Idle", "Preparing", "RollingBack"} == set(v1alpha1.Phase)
+@pytest.mark.parametrize("phase", ["Idle", "Preparing", "RollingBack", "Step 1", f"Step {v1alpha1.MOST_STEPS}"])
+def test_the_schema_takes_every_phase_that_is_written(phase: str) -> None:
+    assert v1alpha1.Status.model_validate({"phase": phase}).phase == phase
+
+
+@pytest.mark.parametrize("phase", ["", "Shifting", "Step", "Step x", "Step 100", "Idle."])
+def test_a_phase_that_nobody_writes_is_refused(phase: str) -> None:
+    with pytest.raises(ValidationError, match="should match pattern"):
+        v1alpha1.Status.model_validate({"phase": phase})
 
 
 @pytest.mark.parametrize(
