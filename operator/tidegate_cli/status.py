@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from tidegate_cli.view import ActionView, ConditionView, ModelView, view
+from tidegate_cli.view import ActionView, CandidateView, ConditionView, ModelView, view
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -51,12 +51,12 @@ def _show_all(models: list[ModelView], namespace: str | None) -> None:
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False)
-    for column in ("NAMESPACE", "NAME", "READY", "STABLE", "PHASE", "REASON", "REPLICAS"):
+    for column in ("NAMESPACE", "NAME", "READY", "STABLE", "CANDIDATE", "PHASE", "REASON", "REPLICAS"):
         table.add_column(column, overflow="fold")
     for model in models:
-        table.add_row(
-            model.namespace, model.name, _mark(model.ready), model.stable, model.phase, model.reason, model.replicas
-        )
+        candidate = f"{model.candidate.revision} {model.candidate.weight}%" if model.candidate else "-"
+        serving = (model.namespace, model.name, _mark(model.ready), model.stable, candidate)
+        table.add_row(*serving, model.phase, model.reason, model.replicas)
     Console().print(table)
 
 
@@ -69,7 +69,8 @@ def _show_one(model: ModelView) -> None:
         "model": f"{model.namespace}/{model.name}",
         "ready": f"{_mark(model.ready)} {escape(model.reason)}",
         "stable": model.stable,
-        "wanted": f"{model.revision} (not what serves)" if model.turning else model.revision,
+        "candidate": _candidate(model, model.candidate) if model.candidate else "",
+        "wanted": _wanted(model),
         "phase": model.phase if model.observed else f"{model.phase} (the operator has not seen the latest spec yet)",
         "replicas": model.replicas,
         "uri": escape(model.uri),
@@ -84,6 +85,21 @@ def _show_one(model: ModelView) -> None:
             console.print(f"[bold]{label:<10}[/]{text}", soft_wrap=True)
     _show_conditions(console, model)
     _show_events(console, model)
+
+
+def _candidate(model: ModelView, candidate: CandidateView) -> str:
+    """How far it is, and how it goes on where that takes a person."""
+    from rich.markup import escape
+
+    found = f"{candidate.revision} gets {candidate.weight} of 100 requests, {candidate.at} since {candidate.since}"
+    goes_on = f"; `tidegate approve {model.name} -n {model.namespace}` goes on" if model.waits_for_approval else ""
+    return escape(f"{found}{goes_on}")
+
+
+def _wanted(model: ModelView) -> str:
+    if model.candidate and model.candidate.revision == model.revision:
+        return f"{model.revision} (the candidate)"
+    return f"{model.revision} (not what serves)" if model.turning else model.revision
 
 
 def _in_sync(condition: ConditionView | None) -> str:

@@ -43,6 +43,32 @@ class ActionView:
 
 
 @dataclass(frozen=True, slots=True)
+class CandidateView:
+    """The revision that is to take over step by step. Unknown texts are `?`."""
+
+    revision: str
+    weight: str
+    """Of 100 requests."""
+    steps_behind: int | None
+    """None: unknown."""
+    steps: int | None
+    """All of its rollout, as spec says them now; None: unknown."""
+    since: str
+    """When it began with the step that it is at."""
+
+    @property
+    def at(self) -> str:
+        """How far it is, in words."""
+        if self.steps_behind is None:
+            return "at an unknown step"
+        if self.steps is None:
+            return f"at step {self.steps_behind + 1}"
+        if self.steps_behind >= self.steps:
+            return "past its last step"
+        return f"at step {self.steps_behind + 1} of {self.steps}"
+
+
+@dataclass(frozen=True, slots=True)
 class ModelView:
     """One ModelDeployment at a glance. Unknown texts are `?`."""
 
@@ -72,11 +98,18 @@ class ModelView:
     """The last one in one line; empty if there is none."""
     action: ActionView | None = None
     """None: nobody acted."""
+    candidate: CandidateView | None = None
+    """None: nothing is on its way step by step."""
 
     @property
     def out_of_sync(self) -> ConditionView | None:
         """The condition SpecInSync, if it has something to say: its message tells how to put Git back in step."""
         return next((item for item in self.conditions if item.type == "SpecInSync" and item.status != "True"), None)
+
+    @property
+    def waits_for_approval(self) -> bool:
+        """Whether the rollout goes on as soon as somebody approves."""
+        return any((item.type, item.reason) == ("Progressing", "AwaitingApproval") for item in self.conditions)
 
     @property
     def turning(self) -> bool:
@@ -128,6 +161,7 @@ def view(model: Mapping[str, Any], events: Sequence[Mapping[str, Any]] | None = 
         paused=status.get("paused") is True,
         decision=_decision(status),
         action=_action(_mapping(status.get("action"))),
+        candidate=_candidate(_mapping(status.get("candidate")), _mapping(spec.get("rollout"))),
     )
 
 
@@ -179,6 +213,29 @@ def _action(item: Mapping[str, Any]) -> ActionView | None:
         outcome=_text(item.get("outcome")),
         message=str(item.get("message") or ""),
     )
+
+
+def _candidate(item: Mapping[str, Any], rollout: Mapping[str, Any]) -> CandidateView | None:
+    if not item:
+        return None
+    behind = item.get("step")
+    return CandidateView(
+        revision=_text(item.get("revision")),
+        weight=_text(item.get("weight")),
+        steps_behind=behind if isinstance(behind, int) else None,
+        steps=_steps(rollout),
+        since=_text(item.get("since")),
+    )
+
+
+def _steps(rollout: Mapping[str, Any]) -> int | None:
+    """How many steps spec says that a rollout has."""
+    if isinstance(steps := rollout.get("steps"), list):
+        return len(steps)
+    from tidegate_operator.api.v1alpha1 import STEPS
+
+    strategy = _text(rollout.get("strategy"))
+    return len(STEPS[strategy]) if strategy in STEPS else None
 
 
 def _condition(item: Mapping[str, Any], generation: object) -> ConditionView:

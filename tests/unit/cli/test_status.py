@@ -11,7 +11,7 @@ from click.testing import CliRunner, Result
 from pretended import Api, write_kubeconfig
 from tidegate_cli.cluster import connect
 from tidegate_cli.main import main
-from tidegate_cli.view import ActionView, ConditionView, EventView, ModelView, view
+from tidegate_cli.view import ActionView, CandidateView, ConditionView, EventView, ModelView, view
 
 MODEL: dict[str, Any] = {
     "metadata": {"namespace": "ml", "name": "flights", "uid": "u1", "generation": 3},
@@ -122,8 +122,8 @@ def test_a_list_of_models(arguments: tuple[str, ...], path: str, api: Api) -> No
     assert result.exit_code == 0, result.output
     assert api.asked == [path]
     assert result.output.split() == [
-        *("NAMESPACE", "NAME", "READY", "STABLE", "PHASE", "REASON", "REPLICAS"),
-        *("ml", "flights", "False", "abc123", "Idle", "DigestMismatch", "2"),
+        *("NAMESPACE", "NAME", "READY", "STABLE", "CANDIDATE", "PHASE", "REASON", "REPLICAS"),
+        *("ml", "flights", "False", "abc123", "-", "Idle", "DigestMismatch", "2"),
     ]
 
 
@@ -250,3 +250,74 @@ def test_of_what_nobody_did_nothing_is_said(api: Api) -> None:
     assert result.exit_code == 0, result.output
     assert not [word for word in ("paused", "in sync", "decision", "action", "not what") if word in result.output]
     assert "SpecInSync" in result.output
+
+
+CANDIDATE: dict[str, Any] = {"revision": "def456", "step": 3, "weight": 5, "since": "2013-03-02T00:00:00Z"}
+APPROVE = {"type": "Progressing", "status": "True", "reason": "AwaitingApproval", "message": "m"}
+
+
+def _rolling(rollout: Any, candidate: dict[str, Any], **status: Any) -> dict[str, Any]:
+    spec = {**MODEL["spec"], "rollout": rollout}
+    return {**_with(candidate=candidate, **status), "spec": spec}
+
+
+@pytest.mark.parametrize(
+    ("rollout", "steps"),
+    [
+        ({"strategy": "Canary", "steps": [{"weight": 5}, {"approval": {}}]}, 2),
+        ({"strategy": "Canary"}, 8),
+        ({"strategy": "BlueGreen"}, 1),
+        ({"strategy": "Later"}, None),
+        ({"strategy": ["Canary"], "steps": "7"}, None),
+        ({}, None),
+        (None, None),
+    ],
+    ids=["as written", "by default", "of BlueGreen", "of a later strategy", "of something else", "of none", "null"],
+)
+def test_how_many_steps_there_are_is_known_where_spec_says_it(rollout: Any, steps: int | None) -> None:
+    found = view(_rolling(rollout, CANDIDATE)).candidate
+    assert found == CandidateView("def456", "5", 3, steps, "2013-03-02T00:00:00Z")
+
+
+@pytest.mark.parametrize(
+    ("behind", "steps", "at"),
+    [
+        (0, 8, "at step 1 of 8"),
+        (7, 8, "at step 8 of 8"),
+        (8, 8, "past its last step"),
+        (3, None, "at step 4"),
+        (None, 8, "at an unknown step"),
+    ],
+)
+def test_how_far_a_candidate_is_in_words(behind: int | None, steps: int | None, at: str) -> None:
+    assert CandidateView("def456", "5", behind, steps, "?").at == at
+
+
+def test_a_candidate_that_says_little_is_no_error() -> None:
+    assert view(_rolling("?", {"revision": "def456"})).candidate == CandidateView("def456", "?", None, None, "?")
+
+
+@pytest.mark.parametrize(
+    ("conditions", "goes_on"),
+    [([APPROVE], "; `tidegate approve flights -n ml` goes on"), ([{**APPROVE, "reason": "ShiftingTraffic"}], "")],
+    ids=["waiting for a person", "on its way"],
+)
+def test_one_model_with_a_candidate_and_how_it_goes_on(
+    conditions: list[dict[str, Any]], goes_on: str, api: Api
+) -> None:
+    api.models["flights"] = _rolling({"strategy": "Canary"}, CANDIDATE, conditions=conditions)
+    result = _status("flights")
+    assert result.exit_code == 0, result.output
+    lines = result.output.splitlines()
+    assert [line for line in lines if line.startswith(("stable", "candidate", "wanted"))] == [
+        "stable    abc123",
+        f"candidate def456 gets 5 of 100 requests, at step 4 of 8 since 2013-03-02T00:00:00Z{goes_on}",
+        "wanted    def456 (the candidate)",
+    ]
+
+
+def test_a_list_shows_candidates_and_their_weights(api: Api) -> None:
+    api.models["flights"] = _rolling({"strategy": "Canary"}, CANDIDATE)
+    assert _status().output.splitlines()[1].split() == (
+        ["ml", "flights", "False", "abc123", "def456", "5%", "Idle", "DigestMismatch", "2"]
+    )
