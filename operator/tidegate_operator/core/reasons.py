@@ -39,10 +39,10 @@ class Reason(StrEnum):
     ROLLING_BACK = "RollingBack"
     PAUSED = "Paused"
     AWAITING_PODS = "AwaitingPods"
-    BLOCKED = "Blocked"
     AWAITING_APPROVAL = "AwaitingApproval"
     SHIFTING = "ShiftingTraffic"
     AWAITING_ROUTERS = "AwaitingRouters"
+    BLOCKED = "Blocked"
 
     # Degraded
     AS_EXPECTED = "AsExpected"

@@ -19,6 +19,7 @@ import yaml
 
 from tidegate_contract import names, source
 from tidegate_operator.api import v1alpha1
+from tidegate_operator.core.types import Approval, Weight
 
 EXAMPLE = Path(demo.__file__).parent
 
@@ -144,6 +145,15 @@ def test_the_manifest_is_a_model_deployment_as_it_stands() -> None:
     assert document["metadata"] == {"name": demo.NAME, "namespace": demo.NAMESPACE}
     desired = v1alpha1.parse(document["spec"])
     assert (desired.replicas, desired.content.timeout) == (2, 10.0)
+
+
+def test_the_canary_is_the_same_object_with_another_version_and_steps() -> None:
+    first, second = (yaml.safe_load((EXAMPLE / f"{name}.yaml").read_text()) for name in ("flights", "canary"))
+    assert v1alpha1.parse(second["spec"]).steps == (Approval(), Weight(5), Approval(), Weight(50), Approval())
+    assert second["spec"].pop("rollout")
+    for document in (first, second):
+        del document["spec"]["model"]["uri"], document["spec"]["traffic"]
+    assert second == first
 
 
 def test_the_address_and_the_digest_are_those_that_push_printed() -> None:
