@@ -14,6 +14,7 @@ from tidegate_contract.names import REVISION_KIND
 from tidegate_operator.core import records
 from tidegate_operator.core.decide import decide, invalid
 from tidegate_operator.core.guards import ALL, Guard, Guards
+from tidegate_operator.core.router import NAME as ROUTER_NAME
 from tidegate_operator.core.types import (
     Apply,
     Child,
@@ -237,7 +238,7 @@ def about(write: Write | Secure) -> Named:
     """What is written."""
     match write:
         case Secure():
-            return "Secret", "tidegate-router"
+            return "Secret", ROUTER_NAME
         case Apply(kind=kind, manifest=manifest):
             return kind, manifest["metadata"]["name"]
         case Keep(revision=revision):

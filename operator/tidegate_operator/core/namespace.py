@@ -30,18 +30,18 @@ from tidegate_operator.core.look import (
     sent,
 )
 from tidegate_operator.core.types import (
-    ABSENT,
     Apply,
     Child,
     Identity,
     Kind,
+    Named,
     Pod,
     Ref,
-    Refusals,
     Remove,
     Revision,
     Workload,
 )
+from tidegate_operator.core.writes import uid_of, version_of
 
 REST = timedelta(minutes=5)
 """Between two routers that are ended because they do not answer."""
@@ -84,37 +84,51 @@ class Namespace:
 def look_at(known: Namespace, images: router.Images, now: datetime, guards: Guards = ALL) -> Steps:
     """Bring the namespace one pass nearer to what its models need. Its `Looked` says what stands in the way of that."""
     yield from look_around(known.revisions, now, guards)
-    refused: dict[tuple[str, str], str] = {}
     if not known.routed:
-        for child in known.children.values():
-            if guards.holds(Guard.OURS, claim_shared(child) == Claim.OURS) and guards.holds(
-                Guard.NOT_GOING, not child.deleting
-            ):
-                yield sent(Remove(child.kind, child.name, child.uid), guards)
+        yield from _end(known, guards)
         return Looked({})
-    trouble = yield from _ports(known)
-    words = yield Secure(known.routed)
-    if words:
-        refused["Secret", router.NAME] = words
-    strangers = []
-    for manifest in router.objects(known.name, known.routed, images):
-        wanted = seal(manifest)
-        kind = Kind(wanted["kind"])
-        found = known.children.get((kind, router.NAME))
-        if not guards.holds(Guard.NAME_FREE, found is not None):
-            fresh: Found | None = yield ReadChild(kind, router.NAME)
-            found = fresh.child if fresh else None
-        if found is not None and claim_shared(found) != Claim.OURS:
-            strangers.append(f"{kind} {router.NAME}")
-        apply = Apply(kind, wanted, found.uid if found else None, None if found else ABSENT)
-        if guards.holds(Guard.OURS, found is None or claim_shared(found) == Claim.OURS) and guards.holds(
-            Guard.CHANGED, found is None or not drift.intact(found, wanted, None)
+    no_port = yield from _ports(known)
+    in_the_way = yield from _make(known, images, guards)
+    again = yield from _replace_silent(known.silence, now, guards)
+    return Looked({}, again, trouble=in_the_way or no_port or pods_trouble(known))
+
+
+def _end(known: Namespace, guards: Guards) -> Generator[Step, Any, None]:
+    """No model needs routers any more. Their Secret goes with the models that it belongs to: nobody watches Secrets."""
+    for child in known.children.values():
+        if (
+            guards.holds(Guard.OURS, claim_shared(child) == Claim.OURS)
+            and guards.holds(Guard.UNWANTED, not known.routed)
+            and guards.holds(Guard.NOT_GOING, not child.deleting)
         ):
-            words = yield sent(apply, guards)
-            refused |= {about(apply): words} if words else {}
-    again = yield from _silent(known.silence, now, guards)
-    trouble = _in_the_way(strangers, refused) or trouble or pods_trouble(known)
-    return Looked(refused, again, trouble=trouble)
+            yield sent(Remove(child.kind, child.name, child.uid), guards)
+
+
+def _make(known: Namespace, images: router.Images, guards: Guards) -> Generator[Step, Any, str]:
+    """What the routers are made of. Returns what stands in its way."""
+    strangers: list[str] = []
+    refused: dict[Named, str | None] = {about(secure := Secure(known.routed)): (yield secure)}
+    for manifest in router.objects(known.name, known.routed, images):
+        wanted, kind = seal(manifest), Kind(manifest["kind"])
+        child = known.children.get((kind, router.NAME))
+        if not guards.holds(Guard.NAME_FREE, child is not None):
+            child = child_of((yield ReadChild(kind, router.NAME)))
+        strangers += _strange(kind, child)
+        apply = Apply(kind, wanted, uid_of(child), version_of(child))
+        if guards.holds(Guard.OURS, not _strange(kind, child)) and guards.holds(
+            Guard.CHANGED, child is None or not drift.intact(child, wanted, None)
+        ):
+            refused[about(apply)] = yield sent(apply, guards)
+    return _in_the_way(strangers, refused)
+
+
+def child_of(found: Found | None) -> Child | None:
+    return found.child if found else None
+
+
+def _strange(kind: Kind, child: Child | None) -> list[str]:
+    """What stands at the name of one of the routers' objects and is not ours, in words."""
+    return [f"{kind} {router.NAME}"] if child is not None and claim_shared(child) != Claim.OURS else []
 
 
 def _ports(known: Namespace) -> Generator[Step, Any, str]:
@@ -131,19 +145,19 @@ def _ports(known: Namespace) -> Generator[Step, Any, str]:
     return ""
 
 
-def _silent(silence: Silence, now: datetime, guards: Guards) -> Generator[Step, Any, float | None]:
+def _replace_silent(silence: Silence, now: datetime, guards: Guards) -> Generator[Step, Any, float | None]:
     """End one that does not answer, so that another takes its place. Returns the seconds until the next look."""
+    rested = all(then is None or now - then >= REST for then in (silence.youngest, silence.ended))
     for name, uid in silence.pods[:1]:
-        rested = all(then is None or now - then >= REST for then in (silence.youngest, silence.ended))
         if guards.holds(Guard.OTHERS_ANSWER, silence.others_answer) and guards.holds(Guard.RESTED, rested):
             yield Evict(name, uid)
     return SILENT_SECONDS if silence.pods else None
 
 
-def _in_the_way(strangers: Iterable[str], refused: Refusals) -> str:
+def _in_the_way(strangers: Iterable[str], refused: Mapping[Named, str | None]) -> str:
     if found := ", ".join(strangers):
         return f"{found} is there and was not made by Tidegate: delete it, or the routers cannot be made"
-    for (kind, name), words in refused.items():
+    for (kind, name), words in ((named, words) for named, words in refused.items() if words):
         return f"the API server refuses the {kind} {name}: {words}; correct whatever forbids it; it is tried again"
     return ""
 

@@ -357,7 +357,7 @@ FORM = "an action is written <id> <verb> [<revision>]"
         ),
         pytest.param(
             Action("1", "pause"),
-            f"the verb is 'pause' and must be Pause, Resume or Rollback; {FORM}",
+            f"the verb is 'pause' and must be Pause, Resume, Approve, Promote, Abort or Rollback; {FORM}",
             id="no verb of ours",
         ),
         pytest.param(

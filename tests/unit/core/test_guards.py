@@ -15,7 +15,7 @@ import pytest
 from tidegate_operator.core.guards import ALL, Guard, Guards
 
 PRODUCT = Path(__file__).parents[3] / "operator/tidegate_operator"
-WRITES = {"Apply", "Scale", "Remove", "Keep", "Forget", "WriteStatus"}
+WRITES = {"Apply", "Scale", "Remove", "Keep", "Forget", "WriteStatus", "Evict"}
 
 STRICT: dict[str, dict[str, dict[str, str]]] = {
     "core/writes.py": {
@@ -76,6 +76,7 @@ STRICT: dict[str, dict[str, dict[str, str]]] = {
     },
     "core/look.py": {
         "look": {
+            "ends_a_version(plan)": "whether ROUTERS_KNOWN has anything to be asked about",
             "creations(plan)": "whether OWNER_LIVES has anything to be asked about: nothing is read for a repair",
             "plan.status is None": "the answer of STATUS_CHANGED, which `decide` has asked",
             "isinstance(write, Keep)": "which write it is: every one is sent, these together with the status",
@@ -84,6 +85,18 @@ STRICT: dict[str, dict[str, dict[str, str]]] = {
         },
         "look_around": {"not writes": "there is nothing to write: nobody need be asked for it"},
         "sent": {"match write": "each write with its own preconditions, and each of these behind `keep`"},
+    },
+    "core/namespace.py": {
+        "look_at": {
+            "not known.routed": "whether there is anything to make; what is there goes behind UNWANTED",
+            "in_the_way or no_port or pods_trouble(known)": "only words",
+        },
+        "_end": {},
+        "_make": {},
+        "_replace_silent": {
+            "then is None or now - then >= REST": "the fact that RESTED asks",
+            "silence.pods": "when to look again",
+        },
     },
     "writer.py": {
         "_send": {"parameters or {}": "a request without parameters; it is sent all the same"},
@@ -257,6 +270,9 @@ def test_a_write_is_made_nowhere_else() -> None:
         ("core/records.py", "orphaned"),
         ("core/look.py", "look"),
         ("core/look.py", "sent"),
+        ("core/namespace.py", "_end"),
+        ("core/namespace.py", "_make"),
+        ("core/namespace.py", "_replace_silent"),
     }
     assert all(function in STRICT[module] for module, function in makes)
 
