@@ -146,10 +146,14 @@ def progressing(facts: Facts) -> Finding:
         return on_its_way(Reason.ROLLING_BACK, f"going back to revision {name} pod by pod")
     if (candidate := facts.awaits_approval) is not None:
         return Finding(Type.PROGRESSING, Truth.FALSE, Reason.AWAITING_APPROVAL, _awaits(facts, candidate))
+    if facts.routed and not facts.routers:
+        return on_its_way(Reason.AWAITING_ROUTERS, "the routers of the namespace are being made")
     if facts.routed and not facts.way.arrived:
-        if not facts.routers:
-            return on_its_way(Reason.AWAITING_ROUTERS, "the routers of the namespace are being made")
         return on_its_way(Reason.SHIFTING, f"revision {name} is taking over{_waits(facts)}")
+    if facts.routed and facts.workload.available >= facts.replicas:
+        return on_its_way(Reason.AWAITING_ROUTERS, f"waiting for every router to know the pods of revision {name}")
+    if facts.routed:
+        return on_its_way(Reason.AWAITING_PODS, f"waiting for all {facts.replicas} pods")
     if facts.taken_over:
         return on_its_way(Reason.AWAITING_PODS, f"waiting for all {facts.replicas} pods")
     return on_its_way(Reason.ROLLING_OVER, f"revision {name} is taking over pod by pod")

@@ -247,8 +247,10 @@ def next_status(
     """The status after this look. `settled`: the Deployment is ours and says what should serve."""
     identity, observed, now = case.identity, case.observed, case.now
     before, target, workload = choice.status, choice.target, workload or Workload()
-    complete = settled and way.arrived and rolled_over(replicas, workload, observed.pods, target)
     stable = before.stable
+    # Where there are routers, it is they who say that a version serves.
+    serves = way.port is None or not replicas or (stable is not None and stable.revision == target)
+    complete = settled and way.arrived and serves and rolled_over(replicas, workload, observed.pods, target)
     # At zero replicas nothing has shown that the revision serves.
     if complete and replicas and (stable is None or stable.revision != target):
         stable = Stable(target, now)
@@ -319,7 +321,7 @@ def answers(way: Way, numbers: Iterable[Workload], observed: Observed) -> Truth:
     told = [router for router in observed.routers.values() if router]
     if any(router.generation and router.pods.get(route.stable) for router in told):
         return Truth.TRUE
-    return Truth.UNKNOWN if observed.routers and not told else Truth.FALSE
+    return Truth.UNKNOWN if way.status.stable and observed.routers and not told else Truth.FALSE
 
 
 def phase(facts: conditions.Facts) -> str:
