@@ -7,7 +7,7 @@ stopped and wakes up finds the gate closed.
 
 import contextlib
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any, TypeVar
 
@@ -164,6 +164,30 @@ class Writer:
             "reportingComponent": r.MANAGER,
         }
         await self._apply(r.EVENTS.path(metadata.namespace, name), manifest, msgspec.Raw)
+
+    async def secret(
+        self,
+        namespace: str,
+        name: str,
+        data: Mapping[str, str],
+        owners: list[core.Manifest],
+        *,
+        labelled: Mapping[str, str] | None = None,
+        version: str | None = None,
+    ) -> None:
+        """Make a Secret hold `data`, values in base64, and have these ownerReferences and labels.
+
+        `version`: the resourceVersion that it was read at, or ABSENT to make one. Raises Conflict if it is another one.
+        """
+        metadata = {"name": name, "namespace": namespace, "labels": labelled or {}, "ownerReferences": owners}
+        manifest = {
+            "apiVersion": "v1",
+            "kind": "Secret",
+            "metadata": metadata | _given(resourceVersion=version),
+            "type": "Opaque",
+            "data": data,
+        }
+        await self._apply(r.SECRETS.path(namespace, name), manifest, r.Meta)
 
     async def lease(self, namespace: str, body: dict[str, Any], *, create: bool) -> dict[str, Any]:
         """Create or replace the Lease; the one write that does not ask whether the Lease is held."""

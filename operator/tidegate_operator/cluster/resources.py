@@ -230,6 +230,12 @@ class Pod(msgspec.Struct):
         return self.status.phase == "Running" and bool(self.status.podIP)
 
 
+class Secret(msgspec.Struct):
+    metadata: ChildMetadata
+    data: dict[str, str] = {}
+    """By name, in base64."""
+
+
 AnyChild = Child | Deployment | Job
 
 
@@ -255,6 +261,8 @@ REVISIONS = Resource(f"apis/{names.GROUP}/{names.VERSION}", names.REVISION_PLURA
 PODS = Resource("api/v1", "pods", Pod)
 EVENTS = Resource("api/v1", "events", Meta)
 LEASES = Resource("apis/coordination.k8s.io/v1", "leases", Meta)
+NAMESPACES = Resource("api/v1", "namespaces", Meta)
+SECRETS = Resource("api/v1", "secrets", Secret)
 
 CHILDREN: Mapping[Kind, Resource[Any]] = {
     Kind.SERVICE_ACCOUNT: Resource("api/v1", "serviceaccounts", Child),
