@@ -25,7 +25,7 @@ from tidegate_cluster.store import Key
 from tidegate_contract.router import AGENT_PORT
 from tidegate_contract.signals import SIGNALS_PATH, ModelSignals, Signals
 from tidegate_operator.cluster.resources import MANAGER
-from tidegate_operator.core.traffic import Router
+from tidegate_operator.core.types import Router
 from tidegate_operator.writer import NotLeader
 
 MOVING_SECONDS = 0.5
@@ -63,20 +63,12 @@ class NoAnswer(Exception):  # noqa: N818 - a fact
     """What a router said, or did not say, is nothing to go by; the message says in a few words why."""
 
 
-@dataclass(frozen=True, slots=True)
-class _View:
-    """What a router said of one model, as far as anybody waits for it."""
-
-    router: Router
-    refused: str
-
-
 @dataclass(slots=True)
 class _Asked:
     """One pod, what it said, and since when it has not."""
 
     pod: Pod
-    models: dict[str, _View] = field(default_factory=dict)
+    models: dict[str, Router] = field(default_factory=dict)
     """As it said last."""
     ever: set[str] = field(default_factory=set)
     """The models that it has told of."""
@@ -190,15 +182,9 @@ class Routers:
         """
         namespace, name = key
         return {
-            pod.uid: None if asked is None else asked.models[name].router if name in asked.models else Router()
+            pod.uid: None if asked is None else asked.models.get(name, Router())
             for pod, asked in self._speaking(namespace)
         }
-
-    def refused(self, key: Key) -> str:
-        """Why a router that is not silent does not run the newest route of a model; empty if all do."""
-        namespace, name = key
-        said = (asked.models[name].refused for _, asked in self._speaking(namespace) if asked and name in asked.models)
-        return next(filter(None, said), "")
 
     def silent(self, namespace: str) -> tuple[list[Pod], bool]:
         """The pods that were asked LOST_ASKS times in a row in vain, for LOST_SECONDS, so that they may be replaced;
@@ -340,7 +326,7 @@ class Routers:
         else:
             _misses(namespace, known, asked, at, told)
 
-    def _hears(self, namespace: str, known: _Namespace, asked: _Asked, at: float, models: dict[str, _View]) -> None:
+    def _hears(self, namespace: str, known: _Namespace, asked: _Asked, at: float, models: dict[str, Router]) -> None:
         """A router has answered what it was asked at `at`."""
         names = {name for name in asked.models.keys() | models.keys() if asked.models.get(name) != models.get(name)}
         if asked.quiet or known.is_silent(asked, self._monotonic()):
@@ -365,9 +351,10 @@ def _misses(namespace: str, known: _Namespace, asked: _Asked, at: float, why: No
         log.info("router %s/%s does not answer: %s", namespace, asked.pod.name, why)
 
 
-def _view(model: ModelSignals) -> _View:
+def _view(model: ModelSignals) -> Router:
+    """What it said of one model, as far as anybody waits for it."""
     pods = {slot: signals.pods for slot, signals in model.slots.items()}
-    return _View(Router(model.generation, pods, model.leaving), model.refused)
+    return Router(model.generation, pods, model.leaving, model.refused)
 
 
 def session() -> aiohttp.ClientSession:

@@ -18,9 +18,11 @@ from tidegate_contract import labels
 from tidegate_operator import reconcile
 from tidegate_operator.cluster import convert
 from tidegate_operator.cluster import resources as r
-from tidegate_operator.core.types import Identity, Kind, Remove, Status
-from tidegate_operator.reconcile import Reconciler, Stores
+from tidegate_operator.core.types import Identity, Kind, Remove, Status, Via
+from tidegate_operator.keys import Tokens
+from tidegate_operator.reconcile import Policy, Reconciler, Stores
 from tidegate_operator.refusals import Refusals
+from tidegate_operator.routers import Routers
 from tidegate_operator.writer import NotLeader, Writer
 from worlds import DIGEST, NOW, RELEASE, fields_of, kept
 
@@ -120,8 +122,22 @@ class World:
     def anew(self) -> None:
         """Another process takes over: it knows what the API server knows."""
         self.refusals = Refusals(PATIENCE, lambda: self.now.timestamp())
+        tokens = Tokens(self.api, self.writer, "tidegate-system")
+        self.marked: list[tuple[str, str]] = []
+        self.routers = Routers(
+            pods=lambda namespace: [], namespaces=list, token=tokens.token, changed=self.marked.append, monotonic=float
+        )
         self.reconciler = Reconciler(
-            self.stores, self.api, self.writer, self.refusals, self.stores.models.put, RELEASE, lambda: self.now
+            self.stores,
+            self.api,
+            self.writer,
+            self.refusals,
+            self.routers,
+            tokens,
+            self.stores.models.put,
+            self.marked.append,
+            Policy(RELEASE, Via.SERVICE),
+            lambda: self.now,
         )
 
     async def look(self) -> tuple[float | None, list[str]]:

@@ -22,7 +22,7 @@ from tidegate_cluster.api import ApiError
 from tidegate_contract.route import Slot
 from tidegate_contract.signals import ModelSignals, Signals, SlotSignals
 from tidegate_operator import routers
-from tidegate_operator.core.traffic import Router
+from tidegate_operator.core.types import Router
 from tidegate_operator.routers import NoAnswer, Pod, Routers
 
 A, B = Pod("uid-a", "router-a", "127.0.0.2"), Pod("uid-b", "router-b", "127.0.0.3")
@@ -168,9 +168,8 @@ async def test_what_each_router_says_is_known_by_the_uid_of_its_pod(worlds: Worl
     world = await worlds(Fake(A), Fake(B, {"flights": refused}))
     assert world.routers.heard(KEY) == {"uid-a": None, "uid-b": None}
     await world.step()
-    assert world.routers.heard(KEY) == {"uid-a": SAID, "uid-b": Router(2)}
+    assert world.routers.heard(KEY) == {"uid-a": SAID, "uid-b": Router(2, refused="no such port")}
     assert world.routers.heard(("ml", "unknown")) == {"uid-a": Router(), "uid-b": Router()}
-    assert [world.routers.refused(("ml", name)) for name in ("flights", "unknown")] == ["no such port", ""]
     assert world.routers.heard(("elsewhere", "flights")) == {}
 
 
