@@ -23,7 +23,7 @@ from cluster.tools import envoy_program, install_envoy
 from tidegate_cluster.connection import Connection
 from tidegate_contract import labels
 from tidegate_contract.route import FIRST_PORT, LAST_PORT
-from tidegate_contract.router import ENV_FOLDER, bootstrap
+from tidegate_contract.router import DRAIN_SECONDS, ENV_FOLDER, bootstrap
 from tidegate_router.__main__ import serve
 from tidegate_router.settings import Settings
 from tidegate_router.watch import MODELS, SLICES
@@ -191,6 +191,7 @@ class Router:
     def start_envoy(self) -> None:
         told = json.dumps(bootstrap(PurePosixPath(self.folder), "router-1"))
         command: list[str | Path] = [envoy(), "--config-yaml", told, "--concurrency", "1", "--log-level", "warning"]
+        command += ["--drain-strategy", "immediate", "--drain-time-s", str(DRAIN_SECONDS)]
         with (self.folder / "envoy.log").open("ab") as log:
             self.envoy = subprocess.Popen([*command, "--use-dynamic-base-id"], stdout=log, stderr=log)
 

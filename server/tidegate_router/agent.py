@@ -12,13 +12,15 @@ import logging
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from math import inf
 from pathlib import PurePosixPath
 
 from tidegate_contract.route import SHARED, Share
+from tidegate_contract.router import DRAIN_SECONDS
 from tidegate_contract.signals import ModelSignals
 from tidegate_router import signals
 from tidegate_router.delta import Key, Resource
-from tidegate_router.documents import ENDPOINTS, ROUTE, cluster_name, model_of
+from tidegate_router.documents import ENDPOINTS, LISTENER, ROUTE, cluster_name, model_of
 from tidegate_router.endpoints import Address
 from tidegate_router.hold import Hold
 from tidegate_router.models import Model, confirmed, resources
@@ -44,6 +46,13 @@ class _Served:
     """As the last route says that meant something."""
     resources: dict[Key, Resource]
     refused: str
+    until: float = inf
+    """When it goes, on the agent's clock, if its route was taken away. Until then those who are connected are answered,
+    and nobody else gets in."""
+
+    @property
+    def leaving(self) -> bool:
+        return self.until < inf
 
 
 class Agent:
@@ -56,7 +65,7 @@ class Agent:
         self._monotonic = monotonic
         self.hold = Hold(self._served)
         self._models: dict[str, _Served] = {}
-        self._asked_at = float("-inf")
+        self._asked_at = -inf
         self._led = False
         self._looked = False
         """Whether anything is known of the cluster."""
@@ -87,9 +96,10 @@ class Agent:
         while True:
             self._wake.clear()
             self._look()
-            left = self._asked_at + LED_SECONDS - self._monotonic()
+            ends = [served.until for served in self._models.values()]
+            end = min(ends + [self._asked_at + LED_SECONDS] * self._led, default=inf)
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._wake.wait(), left if self._led else None)
+                await asyncio.wait_for(self._wake.wait(), end - self._monotonic() if end < inf else None)
 
     async def insist(self) -> None:
         """For ever: ask Envoy again for what it has refused."""
@@ -98,29 +108,39 @@ class Agent:
             self._xds.try_again()
 
     def _look(self) -> None:
-        led = self._monotonic() < self._asked_at + LED_SECONDS
+        now = self._monotonic()
+        led = now < self._asked_at + LED_SECONDS
         if led != self._led:
             if not led:
                 _logger.warning("no operator has asked for %g s; candidates have no weight until one does", LED_SECONDS)
             self._led = led
             self._stale |= self._models.keys()
+        self._stale |= {name for name, served in self._models.items() if served.until <= now}
         if self._stale or not self._looked:
             for name in self._stale:
-                self._take(name)
+                self._take(name, now)
             self._stale.clear()
             self._looked = True
-            kept = {name for name, served in self._models.items() if served.model is None}
+            kept = {name for name, served in self._models.items() if served.refused and served.model is None}
             self._xds.tell(self._catalog(), kept)
         self.hold.look()
 
-    def _take(self, name: str) -> None:
+    def _take(self, name: str, now: float) -> None:
         told, known = self._watch.told(name), self._models.get(name)
         if told is None:
             self._models.pop(name, None)
             return
-        route = told.route or (known.model.route if known and known.model else None)
-        model = Model(name, route, told.pods, self._led) if route else None
-        self._models[name] = _Served(model, resources(self._folder, model) if model else {}, told.refused)
+        route, until = told.route, inf
+        if route is None and known and known.model:
+            until = known.until if told.refused else min(known.until, now + DRAIN_SECONDS)
+            route = known.model.route if now < until else None
+        if route is None:
+            self._models[name] = _Served(None, {}, told.refused)
+            return
+        model = Model(name, route, told.pods, self._led)
+        served = self._models[name] = _Served(model, resources(self._folder, model), told.refused, until)
+        if served.leaving:
+            del served.resources[LISTENER, name]
 
     def _catalog(self) -> dict[Key, Resource]:
         found: dict[Key, Resource] = {}
@@ -187,5 +207,5 @@ class Agent:
             slots=slots,
             refused=self.refusal(name),
             held=self.hold.held_of(name),
-            leaving=sum(signals.busy(stats, name, slot) for slot in SHARED if slot not in weights),
+            leaving=sum(signals.busy(stats, name, slot) for slot in SHARED if served.leaving or slot not in weights),
         )

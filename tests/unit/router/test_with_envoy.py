@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import pytest
 import pytest_asyncio
 
@@ -461,7 +462,7 @@ async def test_a_model_that_is_removed_closes_its_port_and_no_other_and_answers_
 
 
 async def test_a_model_that_comes_back_is_served(world: World) -> None:
-    """Envoy drains the old listener for minutes, and has its route all that time."""
+    """Envoy drains the old listener for half a minute, and has its route all that time."""
     model = await world.model()
     for _ in range(2):
         world.cluster.remove("modeldeployments", model.name)
@@ -469,6 +470,62 @@ async def test_a_model_that_comes_back_is_served(world: World) -> None:
         model.generation = 0
         await model.runs()
         assert await model.answers(3) == {"a1": 3}
+
+
+async def test_a_route_that_is_taken_away_lets_nobody_in_and_answers_who_is_there(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(agent, "DRAIN_SECONDS", 1.5)
+    other, model = await world.model(), await world.model(stable=2)
+    pods = model.pods[:2]
+    url = f"http://127.0.0.1:{model.port}{model.path}/infer"
+    async with aiohttp.ClientSession() as connected:
+        async with connected.post(url, data=b"{}") as answer:
+            await answer.read()
+        for pod in pods:
+            pod.seconds = 1.0
+        asking = [asyncio.create_task(model.infer()) for _ in range(8)]
+        for pod in pods:
+            await asked(pod, 4)
+        world.cluster.model(model.name, None)
+        leaving = await model.signals_when(lambda found: found["leaving"] == 8 if found else False)
+        assert leaving["generation"] == 1
+        with pytest.raises(ConnectionRefusedError):  # noqa: PT012 - soon, not at once
+            while not any(task.done() for task in asking):
+                _, writer = await asyncio.open_connection("127.0.0.1", model.port)
+                writer.close()
+                await asyncio.sleep(0.02)
+        for pod in pods:
+            pod.seconds = 0.0
+        model.pods_are(STABLE, pods[0])  # one that goes meanwhile is asked no more
+        await model.signals_when(lambda found: found["slots"]["a"]["pods"] == 1 if found else False)
+        async with connected.post(url, data=b"{}") as answer:
+            assert (answer.status, answer.headers["connection"]) == (200, "close")
+            assert (await answer.json())["pod"] == pods[0].name
+    assert {status for status, _ in await asyncio.gather(*asking)} == {200}
+    gone = await model.signals_when(lambda found: found["generation"] == 0 if found else False)
+    assert (gone["slots"], gone["leaving"], gone["refused"]) == ({}, 0, "")
+    await world.router.ready(1)
+    assert await other.answers(3) == {"a1": 3}
+    assert (await model.runs())["leaving"] == 0
+    await world.router.ready(1)
+    assert (await model.answers(4)).keys() == {"a1"}
+
+
+async def test_a_route_that_comes_back_before_all_is_gone_is_served_as_before(world: World) -> None:
+    model = await world.model()
+    world.cluster.model(model.name, None)
+    await asyncio.sleep(0.1)
+    with pytest.raises(ConnectionRefusedError):
+        await asyncio.open_connection("127.0.0.1", model.port)
+    world.cluster.model(model.name, {"port": model.port, "generation": 2, "stable": "a", "slots": {}})
+    told = await model.signals_when(lambda found: bool(found.get("refused")))
+    with pytest.raises(ConnectionRefusedError):
+        await asyncio.open_connection("127.0.0.1", model.port)
+    assert told["generation"] == 1
+    model.generation += 1
+    await model.runs(50, 50)
+    assert (await model.answers(40)).keys() == {"a1", "b1"}
 
 
 async def test_a_model_may_get_another_port(world: World) -> None:
