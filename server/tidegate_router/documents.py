@@ -206,6 +206,7 @@ def route(model: str, told: Route, weights: Weights) -> Document:
                 "domains": ["*"],
                 "routes": routes,
                 "request_body_buffer_limit": BODY_BYTES,
+                "retry_policy": ASKED_AGAIN,
             }
         ],
     }
@@ -239,11 +240,7 @@ def _route(told: Route, match: Document, *, to: Document, evidence: bool = False
     added |= {CLUSTER_HEADER: to["cluster"]} if "cluster" in to else {}
     return {
         "match": match,
-        "route": to
-        | {
-            "timeout": _seconds(told.timeout_seconds + LONGER_SECONDS),
-            "retry_policy": ASKED_AGAIN,
-        },
+        "route": to | {"timeout": _seconds(told.timeout_seconds + LONGER_SECONDS)},
         "request_headers_to_remove": [names.EVIDENCE_HEADER, REVISION_HEADER],
         "request_headers_to_add": _headers(added),
     }

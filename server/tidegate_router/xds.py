@@ -33,6 +33,9 @@ for _module in (
 PAUSE_SECONDS = 0.01
 """Between two looks at what is due: an Envoy that is told of a hundred models answers each of 1,200 messages by itself,
 and a look at all of them after each answer would keep the loop busy for seconds."""
+WITHOUT_PROBES = (("grpc.http2.bdp_probe", 0),)
+"""gRPC would measure how much fits between it and Envoy, which is one socket, and take memory for that: ten megabytes
+when Envoy is told of a hundred models."""
 
 _logger = logging.getLogger(__name__)
 
@@ -74,7 +77,7 @@ class Xds:
 
     async def listen(self, path: PurePosixPath) -> grpc.aio.Server:
         """Serve on a socket. Its owner stops it."""
-        server = grpc.aio.server()
+        server = grpc.aio.server(options=WITHOUT_PROBES)
         servicer = ads_pb2_grpc.AggregatedDiscoveryServiceServicer()
         servicer.DeltaAggregatedResources = self._converse
         ads_pb2_grpc.add_AggregatedDiscoveryServiceServicer_to_server(servicer, server)

@@ -193,6 +193,7 @@ class Router:
             router.ENV_FOLDER: str(folder),
             router.ENV_TOKEN_FILE: str(folder / "token"),
             "SSL_CERT_FILE": "/dev/null",
+            "MALLOC_ARENA_MAX": "1",
         }
         code = AS_IN_THE_POD.format(account=str(folder / "account"), port=self.port)
         agent = on_core(ROUTER_CORE, [sys.executable, "-P", "-c", code])

@@ -132,6 +132,8 @@ def _agent(images: Images) -> Manifest:
             {"name": router.ENV_TOKEN_FILE, "value": router.TOKEN_FILE},
             # It trusts the certificate of the API server and asks nobody else; aiohttp would read all of the system's.
             {"name": "SSL_CERT_FILE", "value": "/dev/null"},
+            # The few threads of gRPC share the memory of the one that does the work.
+            {"name": "MALLOC_ARENA_MAX", "value": "1"},
         ],
         "ports": [{"name": "agent", "containerPort": router.AGENT_PORT, "protocol": "TCP"}],
         "readinessProbe": probe(router.READY_PATH, period=1, failures=3, timeout=2, port=router.AGENT_PORT),
