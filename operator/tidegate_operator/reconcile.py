@@ -174,8 +174,10 @@ class Reconciler:
 
     def _silence(self, namespace: str) -> Silence:
         silent, others_answer = self._routers.silent(namespace)
-        made = [convert.made_at(pod) for pod in self._stores.pods.of((namespace, ""))]
-        pods = tuple((pod.name, pod.uid) for pod in silent)
+        there = self._stores.pods.of((namespace, ""))
+        made = [convert.made_at(pod) for pod in there]
+        ending = {pod.metadata.uid for pod in there if pod.metadata.deletionTimestamp}
+        pods = tuple((pod.name, pod.uid) for pod in silent if pod.uid not in ending)
         return Silence(pods, others_answer, max(made, default=None), self._evicted.get(namespace))
 
     def _is_routed(self, key: Key) -> bool:
