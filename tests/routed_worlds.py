@@ -160,6 +160,9 @@ class Cluster:
         found = next(condition for condition in self.status.conditions if condition.type == type)
         return str(found.status), found.reason
 
+    def message(self, type: str) -> str:
+        return next(condition.message for condition in self.status.conditions if condition.type == type)
+
 
 def deployment_of(revision: str) -> str:
     return version_name(ME, revision)

@@ -31,6 +31,8 @@ MOST_CONNECTIONS = 900
 CONNECT_SECONDS = 1.0
 PATIENCE_SECONDS = 20.0
 """Beyond the deadline of any route: who waits longer is lost."""
+WORDS = 120
+"""Bytes that are kept of an answer that is not 200."""
 _now = time.monotonic
 
 
@@ -178,7 +180,8 @@ class Arrivals:
             client.read = answer
             return
         if not answer.startswith(b"HTTP/1.1 200"):
-            self._lose(client, answer[9:12].decode())
+            said = answer.partition(b"\r\n\r\n")[2][:WORDS].decode(errors="replace")
+            self._lose(client, f"{answer[9:12].decode()} {said}".rstrip())
             return
         self._seen.due.append(client.due)
         self._seen.took.append(_now() - client.due)

@@ -222,7 +222,7 @@ def operator_away(stage: Stage) -> None:
 
 def move(stage: Stage) -> None:
     """From routers to Services and back."""
-    stage.apply(traffic={"via": "Service"})
+    stage.apply(traffic={"via": "Service"}, rollout={"retryToken": str(stage.count)})
     wait_for("there is no route", lambda: "route" not in stage.model()["status"], PATIENCE)
     stage.until_ready()
     stage.apply(traffic={"via": "Router"})

@@ -95,7 +95,7 @@ ROWS = [
     ),
     pytest.param(
         {"model": {"uri": URI}, "rollout": {"strategy": "Magic"}},
-        'supported values: "Canary", "BlueGreen", "Immediate"',
+        'supported values: "Canary", "BlueGreen", "Shadow", "Immediate"',
         id="no such strategy",
     ),
     pytest.param(

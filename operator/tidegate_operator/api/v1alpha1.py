@@ -318,6 +318,7 @@ MOST_STEPS = 20
 STEPS: Mapping[str, tuple[core.RolloutStep, ...]] = {
     core.Strategy.CANARY: tuple(step for percent in (1, 5, 25, 50) for step in (core.Weight(percent), core.Approval())),
     core.Strategy.BLUE_GREEN: (core.Approval(),),
+    core.Strategy.SHADOW: (core.Approval(),),
     core.Strategy.IMMEDIATE: (),
 }
 """The steps of each strategy, where spec says none."""
@@ -354,8 +355,9 @@ class Rollout(Api):
     strategy: core.Strategy | None = Field(
         None,
         description="Canary: step by step. BlueGreen: beside stable in full, asked by name only, until a person "
-        "approves; then whole. Immediate: as soon as it is ready. Absent: Immediate in this release. "
-        "Canary and BlueGreen need traffic.via Router.",
+        "approves; then whole. Shadow: the same, and it is sent copies of all requests, whose answers nobody sees. "
+        "Immediate: as soon as it is ready. Absent: Immediate in this release. All but Immediate need traffic.via "
+        "Router.",
     )
     steps: Annotated[list[Step], Field(min_length=1, max_length=MOST_STEPS)] | None = Field(
         None,

@@ -27,6 +27,7 @@ from tidegate_operator.core.types import (
     Kind,
     Pod,
     Router,
+    Strategy,
     Truth,
     Via,
     Weight,
@@ -167,6 +168,8 @@ def _awaits(facts: Facts, candidate: Candidate) -> str:
     """Where the rollout stands, and how it goes on."""
     steps, me = facts.desired.steps, facts.identity
     has = f"has {candidate.weight} of 100 requests" if candidate.weight else "is ready and has no requests yet"
+    if facts.desired.strategy is Strategy.SHADOW:
+        has = "is sent copies of all requests"
     later = [each.percent for each in steps[candidate.step :] if isinstance(each, Weight)]
     goes_on = f"gives it {later[0]}" if later else "gives it all"
     return (

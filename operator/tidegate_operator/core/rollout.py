@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from tidegate_contract.route import SHARED, Route
+from tidegate_contract.route import Route, Slot
 from tidegate_operator.core.children import seal, service, version_name
 from tidegate_operator.core.choice import OPERATOR, Choice, decided, goes_back
 from tidegate_operator.core.claim import Claim, claim
@@ -245,13 +245,17 @@ def _aim(scene: Scene, candidate: Candidate | None, *, enters: bool) -> Aim:
         return _as_it_is(route) if route else Aim(scene.serving)
     if candidate.step >= len(steps):
         return Aim(candidate.revision)
+    if scene.desired.strategy is Strategy.SHADOW:
+        return Aim(scene.serving, candidate.revision, copies=True)
     weights = [each.percent for each in steps[: candidate.step + 1] if isinstance(each, Weight)]
     return Aim(scene.serving, candidate.revision, weights[-1] if weights else 0)
 
 
 def _as_it_is(route: Route) -> Aim:
     stable = route.slots[route.stable].revision
-    others = [share for slot, share in route.slots.items() if slot in SHARED and slot != route.stable]
+    if shadow := route.slots.get(Slot.SHADOW):
+        return Aim(stable, shadow.revision, copies=True)
+    others = [share for slot, share in route.slots.items() if slot != route.stable]
     return Aim(stable, others[0].revision, others[0].weight) if others else Aim(stable)
 
 
@@ -264,7 +268,7 @@ def _sizes(scene: Scene, aim: Aim) -> dict[str, int]:
     whole = {aim.stable, scene.serving, route.slots[route.stable].revision if route else ""} - {""}
     sizes = dict.fromkeys(whole, full)
     if aim.candidate and aim.candidate not in sizes:
-        in_full = scene.desired.strategy is Strategy.BLUE_GREEN
+        in_full = scene.desired.strategy in (Strategy.BLUE_GREEN, Strategy.SHADOW)
         sizes[aim.candidate] = full if in_full else min(full, max(1, math.ceil(full * aim.weight / 100)))
     return sizes
 

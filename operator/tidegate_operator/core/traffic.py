@@ -1,6 +1,7 @@
 """In which order requests move from one version to another, so that none is lost on the way. Pure.
 
     up      pods are ready -> into the route -> every router says so, and knows them -> weight
+    copies  pods are ready -> into the route; out of it before the version gets requests of its own
     down    weight 0 -> every router says so -> out of the route -> every router says so, and has no request there any
             more -> the pods may go
 
@@ -25,6 +26,8 @@ class Aim:
     candidate: str = ""
     weight: int = 0
     """Of the candidate, of 100."""
+    copies: bool = False
+    """The candidate is sent copies of all requests, and none of its own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,24 +81,38 @@ def step(route: Route, aim: Aim, fleets: Mapping[str, Fleet], routers: Iterable[
     stable = route.slots[route.stable].revision
     other = next(slot for slot in SHARED if slot != route.stable)
     comes, weight = (aim.candidate, aim.weight) if aim.stable == stable else (aim.stable, WHOLE)
-    there, fleet = route.slots.get(other), fleets.get(comes, Fleet())
+    copied = comes if aim.copies and aim.stable == stable else ""
+    comes = "" if copied else comes
+    there, fleet = route.slots.get(other), fleets.get(comes or copied, Fleet())
     wanted = weight if there and there.revision == comes else 0
     if there and there.weight > wanted:
         alone = fleets.get(there.revision, Fleet()).ready and not fleets.get(stable, Fleet()).ready
         if not guards.holds(Guard.STABLE_READY, not alone):
             return replace(waiting, waits=f"waiting for a pod of {stable} to be ready: it would get all requests")
         return _weighted(route, other, wanted)
-    if (there is None and not comes) or not acknowledged:
+    if not acknowledged:
+        return waiting
+    shadow = route.slots.get(Slot.SHADOW)
+    if shadow and shadow.revision != copied:
+        return _without(route, Slot.SHADOW)
+    if there is None and copied and shadow is None:
+        return _enters(route, Slot.SHADOW, copied, waiting, fleet, guards) if drained else waiting
+    if there is None and not comes:
         return waiting
     if there is None:
         return _enters(route, other, comes, waiting, fleet, guards) if drained else waiting
     if there.revision != comes:
-        return Step(route.changed(slots={slot: share for slot, share in route.slots.items() if slot != other}))
+        return _without(route, other)
     if there.weight < wanted:
         return _up(route, other, wanted, waiting, fleet, told, guards)
     if comes == aim.stable:
         return Step(route.changed(stable=other))
     return waiting
+
+
+def _without(route: Route, slot: Slot) -> Step:
+    """A version leaves its slot."""
+    return Step(route.changed(slots={at: share for at, share in route.slots.items() if at != slot}))
 
 
 def _enters(route: Route, slot: Slot, revision: str, waiting: Step, fleet: Fleet, guards: Guards) -> Step:

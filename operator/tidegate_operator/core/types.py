@@ -75,6 +75,8 @@ class Strategy(StrEnum):
     """Step by step."""
     BLUE_GREEN = "BlueGreen"
     """It stands beside stable in full, can be asked by name, and takes over whole when a person approves."""
+    SHADOW = "Shadow"
+    """It is sent copies of all requests, whose answers nobody sees, and takes over when a person approves."""
     IMMEDIATE = "Immediate"
     """As soon as it is ready."""
 

@@ -6,7 +6,7 @@ import pytest
 
 from routed_worlds import ROUTED, STEPS, Cluster, canary, deployment_of
 from tidegate_contract.actions import Action
-from tidegate_contract.route import Slot
+from tidegate_contract.route import Share, Slot
 from tidegate_operator.core.types import Approval, Desired, Kind, Remove, Strategy, Via
 from worlds import FLIGHTS, ME, asking, name
 
@@ -126,6 +126,24 @@ def test_blue_green_stands_beside_in_full_and_has_no_request_until_it_is_approve
     assert found.weights() == {A: 100, B: 0}
     assert found.sizes == {deployment_of(A): 2, deployment_of(B): 2}
     assert ask(found, "Approve").weights() == {B: 100}
+
+
+def test_a_shadow_is_sent_copies_until_it_is_approved() -> None:
+    found = rolling(replace(NEXT, strategy=Strategy.SHADOW, steps=(Approval(),)))
+    assert found.status.route is not None
+    assert found.status.route.slots == {Slot.A: Share(A, 100), Slot.SHADOW: Share(B)}
+    assert found.sizes == {deployment_of(A): 2, deployment_of(B): 2}
+    assert "copies" in found.message("Progressing")
+    assert ask(found, "Pause").weights() == {A: 100, B: 0}
+    ask(found, "Resume")
+    assert ask(found, "Approve").weights() == {B: 100}
+    assert Slot.SHADOW not in found.status.route.slots
+
+
+def test_a_shadow_that_is_taken_back_gets_no_copies_any_more() -> None:
+    found = ask(rolling(replace(NEXT, strategy=Strategy.SHADOW, steps=(Approval(),))), "Abort")
+    assert found.weights() == {A: 100}
+    assert found.serves == {deployment_of(A): A}
 
 
 def test_immediate_takes_over_as_soon_as_it_is_ready() -> None:

@@ -115,3 +115,15 @@ def test_pods_may_go_when_their_version_is_out_of_every_router() -> None:
     assert step(OLD, Aim("old"), READY, [router(OLD)]).free == {"new"}
     assert not step(OLD, Aim("old"), READY, [router(OLD), Router()]).free
     assert not step(OLD, Aim("old", "new", 5), {"old": Fleet(2, 2), "new": Fleet(0, 2)}, [router(OLD)]).free
+
+
+def test_a_shadow_leaves_before_it_gets_requests_of_its_own() -> None:
+    copied = step(OLD, Aim("old", "new", copies=True), READY, [router(OLD)]).route
+    assert copied.slots == {Slot.A: Share("old", 100), Slot.SHADOW: Share("new")}
+    out = step(copied, Aim("new"), READY, [router(copied)]).route
+    assert out.slots == OLD.slots
+    assert step(out, Aim("new"), READY, [router(out)]).route.slots[Slot.B] == Share("new")
+
+
+def test_a_candidate_with_requests_loses_them_before_it_is_sent_copies() -> None:
+    assert moves(Aim("old", "new", copies=True), BOTH)[:2] == [("old", 0, "new"), ("old", 0, "")]
