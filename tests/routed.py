@@ -21,7 +21,7 @@ from cluster.layout import Cache
 from cluster.steps import Steps
 from cluster.tools import envoy_program, install_envoy
 from tidegate_cluster.connection import Connection
-from tidegate_contract import labels
+from tidegate_contract import labels, names
 from tidegate_contract.route import FIRST_PORT, LAST_PORT
 from tidegate_contract.router import DRAIN_SECONDS, ENV_FOLDER, bootstrap
 from tidegate_router.__main__ import serve
@@ -136,14 +136,22 @@ class Pod:
     name: str = ""
     status: int = 200
     seen: list[tuple[str, Mapping[str, str]]] = field(default_factory=list)
-    """Path and headers of each request."""
+    """Path and headers of each request, but for those of the router itself."""
     seconds: float = 0.0
+    ready: int = 200
+    """What it says of itself when the router asks."""
+    ready_seconds: float = 0.0
+    checked: int = 0
+    """How often it was asked that, and ..."""
+    checking: int = 0
+    """... how many wait for it."""
     _runner: web.AppRunner | None = None
 
     async def start(self) -> "Pod":
         app = web.Application(client_max_size=32 << 20)
+        app.router.add_route("GET", "/v2/models/{model}/ready", self._ready)
         app.router.add_route("*", "/{path:.*}", self._answer)
-        self._runner = web.AppRunner(app, shutdown_timeout=0.1)
+        self._runner = web.AppRunner(app, shutdown_timeout=0.1, handler_cancellation=True)
         await self._runner.setup()
         for port in (self.HTTP, self.METRICS):
             await web.TCPSite(self._runner, self.ip, port).start()
@@ -152,6 +160,16 @@ class Pod:
     async def stop(self) -> None:
         if self._runner:
             await self._runner.cleanup()
+
+    async def _ready(self, request: web.Request) -> web.Response:
+        assert names.EVIDENCE_HEADER not in request.headers
+        self.checked += 1
+        self.checking += 1
+        try:
+            await asyncio.sleep(self.ready_seconds)
+        finally:
+            self.checking -= 1
+        return web.json_response({"ready": self.ready == 200}, status=self.ready)
 
     async def _answer(self, request: web.Request) -> web.Response:
         body = await request.read()

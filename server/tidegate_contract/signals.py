@@ -61,6 +61,8 @@ class ModelSignals(msgspec.Struct, frozen=True, kw_only=True):
     slots: dict[Slot, SlotSignals] = {}
     refused: str = ""
     """Why the newest route is not run: in the words of whoever refuses it, the agent or Envoy."""
+    answers: bool = False
+    """Whether stable answers by the model's own port: what was last seen, a few seconds ago."""
     held: int = 0
     """A gauge: requests that wait for a pod."""
     leaving: int = 0

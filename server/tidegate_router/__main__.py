@@ -58,7 +58,8 @@ async def serve(settings: Settings, connection: Connection, port: int, stopped: 
     agent = Agent(settings.folder, watch, xds, time.monotonic)
     said = Answers(agent, envoy, settings.pod, settings.token_file, pods)
     answers = web.AppRunner(said.app, access_log=None, shutdown_timeout=1)
-    work = [agent.run(), agent.insist(), *(reflector.run() for reflector in watch.reflectors), stopped.wait()]
+    reading = [reflector.run() for reflector in watch.reflectors]
+    work = [agent.run(), agent.insist(), agent.checks.run(), *reading, stopped.wait()]
     tasks = [asyncio.ensure_future(each) for each in work]
     server = await xds.listen(settings.folder / XDS_SOCKET)
     holding = await agent.hold.listen(settings.folder / HOLD_SOCKET)

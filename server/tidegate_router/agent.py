@@ -19,6 +19,7 @@ from tidegate_contract.route import SHARED, Share
 from tidegate_contract.router import DRAIN_SECONDS
 from tidegate_contract.signals import ModelSignals
 from tidegate_router import signals
+from tidegate_router.checks import Checks, Way
 from tidegate_router.delta import Key, Resource
 from tidegate_router.documents import ENDPOINTS, LISTENER, ROUTE, cluster_name, model_of
 from tidegate_router.endpoints import Address
@@ -64,6 +65,7 @@ class Agent:
         self._xds = xds
         self._monotonic = monotonic
         self.hold = Hold(self._served)
+        self.checks = Checks(self.ways, monotonic)
         self._models: dict[str, _Served] = {}
         self._asked_at = -inf
         self._led = False
@@ -85,6 +87,7 @@ class Agent:
     def asked(self) -> None:
         """The operator asks how it goes."""
         self._asked_at = self._monotonic()
+        self.checks.wanted()
         if not self._led:
             self._wake.set()
 
@@ -124,6 +127,7 @@ class Agent:
             kept = {name for name, served in self._models.items() if served.refused and served.model is None}
             self._xds.tell(self._catalog(), kept)
         self.hold.look()
+        self.checks.look()
 
     def _take(self, name: str, now: float) -> None:
         told, known = self._watch.told(name), self._models.get(name)
@@ -194,9 +198,26 @@ class Agent:
                     for address in model.addresses(slot):
                         yield model.name, share.revision, address
 
+    def ways(self) -> dict[str, Way | None]:
+        """To stable of each model that has pods of it and a port that is not refused; None while Envoy lacks it."""
+        found: dict[str, Way | None] = {}
+        for name, served in self._models.items():
+            model, listener = served.model, (LISTENER, name)
+            if model is None or served.leaving or not model.addresses(model.route.stable):
+                continue
+            if self._xds.refused(listener)[0]:
+                continue
+            keys = listener, (ENDPOINTS, cluster_name(name, model.route.stable))
+            route = self._xds.confirmed((ROUTE, name))  # the last one that was not refused
+            there = route and all(self._xds.confirmed(key) == served.resources[key].version for key in keys)
+            versions = route, *(served.resources[key].version for key in keys)
+            found[name] = Way(model.route.port, versions) if there else None
+        return found
+
     def _of_model(self, name: str, generation: int, weights: Weights, stats: signals.Stats) -> ModelSignals:
         served = self._models[name]
         model = served.model
+        possible = model is not None and not served.leaving and bool(model.addresses(model.route.stable))
         slots = {}
         for slot, share in model.route.slots.items() if model else ():
             pods = len(model.addresses(slot)) if model and self._served(cluster_name(name, slot)) else 0
@@ -206,6 +227,7 @@ class Agent:
             generation=generation,
             slots=slots,
             refused=self.refusal(name),
+            answers=possible and self.checks.answers(name),
             held=self.hold.held_of(name),
             leaving=sum(signals.busy(stats, name, slot) for slot in SHARED if served.leaving or slot not in weights),
         )

@@ -79,7 +79,7 @@ class Connection(asyncio.Protocol):
         if request.startswith(b"GET /count "):
             self._answer(str(self._pod.count).encode())
             return
-        self._pod.count += 1
+        self._pod.count += request.startswith(b"POST ")  # the router asks too, by GET, whether it is ready
         generation = _GENERATION.search(request, 0, end + 2)
         said = b'{"pod": "%s", "generation": %s}' % (self._pod.name, generation[1] if generation else b"0")
         if self._pod.seconds:

@@ -20,7 +20,7 @@ import pytest_asyncio
 from routed import TOKEN, Cluster, Object, Pod, Router, endpoint, free_port, routed
 from tidegate_contract import names
 from tidegate_contract.route import LAST_PORT
-from tidegate_router import agent, hold, serve
+from tidegate_router import agent, checks, hold, serve
 
 pytestmark = [
     pytest.mark.asyncio(loop_scope="module"),
@@ -100,13 +100,18 @@ def weights(signals: Object) -> dict[str, int]:
     return {slot: share["weight"] for slot, share in signals.get("slots", {}).items() if slot != "shadow"}
 
 
-async def asked(pod: Pod, many: int = 1) -> None:
-    """Wait until a pod was asked so often."""
+async def until(holds: Callable[[], bool]) -> None:
+    """Soon."""
     for _ in range(500):
-        if len(pod.seen) >= many:
+        if holds():
             return
         await asyncio.sleep(0.01)
-    pytest.fail(f"{pod.name} was asked {len(pod.seen)} times")
+    pytest.fail("it never came")
+
+
+async def asked(pod: Pod, many: int = 1) -> None:
+    """Wait until a pod was asked so often."""
+    await until(lambda: len(pod.seen) >= many)
 
 
 class World:
@@ -199,7 +204,7 @@ async def test_whoever_names_a_version_gets_it_and_is_no_evidence(
     assert names.EVIDENCE_HEADER not in model.pods[1].seen[-1][1]
     told = (await model.signals())["slots"]
     assert (told["b"]["named"]["ok"], told["b"]["divided"]["answered"]) == (1, 0)
-    assert (told["a"]["named"]["answered"], told["a"]["divided"]["answered"]) == (0, 0)
+    assert told["a"]["divided"]["answered"] == 0
 
 
 async def test_what_a_client_says_of_evidence_is_thrown_away(world: World) -> None:
@@ -623,6 +628,100 @@ async def test_an_envoy_that_starts_anew_is_told_everything_and_has_another_epoc
     assert await model.answers(3) == {"a1": 3}
     await model.runs(50, 50)
     assert [record.message for record in caplog.records if record.levelno >= logging.ERROR] == []
+
+
+# ---------------------------------------------------------------- whether stable answers
+
+
+async def test_a_model_answers_when_stable_is_ready_by_its_own_port(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(checks, "CHECK_SECONDS", 0.1)
+    monkeypatch.setattr(checks, "FAILED_SECONDS", 0.1)
+    model = await world.model()
+    told = await model.signals_when(lambda found: found.get("answers") is True)
+    assert {slot: share["divided"]["answered"] for slot, share in told["slots"].items()} == {"a": 0, "b": 0}
+    assert (await model.infer())[0] == 200
+    model.pods[0].ready = 503
+    await model.signals_when(lambda found: found["answers"] is False if found else False)
+    model.pods[0].ready = 200
+    await model.signals_when(lambda found: found.get("answers") is True)
+    assert model.pods[1].checked == 0
+    assert len(model.pods[0].seen) == 1
+
+
+async def test_whoever_asks_for_signals_often_asks_a_pod_no_oftener(world: World) -> None:
+    model = await world.model()
+    await model.signals_when(lambda found: found.get("answers") is True)
+    before = model.pods[0].checked
+    for _ in range(20):
+        await model.signals()
+        await asyncio.sleep(0.02)
+    assert model.pods[0].checked == before
+
+
+@pytest.mark.parametrize("change", ["route", "pods", "stable"])
+async def test_another_way_is_asked_anew(world: World, change: str) -> None:
+    model = await world.model()
+    await model.signals_when(lambda found: found.get("answers") is True)
+    asked_now = await model.pod("a2")
+    asked_now.ready = 503
+    before = model.pods[0].checked
+    match change:
+        case "route":
+            await model.runs(90, 10)
+            asked_now = model.pods[0]
+        case "pods":
+            model.pods_are(STABLE, asked_now)
+        case "stable":
+            model.pods_are(CANDIDATE, asked_now)
+            model.tell(slots={"a": {"revision": CANDIDATE, "weight": 100}})
+    await until(lambda: asked_now.checked > (before if change == "route" else 0))
+    answers = change == "route"
+    await model.signals_when(lambda found: found["answers"] is answers if found else False)
+
+
+async def test_without_pods_nobody_answers_and_nothing_waits_for_them(world: World) -> None:
+    model = await world.model()
+    await model.signals_when(lambda found: found.get("answers") is True)
+    model.pods_are(STABLE)
+    told = await model.signals_when(lambda found: found["slots"]["a"]["pods"] == 0 if found else False)
+    assert told["answers"] is False
+    for _ in range(10):
+        assert (await model.signals())["held"] == 0
+        await asyncio.sleep(0.02)
+    model.pods_are(STABLE, model.pods[0])
+    await model.signals_when(lambda found: found.get("answers") is True)
+
+
+async def test_a_pod_that_says_nothing_does_not_answer_and_holds_nobody_up(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(checks, "ANSWER_SECONDS", 0.3)
+    monkeypatch.setattr(checks, "CHECK_SECONDS", 0.0)
+    model = await world.model()
+    await model.signals_when(lambda found: found.get("answers") is True)
+    (slow, *_) = model.pods
+    slow.ready_seconds = 30.0
+    await model.signals()
+    await until(lambda: slow.checking == 1)
+    started = time.monotonic()
+    await model.signals()
+    assert time.monotonic() - started < 0.2
+    await model.signals_when(lambda found: found["answers"] is False if found else False)
+    monkeypatch.setattr(checks, "FAILED_SECONDS", 60.0)
+    await model.signals_when(lambda found: found["slots"]["a"]["named"]["active"] == 0 if found else False)
+    await until(lambda: slow.checking == 0)
+
+
+async def test_a_model_whose_port_is_taken_does_not_answer(world: World) -> None:
+    other, model = await world.model(), await world.model()
+    await model.signals_when(lambda found: found.get("answers") is True)
+    model.port = other.port
+    model.tell()
+    await model.signals_when(lambda found: bool(found.get("refused")))
+    await model.signals_when(lambda found: found["answers"] is False if found else False)
+    assert (await other.signals())["answers"] is True
 
 
 # ---------------------------------------------------------------- what the agent answers
