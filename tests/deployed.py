@@ -49,13 +49,13 @@ SMALL = {"requests": {"cpu": "50m", "memory": "128Mi"}, "limits": {"memory": "51
 
 
 def model(namespace: str, source: Pushed | dict[str, Any], **spec: Any) -> Object:
-    """A ModelDeployment named `small`; keyword arguments replace parts of its spec."""
+    """A ModelDeployment named `small`, straight in front of its pods; keyword arguments replace parts of its spec."""
     found = {"uri": source.uri, "digest": source.digest} if isinstance(source, Pushed) else source
     return {
         "apiVersion": "models.tidegate.dev/v1alpha1",
         "kind": "ModelDeployment",
         "metadata": {"name": "small", "namespace": namespace},
-        "spec": {"model": found, "server": {"resources": SMALL}} | spec,
+        "spec": {"model": found, "server": {"resources": SMALL}, "traffic": {"via": "Service"}} | spec,
     }
 
 

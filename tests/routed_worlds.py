@@ -103,7 +103,7 @@ class Cluster:
         if route is None:
             return Router()
         pods = {slot: self.pods_of(share.revision) for slot, share in route.slots.items()}
-        return Router(route.generation, pods, self.leaving)
+        return Router(route.generation, pods, self.leaving, answers=pods[route.stable] > 0)
 
     def look(self) -> Plan:
         """One look, and what follows from it."""

@@ -45,7 +45,7 @@ What to try next, with KUBECONFIG={{kubeconfig}}
   {{tidegate}} status {NAME} -n {{namespace}}
 
   # it comes back
-  kubectl delete deployment {NAME} -n {{namespace}}
+  kubectl delete deployment -l models.tidegate.dev/model={NAME} -n {{namespace}}
 
   # ask it; the second one in another terminal
   kubectl port-forward -n {{namespace}} svc/{NAME} 8080:80

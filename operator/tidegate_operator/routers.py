@@ -354,7 +354,7 @@ def _misses(namespace: str, known: _Namespace, asked: _Asked, at: float, why: No
 def _view(model: ModelSignals) -> Router:
     """What it said of one model, as far as anybody waits for it."""
     pods = {slot: signals.pods for slot, signals in model.slots.items()}
-    return Router(model.generation, pods, model.leaving, model.refused)
+    return Router(model.generation, pods, model.leaving, model.refused, model.answers)
 
 
 def session() -> aiohttp.ClientSession:

@@ -19,7 +19,7 @@ class Settings:
     """Who holds the Lease: the name of the pod."""
     watch_namespaces: tuple[str, ...] = ()
     """Empty: every namespace."""
-    via: Via = Via.SERVICE
+    via: Via = Via.ROUTER
     """How requests reach the models whose spec does not say it."""
     log_level: str = "INFO"
     health_port: int = 8080
@@ -65,7 +65,7 @@ def read(environment: Mapping[str, str]) -> Settings:
         return found
 
     def via(name: str) -> Via:
-        found = text(name, Via.SERVICE)
+        found = text(name, Via.ROUTER)
         try:
             return Via(found)
         except ValueError as error:

@@ -88,6 +88,7 @@ class Operator(Program):
             "TIDEGATE_SERVER_IMAGE": "registry.example/tidegate-server:1",
             "TIDEGATE_TOOLS_IMAGE": "registry.example/tidegate-tools:1",
             "TIDEGATE_ENVOY_IMAGE": "registry.example/envoy:1",
+            "TIDEGATE_TRAFFIC_VIA": "Service",  # there are no pods here, so no routers
             "TIDEGATE_HEALTH_PORT": str(health_port),
             "TIDEGATE_METRICS_PORT": str(self.metrics_port),
             "TIDEGATE_LEASE_SECONDS": str(lease.duration),

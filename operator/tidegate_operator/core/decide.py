@@ -319,7 +319,7 @@ def answers(way: Way, numbers: Iterable[Workload], observed: Observed) -> Truth:
     if way.port is None or route is None:
         return Truth.TRUE if any(workload.available for workload in numbers) else Truth.FALSE
     told = [router for router in observed.routers.values() if router]
-    if any(router.generation and router.pods.get(route.stable) for router in told):
+    if any(router.answers for router in told):
         return Truth.TRUE
     return Truth.UNKNOWN if way.status.stable and observed.routers and not told else Truth.FALSE
 

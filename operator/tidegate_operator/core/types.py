@@ -321,6 +321,8 @@ class Router:
     """Requests that it has, or is about to have, at versions that are out of the route it runs."""
     refused: str = ""
     """Why it does not run the newest route; empty if it does, or will."""
+    answers: bool = False
+    """Stable has answered it by the model's own listener."""
 
 
 @dataclass(frozen=True, slots=True)
