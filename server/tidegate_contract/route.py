@@ -19,6 +19,7 @@ FIRST_PORT, LAST_PORT = 10000, 14999
 """Of listeners in the router's pod, one for each ModelDeployment of the namespace."""
 LONGEST_SECONDS = 3600
 """Of a deadline: more than a ModelDeployment can have, and not so much that it cannot be written as a duration."""
+LONGEST_STICKY_SECONDS = 30 * 24 * 3600
 WHOLE = 100
 """What the weights add up to."""
 
@@ -53,6 +54,8 @@ class Route(msgspec.Struct, frozen=True, rename="camel"):
     slots: dict[Slot, Share]
     timeout_seconds: float = 10.0
     """The longest deadline of the versions in the slots."""
+    sticky_seconds: int = 0
+    """How long a client stays with the version that chance gave it; 0: chance decides each request."""
 
     def changed(
         self,
@@ -87,6 +90,8 @@ def route_of(told: object) -> Route:
         raise RouteError("a generation is 1 or more")
     if not 0 < route.timeout_seconds <= LONGEST_SECONDS:
         raise RouteError(f"the timeout is above 0 and at most {LONGEST_SECONDS:g} seconds")
+    if not 0 <= route.sticky_seconds <= LONGEST_STICKY_SECONDS:
+        raise RouteError(f"a client stays for 0 to {LONGEST_STICKY_SECONDS} seconds")
     if route.stable not in SHARED or route.stable not in route.slots:
         raise RouteError("stable is one of the slots a and b, and there is a version in it")
     if any(share.weight < 0 for share in route.slots.values()) or total(route.slots) != WHOLE:

@@ -3,9 +3,11 @@
 For each model, which has a port of its own and needs no Host header:
 
     listener    flights              leads to the route of that name
-    route       flights              infer by weight; whoever names a version, to that version; all the rest to stable
+    route       flights              infer by weight; whoever names a version, or comes back to the one that chance gave
+                                     it, to that version; all the rest to stable
     clusters    flights/a, /b        what was divided by chance, and nothing else: their counts are evidence
-                flights/a/named, ... the same pods, for whoever named the version, and for all that is no prediction
+                flights/a/named, ... the same pods, for whoever named the version or comes back to it, and for all that
+                                     is no prediction
                 flights/shadow       copies
                 flights/feedback     pods of stable, the same one for the same path
     endpoints   flights/a, /b, /shadow, /feedback
@@ -35,6 +37,8 @@ CLIENTS = "clients"
 
 REVISION_HEADER = "tidegate-revision"
 """Of a request that wants a certain version."""
+VERSION_COOKIE = "tidegate-version"
+"""Of a client that is to stay: the version that chance gave it."""
 CLUSTER_HEADER = "tidegate-cluster"
 """Of a request, for the hold slot: where it is to go."""
 AGAIN_HEADER = "tidegate-again"
@@ -179,6 +183,8 @@ def route(model: str, told: Route, weights: Weights) -> Document:
     """Where which request goes."""
     named = {share.revision: slot for slot, share in told.slots.items() if slot in SHARED}
     base = f"/v2/models/{model}"
+    predictions = {"path": f"{base}/infer", "headers": [_is(":method", "POST")]}
+    back = {revision: slot for revision, slot in named.items() if weights.get(slot) or slot == told.stable}
     routes = [
         *(
             _route(told, {"path_separated_prefix": f"{base}/versions/{revision}"}, to=_named(model, slot))
@@ -188,12 +194,15 @@ def route(model: str, told: Route, weights: Weights) -> Document:
             _route(told, {"prefix": "/", "headers": [_is(REVISION_HEADER, revision)]}, to=_named(model, slot))
             for revision, slot in named.items()
         ),
-        _route(
-            told,
-            {"path": f"{base}/infer", "headers": [_is(":method", "POST")]},
-            to=_divided(model, told, weights),
-            evidence=True,
+        *(
+            _route(
+                told,
+                predictions | {"headers": [*predictions["headers"], _has_cookie(VERSION_COOKIE, revision)]},
+                to=_named(model, slot) | _copied(model, told),
+            )
+            for revision, slot in (back.items() if told.sticky_seconds else ())
         ),
+        _route(told, predictions, to=_divided(model, told, weights), evidence=True),
         _route(told, {"path_separated_prefix": f"{base}/feedback"}, to=_by_path(model)),
         _route(told, {"prefix": "/"}, to=_named(model, told.stable)),
     ]
@@ -217,16 +226,34 @@ def _named(model: str, slot: Slot) -> Document:
 
 
 def _divided(model: str, told: Route, weights: Weights) -> Document:
-    shares = [
-        {"name": name, "weight": weight, "request_headers_to_add": _headers({CLUSTER_HEADER: name})}
-        for name, weight in ((cluster_name(model, slot), weight) for slot, weight in weights.items())
-    ]
-    to: Document = {"weighted_clusters": {"clusters": shares}}
-    if Slot.SHADOW in told.slots:
-        copied: Document = {"cluster": cluster_name(model, Slot.SHADOW)}
-        copied["request_headers_mutations"] = [{"remove": names.EVIDENCE_HEADER}]
-        to["request_mirror_policies"] = [copied]
-    return to
+    shares = []
+    for slot, weight in weights.items():
+        name = cluster_name(model, slot)
+        share: Document = {"name": name, "weight": weight, "request_headers_to_add": _headers({CLUSTER_HEADER: name})}
+        if told.sticky_seconds:
+            share["response_headers_to_add"] = [_cookie(model, told.slots[slot].revision, told.sticky_seconds)]
+        shares.append(share)
+    return {"weighted_clusters": {"clusters": shares}} | _copied(model, told)
+
+
+def _copied(model: str, told: Route) -> Document:
+    """Predictions that nobody sent to a certain version go to the shadow, too."""
+    if Slot.SHADOW not in told.slots:
+        return {}
+    copied: Document = {"cluster": cluster_name(model, Slot.SHADOW)}
+    copied["request_headers_mutations"] = [{"remove": names.EVIDENCE_HEADER}]
+    return {"request_mirror_policies": [copied]}
+
+
+def _cookie(model: str, revision: str, seconds: int) -> Document:
+    """Beside those that the server sets, if any."""
+    value = f"{VERSION_COOKIE}={revision}; Path=/v2/models/{model}; Max-Age={seconds}; HttpOnly"
+    return {"header": {"key": "set-cookie", "value": value}, "append_action": "APPEND_IF_EXISTS_OR_ADD"}
+
+
+def _has_cookie(name: str, value: str) -> Document:
+    """By its whole name and value: `;` parts cookies and is in none. Bytes of the others need not be UTF-8."""
+    return {"name": "cookie", "string_match": {"safe_regex": {"regex": rf"(\C*;)?[ \t]*{name}={value}[ \t]*(;\C*)?"}}}
 
 
 def _by_path(model: str) -> Document:

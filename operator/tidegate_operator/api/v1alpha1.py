@@ -14,7 +14,7 @@ from pydantic.alias_generators import to_camel
 
 from tidegate_contract import names, source
 from tidegate_contract.actions import Outcome
-from tidegate_contract.route import FIRST_PORT, LAST_PORT, LONGEST_SECONDS, WHOLE
+from tidegate_contract.route import FIRST_PORT, LAST_PORT, LONGEST_SECONDS, LONGEST_STICKY_SECONDS, WHOLE
 from tidegate_operator.api.durations import DURATION_PATTERN, seconds
 from tidegate_operator.core import types as core
 
@@ -502,6 +502,9 @@ class Route(Api):
     slots: Slots = Field(description="The versions, and their weights.")
     timeout_seconds: Annotated[float, Field(ge=0.001, le=LONGEST_SECONDS)] = Field(
         10, description="The longest deadline of the versions."
+    )
+    sticky_seconds: Annotated[int, Field(ge=0, le=LONGEST_STICKY_SECONDS)] = Field(
+        0, description="How long a client stays with the version that chance gave it; 0: not at all."
     )
 
 

@@ -4,7 +4,17 @@ from typing import Any
 
 import pytest
 
-from tidegate_contract.route import FIRST_PORT, LAST_PORT, LONGEST_SECONDS, Route, RouteError, Share, Slot, route_of
+from tidegate_contract.route import (
+    FIRST_PORT,
+    LAST_PORT,
+    LONGEST_SECONDS,
+    LONGEST_STICKY_SECONDS,
+    Route,
+    RouteError,
+    Share,
+    Slot,
+    route_of,
+)
 
 A = {"revision": "0a0a0a0a", "weight": 95}
 B = {"revision": "0b0b0b0b", "weight": 5}
@@ -20,6 +30,7 @@ def test_a_route_is_read() -> None:
     "told",
     [
         pytest.param({"timeoutSeconds": LONGEST_SECONDS}, id="the longest deadline"),
+        pytest.param({"stickySeconds": LONGEST_STICKY_SECONDS}, id="the longest stay"),
         pytest.param({"port": LAST_PORT}, id="the last port"),
         pytest.param({"stable": "b"}, id="b is stable"),
         pytest.param({"slots": {"a": A | {"weight": 100}, "shadow": {"revision": "0c0c0c0c"}}}, id="a shadow"),
@@ -43,6 +54,8 @@ def test_what_a_later_release_adds_is_left_out() -> None:
         pytest.param({"timeoutSeconds": 0}, "the timeout is above 0", id="no time"),
         pytest.param({"timeoutSeconds": float("nan")}, "the timeout is above 0", id="a time that is no number"),
         pytest.param({"timeoutSeconds": 3601}, "at most 3600 seconds", id="too long a time"),
+        pytest.param({"stickySeconds": -1}, "a client stays for 0 to", id="a stay that is no time"),
+        pytest.param({"stickySeconds": LONGEST_STICKY_SECONDS + 1}, "a client stays for 0 to", id="too long a stay"),
         pytest.param({"stable": "shadow"}, "stable is one of", id="a shadow is stable"),
         pytest.param({"stable": "c"}, "Invalid enum value", id="no such slot"),
         pytest.param({"slots": {"b": B | {"weight": 100}}}, "there is a version in it", id="stable has no version"),

@@ -76,6 +76,32 @@ def test_whoever_names_a_version_is_asked_before_chance_is() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("weights", "stable", "kept"),
+    [
+        pytest.param((95, 5), Slot.A, ["a", "b"], id="both while both have weight"),
+        pytest.param((100, 0), Slot.A, ["a"], id="nobody stays with a candidate without weight"),
+        pytest.param((0, 100), Slot.A, ["a", "b"], id="those of stable stay to the end"),
+        pytest.param((0, 100), Slot.B, ["b"], id="of what was stable nobody"),
+    ],
+)
+def test_whoever_comes_back_gets_the_same_version_while_it_is_served(
+    weights: tuple[int, int], stable: Slot, kept: list[str]
+) -> None:
+    slots = {Slot.A: Share(A, weights[0]), Slot.B: Share(B, weights[1]), Slot.SHADOW: Share(C)}
+    told = Model("flights", Route(10000, 7, stable, slots, sticky_seconds=60), PODS, True)
+    (host,) = json.loads(resources(FOLDER, told)[ROUTE, "flights"].body)["virtual_hosts"]
+    back = [each for each in host["routes"] if each["match"].get("headers", [{}])[-1].get("name") == "cookie"]
+    assert [each["route"]["cluster"] for each in back] == [f"flights/{slot}/named" for slot in kept]
+    assert all(each["route"]["request_mirror_policies"] for each in back)
+    assert not any(names.EVIDENCE_HEADER in added(each["request_headers_to_add"]) for each in back)
+    assert [host["routes"].index(each) for each in back] == list(range(4, 4 + len(kept)))
+
+
+def test_nobody_stays_where_it_is_not_said() -> None:
+    assert "cookie" not in json.dumps(routes())
+
+
 @pytest.mark.parametrize("stable", [Slot.A, Slot.B])
 def test_what_is_no_prediction_goes_to_stable_and_is_no_evidence(stable: Slot) -> None:
     assert routes(stable=stable)[-1]["route"]["cluster"] == f"flights/{stable}/named"

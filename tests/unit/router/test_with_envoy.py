@@ -249,6 +249,119 @@ async def test_copies_for_a_shadow_without_pods_wait_for_nobody(world: World) ->
     assert (await asking)[0] == 200
 
 
+# ---------------------------------------------------------------- clients that stay
+
+
+class Client:
+    """It sends back what cookie it was given, beside others of its own."""
+
+    def __init__(self, model: Model, cookie: str = "") -> None:
+        self.model = model
+        self.cookie = cookie
+        self.given: list[str] = []
+
+    async def infer(self) -> str:
+        """Which pod answers."""
+        url = f"http://127.0.0.1:{self.model.port}{self.model.path}/infer"
+        headers = {"Connection": "close"} | ({"Cookie": self.cookie} if self.cookie else {})
+        own = aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar())
+        async with own as session, session.post(url, data=b"{}", headers=headers) as answer:
+            assert answer.status == 200
+            self.given = answer.headers.getall("Set-Cookie", [])
+            if self.given:
+                self.cookie = self.given[0].partition(";")[0]
+            pod: str = (await answer.json())["pod"]
+            return pod
+
+
+async def test_a_client_stays_with_the_version_that_chance_gave_it_and_is_evidence_once(world: World) -> None:
+    model = await world.model()
+    await model.runs(70, 30, stickySeconds=60)
+    clients = [Client(model) for _ in range(100)]
+    first = [await client.infer() for client in clients]
+    assert 10 <= Counter(first)["b1"] <= 55
+    for client, pod in zip(clients, first, strict=True):
+        revision = {"a1": STABLE, "b1": CANDIDATE}[pod]
+        assert client.given == [f"tidegate-version={revision}; Path={model.path}; Max-Age=60; HttpOnly"]
+    assert [await client.infer() for client in clients] == first
+    assert all(client.given == [] for client in clients)
+    slots = (await model.signals())["slots"]
+    divided = Counter({"a1": slots["a"]["divided"]["answered"], "b1": slots["b"]["divided"]["answered"]})
+    assert divided == Counter(first)
+    assert slots["b"]["named"]["answered"] == divided["b1"]
+    evident = [headers for pod in model.pods for _, headers in pod.seen if names.EVIDENCE_HEADER in headers]
+    assert len(evident) == 100
+
+
+async def test_a_client_of_a_version_without_weight_is_given_another_one_and_loses_nothing(world: World) -> None:
+    model = await world.model()
+    await model.runs(0, 100, stickySeconds=60)
+    clients = [Client(model) for _ in range(20)]
+    assert {await client.infer() for client in clients} == {"b1"}
+    asking = asyncio.Event()
+
+    async def ask(client: Client) -> set[str]:
+        met = set()
+        while not asking.is_set():
+            met.add(await client.infer())
+        return met
+
+    tasks = [asyncio.create_task(ask(client)) for client in clients[:8]]
+    await model.runs(100, 0, stickySeconds=60)
+    assert {await client.infer() for client in clients[8:]} == {"a1"}
+    asking.set()
+    assert set().union(*await asyncio.gather(*tasks)) <= {"a1", "b1"}
+    assert {client.given[0].partition(";")[0] for client in clients[8:]} == {f"tidegate-version={STABLE}"}
+    await model.runs(0, 100, stickySeconds=60)
+    assert {await client.infer() for client in clients[8:]} == {"a1"}  # those of stable stay
+    model.tell(slots={"a": {"revision": SHADOW, "weight": 100}}, stickySeconds=60)
+    model.pods_are(SHADOW, await model.pod("c1"))
+    await model.signals_when(lambda found: found["generation"] == model.generation if found else False)
+    assert {await client.infer() for client in clients} == {"c1"}  # of what has left nobody
+
+
+@pytest.mark.parametrize(
+    ("cookie", "stays"),
+    [
+        pytest.param(f"tidegate-version={CANDIDATE}", True, id="alone"),
+        pytest.param(f"a=b; tidegate-version={CANDIDATE}", True, id="after another one"),
+        pytest.param(f"tidegate-version={CANDIDATE}; a=b", True, id="before another one"),
+        pytest.param(f"a=b;tidegate-version={CANDIDATE};c=d", True, id="between others, without blanks"),
+        pytest.param(f"a=\udcff; tidegate-version={CANDIDATE}; c=\u00e9", True, id="beside what is not UTF-8"),
+        pytest.param(f"x-tidegate-version={CANDIDATE}", False, id="the end of another name"),
+        pytest.param(f"a=tidegate-version={CANDIDATE}", False, id="in the value of another one"),
+        pytest.param(f"a=b tidegate-version={CANDIDATE}", False, id="after a blank in a value"),
+        pytest.param(f"tidegate-version={CANDIDATE}0", False, id="a longer value"),
+        pytest.param("tidegate-version=.*", False, id="a pattern"),
+        pytest.param("tidegate-version=", False, id="no value"),
+        pytest.param("; " * 4000 + "tidegate-version", False, id="long"),
+    ],
+)
+async def test_a_cookie_is_known_by_its_whole_name_and_value(world: World, cookie: str, stays: bool) -> None:
+    model = await world.model()
+    await model.runs(99, 1, stickySeconds=60)
+    head = f"POST {model.path}/infer HTTP/1.1", "host: x", "content-length: 2", "connection: close", f"cookie: {cookie}"
+    said = "\r\n".join([*head, "", "{}"])
+    given = []
+    for _ in range(3):
+        reader, writer = await asyncio.open_connection("127.0.0.1", model.port)
+        writer.write(said.encode(errors="surrogateescape"))
+        given.append(b"set-cookie: tidegate-version=" not in await reader.read())
+        writer.close()
+        await writer.wait_closed()
+    assert given == [stays] * 3
+    assert (await model.signals())["slots"]["b"]["named"]["answered"] == 3 * stays
+
+
+async def test_whoever_names_a_version_gets_it_whatever_cookie_it_has(world: World) -> None:
+    model = await world.model()
+    await model.runs(50, 50, stickySeconds=60)
+    headers = {"Cookie": f"tidegate-version={CANDIDATE}"}
+    assert (await model.infer(f"/versions/{STABLE}/infer", headers=headers))[1]["pod"] == "a1"
+    assert (await model.infer(headers=headers | {"tidegate-revision": STABLE}))[1]["pod"] == "a1"
+    assert (await model.infer("/feedback/1", headers=headers))[1]["pod"] == "a1"
+
+
 # ---------------------------------------------------------------- a candidate needs somebody
 
 
