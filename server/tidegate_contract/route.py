@@ -63,6 +63,7 @@ class Route(msgspec.Struct, frozen=True, rename="camel"):
         slots: dict[Slot, Share] | None = None,
         stable: Slot | None = None,
         timeout_seconds: float | None = None,
+        sticky_seconds: int | None = None,
     ) -> "Route":
         """The route that follows it, with the next generation."""
         return msgspec.structs.replace(
@@ -71,6 +72,7 @@ class Route(msgspec.Struct, frozen=True, rename="camel"):
             slots=slots or self.slots,
             stable=stable or self.stable,
             timeout_seconds=timeout_seconds or self.timeout_seconds,
+            sticky_seconds=self.sticky_seconds if sticky_seconds is None else sticky_seconds,
         )
 
 

@@ -375,10 +375,26 @@ class Rollout(Api):
 class Traffic(Api):
     """How requests reach the pods."""
 
+    model_config = ConfigDict(
+        json_schema_extra=rules(
+            rule(
+                "!has(self.sticky) || (duration(self.sticky) >= duration('1s') && "
+                f"duration(self.sticky) <= duration('{LONGEST_STICKY_SECONDS}s'))",
+                "sticky must be between 1s and 720h",
+                ".sticky",
+            )
+        )
+    )
+
     via: core.Via | None = Field(
         None,
         description="Router: through the routers of the namespace, which divide the requests between two versions. "
         "Service: straight to the pods. Absent: the operator's setting.",
+    )
+    sticky: Annotated[str, Field(max_length=32, pattern=DURATION_PATTERN)] | None = Field(
+        None,
+        description="How long a client stays with the version that chance gave it, by a cookie; its further requests "
+        "are no evidence. Absent: chance decides each time. Needs routers.",
     )
 
 
@@ -682,6 +698,10 @@ def parse(spec: dict[str, Any], via: core.Via = core.Via.SERVICE) -> core.Desire
             f"spec.rollout.strategy: {strategy} divides requests, which needs spec.traffic.via Router; "
             "write that, or strategy Immediate"
         )
+    if parsed.traffic.sticky and via != core.Via.ROUTER:
+        raise SpecError(
+            "spec.traffic.sticky: only routers divide requests: write spec.traffic.via Router, or leave it out"
+        )
     return core.Desired(
         content=core.Content(
             uri=parsed.model.uri,
@@ -706,6 +726,7 @@ def parse(spec: dict[str, Any], via: core.Via = core.Via.SERVICE) -> core.Desire
         owner=core.Owner(parsed.owner.team, parsed.owner.contact, parsed.owner.runbook),
         via=via,
         strategy=strategy,
+        sticky=round(seconds(parsed.traffic.sticky)) if parsed.traffic.sticky else 0,
         steps=tuple(step.meant for step in rollout.steps) if rollout.steps else STEPS[strategy],
     )
 

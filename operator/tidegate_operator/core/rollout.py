@@ -203,12 +203,13 @@ def _through(scene: Scene) -> Way:
         if observed.port is None:
             waits = "waiting for a port in the namespace's routers"
             return Way(status, versions, waits=waits, arrived=False, moves=True)
-        route = first(aim, observed.port, _longest(scene, {aim.stable}, DEADLINE_SECONDS))
+        longest = _longest(scene, {aim.stable}, DEADLINE_SECONDS)
+        route = first(aim, observed.port, longest, scene.desired.sticky)
         port = None if enters else route.port
         return Way(replace(status, route=route), versions, port, waits=AT_FIRST, arrived=False, moves=True)
     fleets = _fleets(scene, sizes)
     found = step(status.route, aim, fleets, scene.told, guards)
-    route = _timed(scene, status.route, found.route)
+    route = _told(scene, status.route, found.route)
     status = _after(scene, status, route, found, enters=enters)
     versions = tuple(
         scene.version(revision, sizes.get(revision)) for revision in sorted(fleets) if revision not in found.free
@@ -323,12 +324,13 @@ def _succeeded(scene: Scene, port: int | None, stable: str) -> set[Ref]:
     return set()
 
 
-def _timed(scene: Scene, before: Route, after: Route) -> Route:
-    """With the longest deadline of its versions."""
+def _told(scene: Scene, before: Route, after: Route) -> Route:
+    """With the longest deadline of its versions, and what the owner says of clients that come again."""
     longest = _longest(scene, {share.revision for share in after.slots.values()}, after.timeout_seconds)
-    if longest == after.timeout_seconds:
+    sticky = scene.desired.sticky
+    if (longest, sticky) == (after.timeout_seconds, after.sticky_seconds):
         return after
-    return before.changed(slots=after.slots, stable=after.stable, timeout_seconds=longest)
+    return before.changed(slots=after.slots, stable=after.stable, timeout_seconds=longest, sticky_seconds=sticky)
 
 
 def _longest(scene: Scene, revisions: Iterable[str], default: float) -> float:

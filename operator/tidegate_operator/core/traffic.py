@@ -56,9 +56,9 @@ class Step:
     """Revisions of which no router knows any more: their pods may go."""
 
 
-def first(aim: Aim, port: int, timeout: float) -> Route:
+def first(aim: Aim, port: int, timeout: float, sticky: int = 0) -> Route:
     """The route of a model that has none: its requests wait where there is no pod yet."""
-    return Route(port, 1, Slot.A, {Slot.A: Share(aim.stable, WHOLE)}, timeout)
+    return Route(port, 1, Slot.A, {Slot.A: Share(aim.stable, WHOLE)}, timeout, sticky)
 
 
 def step(route: Route, aim: Aim, fleets: Mapping[str, Fleet], routers: Iterable[Router], guards: Guards = ALL) -> Step:

@@ -110,6 +110,8 @@ class Desired:
     owner: Owner = Owner()
     via: Via = Via.SERVICE
     strategy: Strategy = Strategy.IMMEDIATE
+    sticky: int = 0
+    """Seconds for which a client stays with the version that chance gave it; 0: chance decides each time."""
     steps: tuple[RolloutStep, ...] = ()
     """What comes between a version's first pod and its taking over, in this order."""
 

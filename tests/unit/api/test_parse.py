@@ -72,6 +72,13 @@ def test_two_versions_cannot_share_the_requests_without_a_router(strategy: str, 
     )
 
 
+def test_a_client_stays_for_whole_seconds_where_there_are_routers() -> None:
+    spec = meant("Immediate") | {"traffic": {"sticky": "1h30m"}}
+    assert parse(spec, Via.ROUTER).sticky == 5400
+    with pytest.raises(SpecError, match=r"^spec\.traffic\.sticky: only routers divide requests"):
+        parse(spec, Via.SERVICE)
+
+
 def test_immediate_needs_no_router() -> None:
     assert parse(meant("Immediate", via="Service")).strategy is Strategy.IMMEDIATE
 

@@ -262,6 +262,15 @@ def test_a_route_has_the_longest_deadline_of_its_versions() -> None:
     assert found.status.route.stable is Slot.A
 
 
+def test_clients_stay_as_long_as_spec_says() -> None:
+    found = serving(replace(ROUTED, sticky=60))
+    assert found.status.route is not None
+    assert found.status.route.sticky_seconds == 60
+    found.desired = ROUTED
+    found.settle()
+    assert (found.status.route.sticky_seconds, found.status.route.generation) == (0, 2)
+
+
 def test_steps_that_were_taken_out_of_the_spec_are_behind_the_candidate() -> None:
     found = rolling()
     found.desired = canary(NEXT, STEPS[:1])
