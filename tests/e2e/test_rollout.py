@@ -1,4 +1,4 @@
-"""Changes of a model behind routers, each under a load that must not lose one request: `make soak` in its short form."""
+"""Changes of a model behind routers, each under a load that must not lose a request: `make soak` in its short form."""
 
 from collections.abc import Iterator
 

@@ -83,7 +83,6 @@ namespace of the RoleBinding, and a namespace is read within itself, so that bot
     - get
     - create
     - patch
-    - delete
 - apiGroups: [rbac.authorization.k8s.io]
   resources: [rolebindings]
   verbs:
