@@ -35,12 +35,14 @@ from bench.scenarios.report import Report, percentile
 from deployed import PLAIN_HTTP, SYSTEM, Pushed, model, until_ready
 from kube import Kube, KubectlError, Object, conditions, wait_for
 from tidegate_contract import labels
+from tidegate_contract.router import AGENT_PORT
 from tidegate_operator.core.router import NAME
 from tidegate_server.offline.push import push
 
 RATE, FRESH = 250.0, 0.5
 """Requests a second, and the share of them that come by a connection of their own."""
 SERVERS = f"{labels.COMPONENT}={labels.SERVER}"
+OPERATORS = "app.kubernetes.io/name=tidegate-operator"
 ROUTERS = f"{labels.COMPONENT}={labels.ROUTER}"
 APPROVAL: Object = {"approval": {}}
 WEIGHTS = (1, 5, 25, 50)
@@ -82,6 +84,9 @@ class Stage:
 
     def model(self) -> Object:
         return self.kube.get("mdep", "small", self.namespace)
+
+    def says_of_routers(self) -> tuple[str, str]:
+        return conditions(self.model()).get("MetricsAvailable", ("", ""))
 
     def weight(self) -> int:
         return int(self.model()["status"].get("candidate", {}).get("weight", 0))
@@ -220,6 +225,35 @@ def operator_away(stage: Stage) -> None:
     stage.until_ready()
 
 
+def routers_that_say_nothing(stage: Stage) -> None:
+    """The operator is cut off from all routers: they go on, stable is served, and none of them is ended."""
+    before = uids(stage.pods(ROUTERS))
+    with cut_off(stage, [pod["status"]["podIP"] for pod in stage.pods(ROUTERS)]):
+        wait_for("the model says so", lambda: stage.says_of_routers() == ("False", "RoutersSilent"), PATIENCE)
+        time.sleep(stage.away_seconds)
+        assert uids(stage.pods(ROUTERS)) == before, "a router was ended while none answered"
+    wait_for("the model says so", lambda: stage.says_of_routers() == ("True", "AllAnswer"), PATIENCE)
+    stage.until_ready()
+
+
+def a_router_that_says_nothing(stage: Stage) -> None:
+    """The operator is cut off from one router: it is replaced, and then none for five minutes."""
+    known = uids(stage.pods(ROUTERS))
+    silent, _ = stage.pods(ROUTERS)
+    ended: set[str] = set()
+    end = time.monotonic() + stage.away_seconds
+    with cut_off(stage, [silent["status"]["podIP"]]):
+        while time.monotonic() < end:
+            there = uids(stage.pods(ROUTERS))
+            ended |= known - there
+            known |= there
+            time.sleep(1)
+    stage.report.figure("routers ended", f"{len(ended)} in {stage.away_seconds:.0f} s")
+    assert len(ended) <= 1 + stage.away_seconds // 300, "two were ended within five minutes"
+    until_two_routers(stage)
+    stage.until_ready()
+
+
 def move(stage: Stage) -> None:
     """From routers to Services and back."""
     stage.apply(traffic={"via": "Service"}, rollout={"retryToken": str(stage.count)})
@@ -244,6 +278,8 @@ LOSSLESS: tuple[Change, ...] = (
     operator_away,
     api_server_away,
     move,
+    routers_that_say_nothing,
+    a_router_that_says_nothing,
 )
 
 # ---------------------------------------------------------------- what costs something
@@ -266,6 +302,20 @@ def kill_of_a_pod(stage: Stage) -> None:
 COSTLY: tuple[Change, ...] = (kill_of_a_router, kill_of_a_pod)
 
 # ---------------------------------------------------------------- means
+
+
+@contextlib.contextmanager
+def cut_off(stage: Stage, ips: list[str]) -> Iterator[None]:
+    """Let no operator reach the agents at these addresses."""
+    operators = ", ".join(pod["status"]["podIP"] for pod in stage.kube.items("pods", SYSTEM, OPERATORS))
+    rule = f"ip saddr {{ {operators} }} ip daddr {{ {', '.join(ips)} }} tcp dport {AGENT_PORT} drop"
+    in_cluster = ["nsenter", f"--net=/run/netns/{os.environ['CLUSTER_NAME']}", "nft"]
+    table = f"table inet soak {{ chain c {{ type filter hook forward priority 0; {rule}; }}; }}"
+    subprocess.run([*in_cluster, table], check=True)
+    try:
+        yield
+    finally:
+        subprocess.run([*in_cluster, "delete table inet soak"], check=True)
 
 
 def evict(stage: Stage, pod: Object) -> None:
@@ -320,13 +370,17 @@ def processes(meant: Callable[[list[str], str], bool]) -> list[int]:
 def kill_pod(pod: Object) -> None:
     """Every process of its containers, but for the one that holds its network."""
     uid = pod["metadata"]["uid"]
-    for process in processes(lambda command, groups: uid in groups and "pause" not in command[0]):
+    found = processes(lambda command, groups: uid in groups and "pause" not in command[0])
+    assert found, f"pod {pod['metadata']['name']} has no process here"
+    for process in found:
         with contextlib.suppress(ProcessLookupError):
             os.kill(process, signal.SIGKILL)
 
 
 def kill_operators(kube: Kube) -> None:
-    for pod in kube.items("pods", SYSTEM, "app.kubernetes.io/component=operator"):
+    pods = kube.items("pods", SYSTEM, OPERATORS)
+    assert pods, "there is no operator"
+    for pod in pods:
         kill_pod(pod)
 
 
