@@ -12,7 +12,7 @@ from datetime import datetime
 
 from tidegate_contract.route import Route, Slot
 from tidegate_operator.core.children import seal, service, version_name
-from tidegate_operator.core.choice import OPERATOR, Choice, decided, goes_back
+from tidegate_operator.core.choice import OPERATOR, Choice, decided, goes_back, is_rejected
 from tidegate_operator.core.claim import Claim, claim
 from tidegate_operator.core.drift import is_latest
 from tidegate_operator.core.guards import Guard, Guards
@@ -106,6 +106,15 @@ class Scene:
         """The children of one version."""
         name = version_name(self.identity, revision)
         return {ref for ref in ((Kind.DEPLOYMENT, name), (Kind.SERVICE, name)) if self.is_ours(*ref)}
+
+    @property
+    def returns_to(self) -> str:
+        """While a rejected version still is stable in the route: the one that takes its place there."""
+        route = self.before.route
+        if route is None or not is_rejected(self.serving, self.desired, self.before):
+            return ""
+        others = (share for slot, share in route.slots.items() if slot not in (route.stable, Slot.SHADOW))
+        return next((share.revision for share in others), "")
 
     def ready(self, revision: str) -> int:
         pods = (pod for pod in self.observed.pods if pod.revision == revision)
@@ -228,7 +237,7 @@ def _through(scene: Scene) -> Way:
 def _candidate(scene: Scene) -> Candidate | None:
     """The version that is to take over step by step; None if there is none, or it takes over at once."""
     target, before = scene.choice.target, scene.before
-    if not scene.serving or target in ("", scene.serving) or goes_back(before):
+    if not scene.serving or target in ("", scene.serving) or goes_back(before) or scene.returns_to:
         return None
     if before.candidate and before.candidate.revision == target:
         return before.candidate
@@ -241,7 +250,7 @@ def _aim(scene: Scene, candidate: Candidate | None, *, enters: bool) -> Aim:
     if enters and scene.serving:
         return Aim(scene.serving)
     if candidate is None:
-        return Aim(scene.choice.target)
+        return Aim(scene.returns_to or scene.choice.target)
     if not scene.guards.holds(Guard.NOT_PAUSED, not scene.choice.paused):
         return _as_it_is(route) if route else Aim(scene.serving)
     if candidate.step >= len(steps):
@@ -287,7 +296,7 @@ def _after(scene: Scene, status: Status, route: Route, found: Step, *, enters: b
     """The status after a step of the traffic: whose time as stable has begun, and how far the candidate is."""
     status, candidate, now = replace(status, route=route), status.candidate, scene.now
     stable = route.slots[route.stable].revision
-    if scene.serving and stable != scene.serving and stable == scene.choice.target:
+    if scene.serving and stable != scene.serving:
         why = f"it has taken over from {scene.serving}: it has all requests, and every router says so"
         status = decided(status, Decision(now, PROMOTED, stable, OPERATOR, why))
         return replace(status, stable=Stable(stable, now), candidate=None)

@@ -211,6 +211,16 @@ def test_a_rollback_needs_no_steps() -> None:
     assert found.status.stable.revision == A
 
 
+def test_what_was_rejected_gets_no_weight_again_when_another_version_is_asked_for_on_the_way_back() -> None:
+    found = ask(rolling(), "Promote")
+    found.action = Action("back", "Rollback", by="ada")
+    found.until(lambda cluster: cluster.weights() == {A: 100, B: 0})
+    found.desired, looks = canary(THIRD), len(found.plans)
+    assert found.settle().weights() == {A: 95, C: 5}
+    routes = [plan.status.route for plan in found.plans[looks:] if plan.status and plan.status.route]
+    assert not any(share.weight for route in routes for share in route.slots.values() if share.revision == B)
+
+
 # ---------------------------------------------------------------- from Services to routers, and back
 
 
