@@ -116,6 +116,13 @@ class Scene:
         others = (share for slot, share in route.slots.items() if slot not in (route.stable, Slot.SHADOW))
         return next((share.revision for share in others), "")
 
+    @property
+    def left_over(self) -> frozenset[Ref]:
+        """Services of versions without a Deployment: a look has ended between the two."""
+        named = (name for kind, name in self.observed.children if kind is Kind.SERVICE and name != self.identity.name)
+        alone = (name for name in named if (Kind.DEPLOYMENT, name) not in self.observed.children)
+        return frozenset((Kind.SERVICE, name) for name in alone)
+
     def ready(self, revision: str) -> int:
         pods = (pod for pod in self.observed.pods if pod.revision == revision)
         return sum(pod.ready and not pod.deleting and not pod.ended for pod in pods)
@@ -132,6 +139,11 @@ class Scene:
 
 def follow(scene: Scene) -> Way:
     """The way of this look: at most one change of the route."""
+    way = _way(scene)
+    return replace(way, gone=way.gone | scene.left_over)
+
+
+def _way(scene: Scene) -> Way:
     if scene.desired.via is Via.ROUTER:
         return _through(scene)
     if scene.before.route is not None or scene.present:

@@ -7,8 +7,9 @@ import pytest
 from routed_worlds import ROUTED, STEPS, Cluster, canary, deployment_of
 from tidegate_contract.actions import Action
 from tidegate_contract.route import Share, Slot
+from tidegate_operator.core.children import endpoints
 from tidegate_operator.core.types import Approval, Desired, Kind, Remove, Strategy, Via
-from worlds import FLIGHTS, ME, asking, name
+from worlds import FLIGHTS, ME, asking, child, name
 
 NEXT = asking(ROUTED, digest="sha256:" + "6" * 64)
 THIRD = asking(ROUTED, digest="sha256:" + "7" * 64)
@@ -219,6 +220,14 @@ def test_what_was_rejected_gets_no_weight_again_when_another_version_is_asked_fo
     assert found.settle().weights() == {A: 95, C: 5}
     routes = [plan.status.route for plan in found.plans[looks:] if plan.status and plan.status.route]
     assert not any(share.weight for route in routes for share in route.slots.values() if share.revision == B)
+
+
+@pytest.mark.parametrize("via", list(Via))
+def test_the_service_of_a_version_that_has_no_deployment_goes(via: Via) -> None:
+    """A look has ended between the two, and then nobody wanted the version any more."""
+    found = Cluster(replace(ROUTED, via=via)).settle()
+    found.children[Kind.SERVICE, deployment_of(B)] = child(Kind.SERVICE, endpoints(ME, B))
+    assert (Kind.SERVICE, deployment_of(B)) not in found.settle().children
 
 
 # ---------------------------------------------------------------- from Services to routers, and back
