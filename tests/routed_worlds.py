@@ -64,13 +64,16 @@ class Cluster:
     """Routers that do not take the newest route."""
     broken: set[str] = field(default_factory=set)
     """Revisions whose pods do not get ready."""
+    slow: set[str] = field(default_factory=set)
+    """Deployments whose pods do not."""
     silent: set[str] = field(default_factory=set)
     leaving: int = 0
     action: Action | None = None
     plans: list[Plan] = field(default_factory=list)
 
     def ready(self, deployment: str) -> int:
-        return 0 if self.serves[deployment] in self.broken else self.sizes[deployment]
+        unready = self.serves[deployment] in self.broken or deployment in self.slow
+        return 0 if unready else self.sizes[deployment]
 
     def pods_of(self, revision: str) -> int:
         return sum(self.ready(name) for name, serves in self.serves.items() if serves == revision)

@@ -108,6 +108,12 @@ class Scene:
         return {ref for ref in ((Kind.DEPLOYMENT, name), (Kind.SERVICE, name)) if self.is_ours(*ref)}
 
     @property
+    def leads_straight(self) -> bool:
+        """Whether the model's Service leads to its pods."""
+        there = self.observed.children.get((Kind.SERVICE, self.identity.name))
+        return there is not None and is_latest(there, seal(service(self.identity)))
+
+    @property
     def returns_to(self) -> str:
         """While a rejected version still is stable in the route: the one that takes its place there."""
         route = self.before.route
@@ -184,9 +190,7 @@ def _back(scene: Scene) -> Way:
     target = alone if route is not None and alone else scene.choice.target
     own = Version(target, scene.contents.get(target), scene.identity.name, scene.replicas)
     versions = (own, *others)
-    direct = service(scene.identity)
-    there = scene.observed.children.get((Kind.SERVICE, scene.identity.name))
-    leads = there is not None and is_latest(there, seal(direct))
+    leads = scene.leads_straight
     numbers = scene.observed.workload or Workload()
     stands = numbers.observed_generation >= numbers.generation and numbers.available >= scene.replicas
     if route is not None:
@@ -212,7 +216,7 @@ def _refs(scene: Scene, revisions: Iterable[str]) -> frozenset[Ref]:
 
 def _through(scene: Scene) -> Way:
     choice, observed, guards = scene.choice, scene.observed, scene.guards
-    enters = scene.is_ours(Kind.DEPLOYMENT, scene.identity.name)
+    enters = scene.is_ours(Kind.DEPLOYMENT, scene.identity.name) or scene.leads_straight
     candidate = None if enters else _candidate(scene)
     status = replace(scene.before, candidate=candidate)
     if not choice.target:
@@ -239,8 +243,9 @@ def _through(scene: Scene) -> Way:
     port = route.port
     if enters:
         known = found.acknowledged and _known(scene, route, fleets[aim.stable].needed)
-        port = route.port if guards.holds(Guard.PODS_KNOWN, known) else None
-        gone |= _succeeded(scene, port, aim.stable)
+        stands = guards.holds(Guard.SUCCEEDED, _stands(scene, aim.stable))
+        port = route.port if guards.holds(Guard.PODS_KNOWN, known) and stands else None
+        gone |= _succeeded(scene, port)
     alone = len(route.slots) == 1 and route.slots[route.stable].revision == choice.target
     arrived = alone and not enters and not scene.present - {choice.target}
     return Way(status, versions, port, gone, found.waits, arrived, moves=not (arrived and found.acknowledged))
@@ -334,15 +339,17 @@ def _known(scene: Scene, route: Route, pods: int) -> bool:
     return bool(scene.told) and all(router.pods.get(route.stable, 0) >= pods for router in scene.told)
 
 
-def _succeeded(scene: Scene, port: int | None, stable: str) -> set[Ref]:
-    """The Deployment whose pods got requests straight, once nobody asks for them and others are there."""
+def _stands(scene: Scene, revision: str) -> bool:
+    """Whether a version's own Deployment serves: what routers know may be those pods of it that are about to go."""
+    numbers = scene.observed.versions.get(revision, Workload())
+    return numbers.observed_generation >= numbers.generation and numbers.available >= max(1, scene.replicas)
+
+
+def _succeeded(scene: Scene, port: int | None) -> set[Ref]:
+    """The Deployment whose pods got requests straight, once nobody asks for them."""
     there = scene.observed.children.get((Kind.SERVICE, scene.identity.name))
     leads = port is not None and there is not None and is_latest(there, seal(service(scene.identity, port)))
-    numbers = scene.observed.versions.get(stable, Workload())
-    stands = numbers.observed_generation >= numbers.generation and numbers.available >= max(1, scene.replicas)
-    if leads and scene.guards.holds(Guard.SUCCEEDED, stands):
-        return {(Kind.DEPLOYMENT, scene.identity.name)}
-    return set()
+    return {(Kind.DEPLOYMENT, scene.identity.name)} if leads else set()
 
 
 def _told(scene: Scene, before: Route, after: Route) -> Route:

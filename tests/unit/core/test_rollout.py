@@ -294,3 +294,27 @@ def test_steps_that_were_taken_out_of_the_spec_are_behind_the_candidate() -> Non
     found = rolling()
     found.desired = canary(NEXT, STEPS[:1])
     assert found.settle().weights() == {B: 100}
+
+
+def test_requests_go_to_routers_when_the_pods_that_stay_are_ready() -> None:
+    """Routers know pods of the version: those that are about to go."""
+    found = Cluster(FLIGHTS).settle()
+    direct = found.children[Kind.SERVICE, ME.name]
+    found.desired, found.slow = ROUTED, {deployment_of(A)}
+    assert found.settle().children[Kind.SERVICE, ME.name] == direct
+    found.slow.clear()
+    assert found.settle().serves == {deployment_of(A): A}
+
+
+def test_requests_that_go_to_pods_go_back_to_routers_only_when_those_know_the_pods() -> None:
+    """The Service was led to pods, and the Deployment that was to take over not made yet."""
+    found = serving()
+    found.desired = FLIGHTS
+    found.until(lambda cluster: ME.name in cluster.serves)
+    for place in (found.sizes, found.serves):
+        place.pop(ME.name)
+    direct, _ = found.children[Kind.SERVICE, ME.name], found.children.pop((Kind.DEPLOYMENT, ME.name))
+    found.desired, found.silent = ROUTED, {"r2"}
+    assert found.settle().children[Kind.SERVICE, ME.name] == direct
+    found.silent.clear()
+    assert found.settle().children[Kind.SERVICE, ME.name] != direct
