@@ -194,7 +194,13 @@ def _back(scene: Scene) -> Way:
     numbers = scene.observed.workload or Workload()
     stands = numbers.observed_generation >= numbers.generation and numbers.available >= scene.replicas
     if route is not None:
-        ends = leads and scene.guards.holds(Guard.SUCCEEDED, stands or not alone)
+        # Only who has run it can say later that it does not any more.
+        runs = all(router.generation == route.generation or router.refused for router in scene.told)
+        ends = (
+            leads
+            and scene.guards.holds(Guard.SUCCEEDED, stands or not alone)
+            and scene.guards.holds(Guard.ACKNOWLEDGED, runs)
+        )
         status = replace(status, route=None if ends else route)
         waits = "waiting for the pods that take over from the routers"
         return Way(status, versions, waits=waits, arrived=False, moves=True)

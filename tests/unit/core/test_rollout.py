@@ -306,6 +306,17 @@ def test_requests_go_to_routers_when_the_pods_that_stay_are_ready() -> None:
     assert found.settle().serves == {deployment_of(A): A}
 
 
+def test_a_route_ends_when_every_router_has_run_it() -> None:
+    """What a router said before it knew the model looks like what it says when it does not any more."""
+    found = Cluster(FLIGHTS).settle()
+    found.desired, found.lagging = ROUTED, {"r1"}
+    found.settle()
+    found.desired = FLIGHTS
+    assert found.settle().status.route is not None
+    found.lagging.clear()
+    assert found.settle().status.route is None
+
+
 def test_requests_that_go_to_pods_go_back_to_routers_only_when_those_know_the_pods() -> None:
     """The Service was led to pods, and the Deployment that was to take over not made yet."""
     found = serving()
