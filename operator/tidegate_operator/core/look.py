@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
+from tidegate_contract import labels
 from tidegate_contract.names import REVISION_KIND
 from tidegate_operator.core import records
 from tidegate_operator.core.decide import decide, invalid
@@ -190,8 +191,8 @@ def look(known: Known, guards: Guards = ALL) -> Steps:
             observed = with_found(observed, (yield read), known.identity)
         asked |= unread
         plan = plan_for(known, observed, guards)  # what was found may call for more
-    if ends_a_version(plan):
-        # A router that the caches do not show yet may have a request there.
+    if ends_a_version(plan) or leads_to_routers(plan, known.identity):
+        # A router that the caches do not show yet may have a request there, or would get one and know no pod.
         unknown = (yield ReadRouters()) - observed.routers.keys()
         if not guards.holds(Guard.ROUTERS_KNOWN, not unknown):
             observed = replace(observed, routers={**observed.routers, **dict.fromkeys(unknown)})
@@ -213,6 +214,13 @@ def look(known: Known, guards: Guards = ALL) -> Steps:
 def ends_a_version(plan: Plan) -> bool:
     """Whether it takes away the pods of a version that routers have known."""
     return any(isinstance(write, Remove) and write.kind == Kind.DEPLOYMENT for write in plan.writes)
+
+
+def leads_to_routers(plan: Plan, identity: Identity) -> bool:
+    """Whether it sends the model's requests to them, which it did not until now."""
+    address = (Kind.SERVICE, identity.name)
+    applied = (write.manifest for write in plan.writes if isinstance(write, Apply) and about(write) == address)
+    return any(labels.ROUTER in manifest["spec"]["selector"].values() for manifest in applied)
 
 
 def plan_for(known: Known, observed: Observed, guards: Guards) -> Plan:

@@ -76,7 +76,9 @@ STRICT: dict[str, dict[str, dict[str, str]]] = {
     },
     "core/look.py": {
         "look": {
-            "ends_a_version(plan)": "whether ROUTERS_KNOWN has anything to be asked about",
+            "ends_a_version(plan) or leads_to_routers(plan, known.identity)": (
+                "whether ROUTERS_KNOWN has anything to be asked about"
+            ),
             "creations(plan)": "whether OWNER_LIVES has anything to be asked about: nothing is read for a repair",
             "plan.status is None": "the answer of STATUS_CHANGED, which `decide` has asked",
             "isinstance(write, Keep)": "which write it is: every one is sent, these together with the status",

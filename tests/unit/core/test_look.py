@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 import worlds
+from routed_worlds import ROUTED, Cluster
 from tidegate_contract.actions import Action
 from tidegate_operator.core.guards import ALL, Guard, Guards
 from tidegate_operator.core.look import (
@@ -18,6 +19,7 @@ from tidegate_operator.core.look import (
     ReadChild,
     ReadModel,
     ReadRevision,
+    ReadRouters,
     Step,
     Steps,
     Tell,
@@ -338,3 +340,35 @@ def test_tell_is_one_step_for_each_happening() -> None:
     world = serving(action=Action("1", "dance"))
     steps, _ = drive(look(known(world, settled())))
     assert [step.happening.reason for step in steps if isinstance(step, Tell)] == ["ActionRefused"]
+
+
+# ---------------------------------------------------------------- where requests come through routers
+
+
+def on_its_way(reached: Callable[[Cluster], bool]) -> Known:
+    """A model that moves from its pods to routers, which all know as much as is needed for the next step."""
+    cluster = Cluster(FLIGHTS).settle()
+    cluster.desired = ROUTED
+    cluster.until(reached)
+    return known(cluster.observed(), cluster.status, ROUTED)
+
+
+@pytest.mark.parametrize(
+    ("reached", "step"),
+    [
+        pytest.param(lambda c: c.routers["r1"] and c.pods_of(worlds.name()) == 4, Apply, id="they are sent there"),
+        pytest.param(
+            lambda c: c.children[SERVICE] != worlds.child(Kind.SERVICE, wanted()[SERVICE]), Remove, id="pods go"
+        ),
+    ],
+)
+def test_routers_are_asked_for_afresh_before(reached: Callable[[Cluster], bool], step: type[Step]) -> None:
+    def there(uids: frozenset[str]) -> Answer:
+        return lambda asked: uids if isinstance(asked, ReadRouters) else server()(asked)
+
+    begun = on_its_way(reached)
+    steps, _ = drive(look(begun), there(frozenset(begun.observed.routers)))
+    assert kinds(steps)[0] == "ReadRouters"
+    assert step.__name__ in kinds(steps)
+    steps, _ = drive(look(begun), there(frozenset({*begun.observed.routers, "one that started"})))
+    assert step.__name__ not in kinds(steps)
