@@ -135,7 +135,7 @@ class Reconciler:
         release, desired = self._policy.release, self._desired(model)
         looked = await self._drive(look(Known(identity, version, desired, status, observed, release, self._now())), key)
         self._routers.moves(key, looked.moves)
-        self._needs_routers(key, self._is_routed(key))
+        self._needs_routers(key, self._is_routed(key, desired))
         again = self._refusals.ended(key, identity, known, looked.refused, self._now())
         return min((seconds for seconds in (looked.look_again, again) if seconds is not None), default=None)
 
@@ -166,10 +166,13 @@ class Reconciler:
         )
         looked = await self._drive(look_at(known, self._policy.images, self._now()), key)
         self._refusals.forget(key)  # what was refused its models say
-        if looked.trouble != self._trouble.get(namespace, ""):
-            self._trouble[namespace] = looked.trouble
+        if looked.trouble != self._trouble.pop(namespace, ""):
             for each in routed:
                 self._mark(each)
+        if looked.trouble:
+            self._trouble[namespace] = looked.trouble
+        if not routed:
+            self._evicted.pop(namespace, None)
         return looked.look_again if not looked.trouble else TROUBLE_SECONDS
 
     def _silence(self, namespace: str) -> Silence:
@@ -180,12 +183,12 @@ class Reconciler:
         pods = tuple((pod.name, pod.uid) for pod in silent if pod.uid not in ending)
         return Silence(pods, others_answer, max(made, default=None), self._evicted.get(namespace))
 
-    def _is_routed(self, key: Key) -> bool:
-        """Whether a model's requests come through routers, are to, or did until now."""
+    def _is_routed(self, key: Key, desired: core.Desired | core.Unusable | None = None) -> bool:
+        """Whether a model's requests come through routers, are to, or did until now. `desired`: if it is known."""
         model = self._stores.models.get(key)
         if model is None or model.metadata.deletionTimestamp is not None:
             return False
-        desired = self._desired(model)
+        desired = desired or self._desired(model)
         wants = isinstance(desired, core.Desired) and desired.via is core.Via.ROUTER
         deployments = self._stores.children[core.Kind.DEPLOYMENT].of(key)
         return (

@@ -42,6 +42,8 @@ class Server:
         self.refuse: dict[str, int] = {}
         self.wordless = False
         """Whether its refusals have no body."""
+        self.kept: dict[str, Any] = {"/api/v1/namespaces/ml": {"metadata": {"name": "ml", "uid": "ml-uid"}}}
+        """Secrets and namespaces, by path."""
         self.reads = 0
         self.writes: list[str] = []
         self.sent: list[tuple[str, str, Any]] = []
@@ -58,7 +60,9 @@ class Server:
         *_, collection, name = request.path.removesuffix("/status").removesuffix("/scale").split("/")
         if request.method == "GET":
             self.reads += 1
-            found = self.model if collection == "modeldeployments" else None
+            found = self.model if collection == "modeldeployments" else self.kept.get(request.path)
+            if name == "modeldeployments":
+                return web.json_response({"metadata": {"resourceVersion": str(self.version)}, "items": [self.model]})
             return web.json_response(found or {"message": "not found"}, status=200 if found else 404)
         self.writes.append(collection)
         self.sent.append((request.method, request.path, await request.json()))
@@ -89,6 +93,8 @@ class Server:
                 "status": body["status"],
             }
             return web.json_response(self.model)
+        if collection == "secrets":
+            self.kept[request.path] = body | {"metadata": metadata}
         return web.json_response(body | {"metadata": metadata})
 
 
@@ -605,3 +611,80 @@ async def test_a_spec_that_means_nothing_is_said_and_nothing_is_made(world: Worl
     again, written = await world.look()
     assert (again, written) == (None, ["events", "modeldeployments"])
     assert world.degraded() == "InvalidSpec"
+
+
+# ---------------------------------------------------------------- routers
+
+SPACE = ("ml", "")
+ROUTED = {"spec": MODEL["spec"] | {"traffic": {"via": "Router"}}}
+
+
+async def routed(world: World) -> None:
+    """The model needs routers, and its namespace has been looked at for it."""
+    assert world.server.model is not None
+    world.server.model = world.server.model | ROUTED
+    world.feed_newer(generation=2)
+    await world.look()
+    assert world.marked == [SPACE], "it has no port"
+
+
+async def around(world: World) -> list[str]:
+    world.server.writes, world.server.sent = [], []
+    await world.reconciler.look_around("ml")
+    return world.server.writes
+
+
+def route(world: World) -> dict[str, Any]:
+    model = world.stores.models.get(KEY)
+    assert model is not None
+    found: dict[str, Any] = msgspec.json.decode(model.status).get("route", {})
+    return found
+
+
+async def test_a_model_gets_its_port_from_the_look_at_its_namespace_and_says_it(world: World) -> None:
+    await routed(world)
+    assert route(world) == {}
+    await around(world)
+    assert world.marked[-1] == KEY
+    await world.look()
+    assert (route(world)["port"], route(world)["generation"]) == (10000, 1)
+    marks = len(world.marked)
+    await world.look()
+    assert len(world.marked) == marks, "nothing is left to say"
+
+
+async def test_the_routers_are_made_once_and_their_token_before_them(world: World) -> None:
+    await routed(world)
+    made = await around(world)
+    assert made == ["secrets", "secrets", "serviceaccounts", "rolebindings", "poddisruptionbudgets", "deployments"]
+    assert [path for _, path, _ in world.server.sent][:2] == [
+        "/api/v1/namespaces/tidegate-system/secrets/tidegate-key",
+        "/api/v1/namespaces/ml/secrets/tidegate-router",
+    ]
+    assert await around(world) == [], "not even the Secret"
+
+
+async def test_what_keeps_routers_from_being_made_their_models_say(world: World) -> None:
+    await routed(world)
+    world.server.refuse = {"rolebindings": 403}
+    assert await world.reconciler.look_around("ml") == reconcile.TROUBLE_SECONDS
+    assert world.marked[-1] == KEY
+    await world.look()
+    assert world.degraded() == "RoutersBlocked"
+    assert "RoleBinding tidegate-router" in world.condition()["message"]
+    world.server.refuse = {}
+    assert await world.reconciler.look_around("ml") is None
+    await world.look()
+    assert world.degraded() == "AsExpected"
+
+
+async def test_a_model_that_is_gone_needs_no_routers_and_they_go(world: World) -> None:
+    await routed(world)
+    await around(world)
+    model = world.stores.models.get(KEY)
+    assert model is not None
+    world.stores.models.remove(model)
+    await world.look()
+    assert world.marked[-1] == SPACE
+    assert sorted(await around(world)) == ["deployments", "poddisruptionbudgets", "rolebindings", "serviceaccounts"]
+    assert {method for method, *_ in world.server.sent} == {"DELETE"}
