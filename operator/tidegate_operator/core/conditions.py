@@ -6,7 +6,7 @@ To add a condition, write one more function and put it into `CHECKS`.
 import json
 import shlex
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from tidegate_operator.core import patch
@@ -70,8 +70,8 @@ class Facts:
     """That has been so at least once, whatever happened to its pods since."""
     asked_served: bool
     """What spec asks for has served at some time."""
-    additions: tuple[tuple[str, str], ...] = ()
-    """Who has added what to the Deployment."""
+    additions: Mapping[str, tuple[tuple[str, str], ...]] = field(default_factory=dict)
+    """Who has added what, by the name of the Deployment."""
 
     @property
     def waits_for_digest(self) -> bool:
@@ -272,12 +272,14 @@ def _strangers(strangers: tuple[Child, ...]) -> str:
 
 def deployment_altered(facts: Facts) -> Finding:
     """Whether the pods hold something that no revision knows of. An apply takes nothing away that others have added."""
-    if not facts.additions:
+    altered = next((name for name, found in facts.additions.items() if found), "")
+    if not altered:
         return Finding(Type.DEPLOYMENT_ALTERED, Truth.FALSE, Reason.AS_MADE, "the Deployment is as it was made")
-    named = [f"{path} (by {manager})" for manager, path in facts.additions[:ADDITIONS_LIMIT]]
-    if more := len(facts.additions) - len(named):
+    additions = facts.additions[altered]
+    named = [f"{path} (by {manager})" for manager, path in additions[:ADDITIONS_LIMIT]]
+    if more := len(additions) - len(named):
         named.append(f"and {more} more")
-    edit = f"`kubectl edit deployment {facts.identity.name} -n {facts.identity.namespace}`"
+    edit = f"`kubectl edit deployment {altered} -n {facts.identity.namespace}`"
     said = f"others have added {', '.join(named)}: it belongs to no revision and stays until it is taken out: {edit}"
     return Finding(Type.DEPLOYMENT_ALTERED, Truth.TRUE, Reason.ADDED_BY_OTHERS, said)
 

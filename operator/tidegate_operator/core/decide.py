@@ -271,12 +271,11 @@ def next_status(
         complete=complete,
         taken_over=stable is not None and stable.revision == target,
         asked_served=any(r.name == wish.name and r.record.served for r in observed.revisions),
-        additions=tuple(
-            addition
-            for (kind, name), found in claims.items()
-            if kind == Kind.DEPLOYMENT and found == Claim.OURS
-            for addition in drift.additions(observed.children[kind, name], wanted.get((kind, name)))
-        ),
+        additions={
+            ref[1]: drift.additions(observed.children[ref], wanted.get(ref))
+            for ref, found in claims.items()
+            if ref[0] == Kind.DEPLOYMENT and found == Claim.OURS
+        },
     )
     return replace(
         before,
