@@ -40,7 +40,7 @@ from tidegate_operator.core.look import (
 )
 from tidegate_operator.core.namespace import Namespace, Silence, look_at
 from tidegate_operator.core.router import Images
-from tidegate_operator.keys import Tokens
+from tidegate_operator.keys import SecretInTheWay, Tokens
 from tidegate_operator.refusals import Refusals
 from tidegate_operator.routers import Routers
 from tidegate_operator.writer import NotLeader, Writer
@@ -285,6 +285,8 @@ class Reconciler:
             return await self._carry_out(step, key)
         try:
             await self._carry_out(step, key)
+        except SecretInTheWay as error:
+            return error.message
         except ApiError as error:
             # The rest is done all the same, and the object says what was refused.
             words = self._refusals.words(key, step, error)

@@ -213,15 +213,11 @@ def api_server_away(stage: Stage) -> None:
 
 def operator_away(stage: Stage) -> None:
     """No operator is there while all pods of stable are replaced."""
-    replicas = stage.kube.get("deployment", "tidegate-operator", SYSTEM)["spec"]["replicas"]
-    scale_operator(stage.kube, 0)
-    try:
+    with no_operator(stage.kube):
         end = time.monotonic() + stage.away_seconds
         while time.monotonic() < end:
             replace_all(stage)
             time.sleep(min(10.0, max(0.0, end - time.monotonic())))
-    finally:
-        scale_operator(stage.kube, replicas)
     stage.until_ready()
 
 
@@ -382,6 +378,17 @@ def kill_operators(kube: Kube) -> None:
     assert pods, "there is no operator"
     for pod in pods:
         kill_pod(pod)
+
+
+@contextlib.contextmanager
+def no_operator(kube: Kube) -> Iterator[None]:
+    replicas = kube.get("deployment", "tidegate-operator", SYSTEM)["spec"]["replicas"]
+    scale_operator(kube, 0)
+    wait_for("no operator", lambda: not kube.items("pods", SYSTEM, OPERATORS), 60)
+    try:
+        yield
+    finally:
+        scale_operator(kube, replicas)
 
 
 def scale_operator(kube: Kube, replicas: int) -> None:
