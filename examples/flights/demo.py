@@ -8,6 +8,7 @@ where kubectl looks.
 import argparse
 import contextlib
 import http.client
+import json
 import os
 import shlex
 import shutil
@@ -36,6 +37,14 @@ PLACEHOLDER_NAMESPACE_NAME = f"name: {NAMESPACE}\n"
 
 LOOK_SECONDS = 0.5
 
+ANOTHER = {
+    "spec": {
+        "rollout": {"strategy": "Canary"},
+        "server": {"template": {"env": [{"name": "RELEASE", "value": "2"}]}},
+    }
+}
+"""The same bytes in another environment are another version."""
+
 NEXT = f"""
 What to try next, with KUBECONFIG={{kubeconfig}}
 
@@ -50,6 +59,13 @@ What to try next, with KUBECONFIG={{kubeconfig}}
   # ask it; the second one in another terminal
   kubectl port-forward -n {{namespace}} svc/{NAME} 8080:80
   {{python}} {{here}}/predict.py --count 40
+
+Another version, by hand: it gets 1, 5, 25 and 50 of 100 requests, each when somebody approves, and then all.
+
+  kubectl patch mdep {NAME} -n {{namespace}} --type merge -p '{{another}}'
+  {{tidegate}} status {NAME} -n {{namespace}}
+  {{tidegate}} approve {NAME} -n {{namespace}}
+  {{tidegate}} promote {NAME} -n {{namespace}}
 
 A digest that is not the bundle's: the new pod refuses it, the old ones go on answering. Then the right one again.
 
@@ -253,6 +269,7 @@ def hints(digest: str, namespace: str = NAMESPACE) -> str:
         tidegate=short(tidegate()),
         python=short(sys.executable),
         here=short(HERE),
+        another=json.dumps(ANOTHER, separators=(",", ":")),
         wrong=patch("sha256:" + "f" * 64),
         right=patch(digest),
     )
