@@ -92,6 +92,7 @@ class Cluster:
             action=self.action,
             versions={name.removeprefix(f"{ME.name}-"): found for name, found in numbers.items() if name != ME.name},
             routers={uid: self._says(uid) for uid in self.routers},
+            silent=len(self.silent),
             port=None if self.status.route else PORT,
         )
 

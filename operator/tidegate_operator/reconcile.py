@@ -239,6 +239,7 @@ class Reconciler:
             refused=refused,
             versions=versions,
             routers=self._routers.heard(key),
+            silent=self._routers.fallen_silent(key[0]),
             port=self._port(key, model),
             no_routers=self._trouble.get(key[0], ""),
         )

@@ -186,6 +186,13 @@ class Routers:
             for pod, asked in self._speaking(namespace)
         }
 
+    def fallen_silent(self, namespace: str) -> int:
+        """How many do not answer that did before, or that had long enough to begin: one that just starts is none."""
+        now, known = self._monotonic(), self._known.get(namespace)
+        there = [asked for _, asked in self._listed(namespace) if asked] if known else []
+        silent = [asked for asked in there if known and known.is_silent(asked, now)]
+        return sum(asked.answered_at != NEVER or asked.is_lost(now) for asked in silent)
+
     def silent(self, namespace: str) -> tuple[list[Pod], bool]:
         """The pods that were asked LOST_ASKS times in a row in vain, for LOST_SECONDS, so that they may be replaced;
         and whether another one answered within OTHERS_SECONDS: if not, the fault may be anybody's.

@@ -26,7 +26,6 @@ from tidegate_operator.core.types import (
     Identity,
     Kind,
     Pod,
-    Router,
     Strategy,
     Truth,
     Via,
@@ -61,7 +60,10 @@ class Facts:
     """Whether a request gets an answer."""
     pods: tuple[Pod, ...]
     """The pods of the revision that should serve."""
-    routers: Mapping[str, Router | None]
+    routers: int
+    """How many may have a request."""
+    silent: int
+    """How many of them do not answer the operator and should."""
     strangers: tuple[Child, ...]
     failure: Failure | None
     complete: bool
@@ -288,10 +290,9 @@ def metrics_available(facts: Facts) -> Finding | None:
     """Whether every router says how it goes; without that no version gets more requests."""
     if not facts.routed or not facts.routers:
         return None
-    silent = sum(router is None for router in facts.routers.values())
-    if not silent:
+    if not facts.silent:
         return Finding(Type.METRICS_AVAILABLE, Truth.TRUE, Reason.ALL_ANSWER, "every router says how it goes")
-    said = f"{silent} of {len(facts.routers)} routers do not answer the operator: what they serve they go on serving"
+    said = f"{facts.silent} of {facts.routers} routers do not answer the operator: what they serve they go on serving"
     return Finding(Type.METRICS_AVAILABLE, Truth.FALSE, Reason.ROUTERS_SILENT, f"{said}, and no version gets more")
 
 

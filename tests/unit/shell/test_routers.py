@@ -173,6 +173,22 @@ async def test_what_each_router_says_is_known_by_the_uid_of_its_pod(worlds: Worl
     assert world.routers.heard(("elsewhere", "flights")) == {}
 
 
+async def test_one_that_just_starts_has_not_fallen_silent_and_one_that_never_begins_has(worlds: Worlds) -> None:
+    world = await worlds(Fake(A), Fake(B))
+    world.fakes["uid-b"].answer = says(503)
+    await world.step()
+    assert world.routers.heard(KEY)["uid-b"] is None
+    assert world.routers.fallen_silent("ml") == 0
+    for _ in range(40):
+        await world.step(0.5)
+    assert world.routers.fallen_silent("ml") == 1
+    world.fakes["uid-a"].answer = says(503)
+    for _ in range(20):
+        await world.step(0.5)
+    assert world.routers.fallen_silent("ml") == 2
+    assert world.routers.fallen_silent("elsewhere") == 0
+
+
 async def test_a_pod_with_an_address_of_ipv6_is_asked(worlds: Worlds) -> None:
     world = await worlds(Fake(Pod("uid-6", "router-6", "::1")))
     await world.step()
