@@ -88,6 +88,62 @@ STRICT: dict[str, dict[str, dict[str, str]]] = {
         "look_around": {"not writes": "there is nothing to write: nobody need be asked for it"},
         "sent": {"match write": "each write with its own preconditions, and each of these behind `keep`"},
     },
+    "core/rollout.py": {
+        "_through": {
+            "not choice.target": "nobody knows yet what should serve: no version has pods, and none is to have any",
+            "status.route": "only where the Service leads already",
+            "status.route is None": "the first route: no request is sent by it before the Service leads to routers",
+            "observed.port is None": "without a port there is no route that could be written",
+            "scene.is_ours(Kind.DEPLOYMENT, scene.identity.name) or scene.leads_straight": (
+                "whether requests go to pods straight: what ends that are PODS_KNOWN and SUCCEEDED"
+            ),
+            "enters": "the same",
+            "found.acknowledged and _known(scene, route, fleets[aim.stable].needed)": "the fact that PODS_KNOWN asks",
+            "revision not in found.free": "what `traffic.step` has let go behind ACKNOWLEDGED and DRAINED",
+            "len(route.slots) == 1 and route.slots[route.stable].revision == choice.target": "what the status says",
+            "alone and (not enters) and (not scene.present - {choice.target})": "what the status says",
+            "arrived and found.acknowledged": "when to look again",
+        },
+        "_back": {
+            "route is not None and alone and (len(route.slots) > 1 or scene.present - {alone})": (
+                "how far it is: the traffic goes to one version first, behind the guards of `traffic.step`"
+            ),
+            "version.revision not in found.free": "what `traffic.step` has let go behind ACKNOWLEDGED and DRAINED",
+            "found.waits or 'all requests go to one version first'": "only words",
+            "route is not None and alone": "what the one Deployment is made of: what serves until the route has ended",
+            "scene.observed.workload or Workload()": "numbers of a Deployment that is not there yet",
+            "numbers.observed_generation >= numbers.generation and numbers.available >= scene.replicas": (
+                "the fact that SUCCEEDED asks"
+            ),
+            "route is not None": "how far it is: the route ends before any pods go",
+            "router.generation == route.generation or router.refused": "the fact that ACKNOWLEDGED asks",
+            "leads and scene.guards.holds(Guard.SUCCEEDED, stands or not alone) and "
+            "scene.guards.holds(Guard.ACKNOWLEDGED, runs)": (
+                "and that the Service leads to pods: this look has only just written that it should"
+            ),
+            "ends": "the same",
+            "router is not None and (not router.generation)": "the fact that ACKNOWLEDGED asks",
+        },
+        "_after": {
+            "scene.serving and stable != scene.serving": "what `traffic.step` has made of the route",
+            "not scene.serving and stable == scene.choice.target and (scene.replicas > 0)": "what the status says",
+            "first_one and found.acknowledged and _known(scene, route, 1)": "what the status says",
+            "candidate is None or enters": "without a candidate, or before its turn, there are no steps",
+            "share.revision == candidate.revision": "looks for its share",
+            "candidate.step < len(steps) and steps[candidate.step] == Weight(candidate.weight)": (
+                "whether it has the weight of its step: what gave it that are the guards of `traffic.step`"
+            ),
+            "reached and goes_on and (route == scene.before.route) and found.acknowledged": (
+                "NOT_PAUSED and ACKNOWLEDGED, asked before; the rest says whether there is a step to go on from"
+            ),
+        },
+        "_succeeded": {
+            "port is not None and there is not None and is_latest(there, seal(service(scene.identity, port)))": (
+                "whether the Service leads to routers already, which SUCCEEDED and PODS_KNOWN have let it"
+            ),
+            "leads": "the same",
+        },
+    },
     "core/namespace.py": {
         "look_at": {
             "not known.routed": "whether there is anything to make; what is there goes behind UNWANTED",
