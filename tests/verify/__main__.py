@@ -8,13 +8,16 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
 from tidegate_operator.core.guards import ALL, Guard, Guards
-from verify import looks, themes, traffic
+from verify import looks, rollout, silence, themes, traffic
 from verify.pairs import enumerate_pairs, pair_of
 from verify.search import Result, search
 
 PROCESSES = 2
-WORLDS = [traffic.NAME, *(world.name for world in themes.worlds())]
-"""The longest first."""
+ROLLOUTS = [start.name for start in rollout.starts()]
+WORLDS = [traffic.NAME, *ROLLOUTS, *(world.name for world in themes.worlds()), silence.NAME]
+"""What takes longest begins first."""
+ELSEWHERE = traffic.GUARDS | rollout.MISSED.keys() | silence.GUARDS
+"""Those that are missed in a search of their own, and not in the worlds of `themes`."""
 Task = tuple[str, Guard | None, float, bool]
 
 
@@ -37,7 +40,8 @@ def main(argv: list[str] | None = None) -> int:
             wrong |= bool(broken) | (not asked.world and report_pair())
         if not asked.world or asked.guard:
             guards = [Guard(asked.guard)] if asked.guard else list(Guard)
-            wrong |= report_guards(pool.imap_unordered(missed, [(guard, names) for guard in guards], 1))
+            tries = [(guard, found) for guard in guards for found in tries_of(guard, names)]
+            wrong |= report_guards(pool.imap_unordered(missed, tries, 1))
     print(f"\n{'BROKEN' if wrong else 'all of it holds'}, {time.monotonic() - started:.0f} s")
     return int(wrong)
 
@@ -47,16 +51,36 @@ def run(task: Task) -> Result:
     guards = Guards(frozenset({guard})) if guard else ALL
     if name == traffic.NAME:
         return traffic.search(guards, traffic.STARTS[:1] if short else traffic.STARTS)
+    if name == silence.NAME:
+        return silence.search(guards)
+    if name in ROLLOUTS:
+        start = rollout.named(name)
+        return rollout.search(start._replace(budgets=start.budgets[:1]) if short else start, guards, seconds)
     world = themes.named(name)
     return search(replace(world, budgets=world.budgets[:1]) if short else world, guards, seconds=seconds)
+
+
+def tries_of(guard: Guard, names: list[str]) -> Iterator[list[str]]:
+    """Where a guard must be missed, of these worlds: in one of each of the lists, the likeliest first."""
+    if len(names) == 1:
+        yield names
+        return
+    if guard in traffic.GUARDS:
+        yield [traffic.NAME]
+    if guard in rollout.MISSED:
+        yield [rollout.MISSED[guard]]
+    if guard in silence.GUARDS:
+        yield [silence.NAME]
+    if guard not in ELSEWHERE or guard in themes.MISSED:
+        found = [world.name for world in themes.worlds() if world.name in names]
+        yield sorted(found, key=lambda name: (name != themes.MISSED.get(guard, themes.FIRST), found.index(name)))
 
 
 def missed(task: tuple[Guard, list[str]]) -> tuple[Guard, Result | None, float]:
     """The first world in which the lack of a guard breaks a promise."""
     guard, names = task
     started = time.monotonic()
-    names = [name for name in names if (name == traffic.NAME) == (guard in traffic.GUARDS)]
-    for name in sorted(names, key=lambda name: (name != themes.MISSED.get(guard, themes.FIRST), names.index(name))):
+    for name in names:
         result = run((name, guard, 30.0, False))
         if result.counterexample:
             return guard, result, time.monotonic() - started

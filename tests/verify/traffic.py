@@ -242,15 +242,19 @@ def search(guards: Guards = ALL, starts: Sequence[State] = STARTS) -> Result:
 
 def settle(state: State, guards: Guards, settled: set[tuple[object, ...]]) -> str:
     """Let everybody go on until nothing is left to do; what is wrong then."""
-    for _ in range(1000):
-        if state.key() in settled:
-            return ""
-        settled.add(state.key())
+    seen: set[tuple[object, ...]] = set()
+    while (key := state.key()) not in settled:
+        if key in seen:
+            return "it never comes to rest"
+        seen.add(key)
         moves = following(state, guards, calm=True)
         found = next(moves, None)
         if found is None:
-            return at_rest(state)
+            if wrong := at_rest(state):
+                return wrong
+            break
         if found[2]:
             return found[2]
         state = found[1]
-    return "it never comes to rest"
+    settled |= seen
+    return ""

@@ -1,0 +1,636 @@
+"""One model behind routers, as a world: what a state of it is, and everything that can happen next.
+
+The looks are the real ones of `core/look.py`, run once for every distinct thing that they can know. What they read is
+what is true when they begin, but for what routers say: that is as old as the last question, and a router that has just
+started the operator may not have heard of. What a look writes it writes one by one, while others go on; it may be lost
+before any of its writes.
+"""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from functools import cache
+from typing import Any, NamedTuple
+
+import worlds
+from tidegate_contract import labels
+from tidegate_contract.actions import Action, Verb
+from tidegate_contract.route import Route, Share, Slot
+from tidegate_operator.core.children import seal, service, version_name
+from tidegate_operator.core.choice import MOVES
+from tidegate_operator.core.guards import ALL, Guards
+from tidegate_operator.core.look import (
+    Fresh,
+    Known,
+    ReadModel,
+    ReadRouters,
+    Tell,
+    Together,
+    WriteStatus,
+    look,
+)
+from tidegate_operator.core.types import (
+    Apply,
+    Approval,
+    Child,
+    Decision,
+    Desired,
+    Keep,
+    Kind,
+    Observed,
+    Pod,
+    Record,
+    Ref,
+    Remove,
+    Revision,
+    RolloutStep,
+    Router,
+    Status,
+    Strategy,
+    Via,
+    Weight,
+    Workload,
+    Write,
+)
+from verify.values import Shared, manifest_of, status_of
+from worlds import ME, NOW, RELEASE
+
+PORT = 10000
+VERSIONS = "ABC"
+FIRST_WEIGHT = 5
+STEPS: dict[Strategy, tuple[RolloutStep, ...]] = {
+    Strategy.IMMEDIATE: (),
+    Strategy.CANARY: (Weight(FIRST_WEIGHT), Approval()),
+    Strategy.SHADOW: (Approval(),),
+}
+
+
+class Spec(NamedTuple):
+    version: str
+    via: Via = Via.ROUTER
+    strategy: Strategy = Strategy.IMMEDIATE
+
+
+@cache
+def desired(spec: Spec) -> Desired:
+    asked = worlds.asking(digest="sha256:" + spec.version.lower() * 64)
+    return replace(asked, replicas=1, via=spec.via, strategy=spec.strategy, steps=STEPS[spec.strategy])
+
+
+NAMES = {version: worlds.name(desired(Spec(version))) for version in VERSIONS}
+LETTERS = {name: version for version, name in NAMES.items()}
+
+
+class Told(NamedTuple):
+    """A route, as plain values."""
+
+    generation: int
+    stable: Slot
+    slots: tuple[tuple[Slot, str, int], ...]
+    """Slot, revision and weight."""
+
+    @property
+    def weights(self) -> dict[str, int]:
+        return {revision: weight for _, revision, weight in self.slots}
+
+    def __str__(self) -> str:
+        shares = ", ".join(f"{LETTERS[revision]} {weight}" for _, revision, weight in self.slots)
+        stable = next(LETTERS[revision] for slot, revision, _ in self.slots if slot == self.stable)
+        return f"generation {self.generation}: {shares}; stable is {stable}"
+
+
+class Envoy(NamedTuple):
+    """A router, as it is."""
+
+    route: Told | tuple[()]
+    """What it runs; nothing if it does not know the model."""
+    pods: tuple[str, ...]
+    """Revisions in its route of which it knows a pod."""
+    listed: bool = True
+    """The operator has heard of it."""
+    said: tuple[Any, ...] = ()
+    """What the operator has heard from it last: a generation and the slots with pods; empty: nothing."""
+
+    def says(self) -> tuple[Any, ...]:
+        if not self.route:
+            return 0, ()
+        return self.route.generation, tuple(slot for slot, name, _ in self.route.slots if name in self.pods)
+
+
+class Fleet(NamedTuple):
+    """The pods of a Deployment."""
+
+    name: str
+    seen: bool
+    """Its controller has seen what it says now."""
+    pods: tuple[tuple[str, bool], ...]
+    """Revision, and whether it is ready."""
+
+
+class Flight(NamedTuple):
+    """What a look that is under way has still to write, in this order."""
+
+    status: tuple[Shared[Status], Told | tuple[()], Shared[tuple[Revision, ...]]] | tuple[()]
+    """The status, its route, and the revisions, which are written with it; nothing if that is right or done."""
+    writes: tuple[Shared[Write], ...]
+
+
+class State(NamedTuple):
+    spec: Spec
+    action: Verb | None
+    """What a person has asked for, and nobody has answered yet."""
+    status: Shared[Status]
+    """But for its route, and for what nothing is decided by."""
+    route: Told | tuple[()]
+    revisions: Shared[tuple[Revision, ...]]
+    kids: tuple[Shared[Any], ...]
+    """The manifests of the children, as they were applied."""
+    fleets: tuple[Fleet, ...]
+    routers: tuple[Envoy, ...]
+    flight: Flight | None = None
+
+    @property
+    def ready(self) -> frozenset[str]:
+        """Revisions that have a pod which is ready."""
+        return frozenset(revision for fleet in self.fleets for revision, ready in fleet.pods if ready)
+
+    @property
+    def there(self) -> frozenset[str]:
+        """Revisions that have a Deployment, or a pod of one."""
+        own = {revision for fleet in self.fleets for revision, _ in fleet.pods}
+        return frozenset(own | {fleet.name.removeprefix(f"{ME.name}-") for fleet in self.fleets})
+
+    @property
+    def known(self) -> frozenset[str]:
+        """Revisions with a ready pod of which a Service tells the routers."""
+        return frozenset(revision for revision in self.ready if kid(self, Kind.SERVICE, version_name(ME, revision)))
+
+    @property
+    def straight(self) -> bool | None:
+        """Whether the model's Service leads to its pods, and not to routers; None: it is not there."""
+        found = kid(self, Kind.SERVICE, ME.name)
+        return None if found is None else found is DIRECT
+
+
+class Budget(NamedTuple):
+    """How often each may still happen."""
+
+    edits: int = 0
+    """Of spec."""
+    verbs: int = 0
+    """Of people."""
+    troubles: int = 0
+    """A router starts, ends or falls silent; pods are not ready any more."""
+
+    def covers(self, other: "Budget") -> bool:
+        return self.edits >= other.edits and self.verbs >= other.verbs and self.troubles >= other.troubles
+
+
+# ---------------------------------------------------------------- children
+
+
+@cache
+def ref_of(manifest: Shared[Any]) -> Ref:
+    return Kind(manifest.value["kind"]), manifest.value["metadata"]["name"]
+
+
+@cache
+def place_of(manifest: Shared[Any]) -> tuple[int, str]:
+    """Where it stands among the others: the caches are asked kind by kind."""
+    kind, name = ref_of(manifest)
+    return list(Kind).index(kind), name
+
+
+@cache
+def child_of(manifest: Shared[Any]) -> Child:
+    made = manifest.value
+    plain = {key: value for key, value in made["metadata"].items() if key != "annotations"}
+    return worlds.child(ref_of(manifest)[0], {**made, "metadata": plain})
+
+
+@cache
+def template_of(manifest: Shared[Any]) -> tuple[str, bool]:
+    """The revision of a Deployment's pods, and whether it is held."""
+    spec = manifest.value["spec"]
+    return spec["template"]["metadata"]["labels"][labels.REVISION], bool(spec.get("paused"))
+
+
+DIRECT = manifest_of(seal(service(ME)))
+
+
+def kid(state: State, kind: Kind, name: str) -> Shared[Any] | None:
+    return next((each for each in state.kids if ref_of(each) == (kind, name)), None)
+
+
+def with_kid(state: State, manifest: Shared[Any]) -> State:
+    """Applied; a Deployment that says something new has its controller to see it."""
+    kind, name = ref_of(manifest)
+    kids = tuple(sorted((*(k for k in state.kids if ref_of(k) != (kind, name)), manifest), key=place_of))
+    state = state._replace(kids=kids)
+    if kind != Kind.DEPLOYMENT:
+        return state
+    fleet = next((fleet for fleet in state.fleets if fleet.name == name), Fleet(name, False, ()))
+    return with_fleet(state, fleet._replace(seen=False))
+
+
+def without_kid(state: State, ref: Ref) -> State:
+    kids = tuple(each for each in state.kids if ref_of(each) != ref)
+    fleets = tuple(fleet for fleet in state.fleets if ref[0] != Kind.DEPLOYMENT or fleet.name != ref[1])
+    return state._replace(kids=kids, fleets=fleets)
+
+
+def with_fleet(state: State, fleet: Fleet) -> State:
+    rest = (other for other in state.fleets if other.name != fleet.name)
+    return state._replace(fleets=tuple(sorted((*rest, fleet))))
+
+
+# ---------------------------------------------------------------- looks
+
+
+class Made(NamedTuple):
+    """What a look would write."""
+
+    flight: Flight
+    ends: frozenset[str]
+    """The Deployments that it removes."""
+    leads: bool | None
+    """Whether it makes the Service lead to pods, or to routers; None: it leaves it."""
+
+
+class Looks:
+    """All looks under one set of guards."""
+
+    def __init__(self, guards: Guards = ALL) -> None:
+        self.guards = guards
+        self._made: dict[Any, Made | None] = {}
+
+    def __len__(self) -> int:
+        return len(self._made)
+
+    def begin(self, state: State) -> Made | None:
+        """What a look that begins now would write; None if there is nothing to write."""
+        told = tuple(sorted(router.said for router in state.routers if router.listed))
+        unlisted = len(state.routers) - len(told)
+        key = (*state[:7], told, unlisted)
+        if key not in self._made:
+            self._made[key] = self._run(state, told, unlisted)
+        return self._made[key]
+
+    def _run(self, state: State, told: tuple[Any, ...], unlisted: int) -> Made | None:
+        heard = {f"r{place}": heard_from(said) for place, said in enumerate(told)}
+        observed = observed_of(state, heard)
+        status = replace(state.status.value, route=route_of(state.route))
+        steps = look(Known(ME, "1", desired(state.spec), status, observed, RELEASE, NOW), self.guards)
+        writes: list[Write] = []
+        after, revisions = status, {found.name: found for found in state.revisions.value}
+        answer: Any = None
+        while True:
+            try:
+                step = steps.send(answer)
+            except StopIteration:
+                break
+            answer = None
+            match step:
+                case ReadModel():
+                    answer = Fresh(ME.uid)
+                case ReadRouters():
+                    answer = frozenset(heard) | {f"new{place}" for place in range(unlisted)}
+                case Together(steps=together):
+                    for each in together:
+                        if isinstance(each, WriteStatus):
+                            after = each.status
+                        elif isinstance(each, Keep):
+                            revisions[each.revision.name] = bare(each.revision)
+                    answer = (None,) * len(together)
+                case Tell():
+                    pass
+                case Apply() | Remove():
+                    writes.append(step)
+                case _ if type(step).__name__ in ("ReadChild", "ReadRevision"):
+                    pass  # what the caches do not show is not there
+                case _:
+                    raise AssertionError(f"{step} is not a part of this world")
+        said = normal(after), told_of(after.route), shared_revisions(revisions.values())
+        changes = said != (state.status, state.route, state.revisions)
+        if not changes and not writes:
+            return None
+        return Made(
+            Flight(said if changes else (), tuple(map(shared_write, writes))),
+            frozenset(w.name for w in writes if isinstance(w, Remove) and w.kind == Kind.DEPLOYMENT),
+            next((leads for w in writes if (leads := leads_straight(w)) is not None), None),
+        )
+
+
+def leads_straight(write: Write) -> bool | None:
+    """Whether it makes the model's Service lead to pods, and not to routers; None: it is about something else."""
+    if isinstance(write, Apply) and (write.kind, write.manifest["metadata"]["name"]) == (Kind.SERVICE, ME.name):
+        return manifest_of(write.manifest) is DIRECT
+    return None
+
+
+def shared_write(write: Write) -> Shared[Write]:
+    if isinstance(write, Apply):
+        return Shared.of(write, ("apply", manifest_of(write.manifest)))
+    return Shared.of(write, write)
+
+
+def heard_from(said: tuple[Any, ...]) -> Router | None:
+    if not said:
+        return None
+    generation, slots = said
+    return Router(generation, dict.fromkeys(slots, 1)) if generation else Router()
+
+
+def observed_of(state: State, routers: dict[str, Router | None]) -> Observed:
+    numbers = {fleet.name: workload(state, fleet) for fleet in state.fleets}
+    return Observed(
+        children={ref_of(each): child_of(each) for each in state.kids},
+        workload=numbers.get(ME.name),
+        pods=tuple(
+            Pod(f"{fleet.name}-{n}", revision, ready=ready)
+            for fleet in state.fleets
+            for n, (revision, ready) in enumerate(fleet.pods)
+        ),
+        revisions=state.revisions.value,
+        action=Action("1", state.action, by="ada") if state.action else None,
+        versions={name.removeprefix(f"{ME.name}-"): found for name, found in numbers.items() if name != ME.name},
+        routers=routers,
+        port=None if state.route else PORT,
+    )
+
+
+def workload(state: State, fleet: Fleet) -> Workload:
+    found = kid(state, Kind.DEPLOYMENT, fleet.name)
+    template = template_of(found)[0] if found else ""
+    return Workload(
+        generation=2,
+        observed_generation=2 if fleet.seen else 1,
+        wanted=1,
+        total=len(fleet.pods),
+        updated=sum(revision == template for revision, _ in fleet.pods),
+        available=sum(ready for _, ready in fleet.pods),
+    )
+
+
+def normal(status: Status) -> Shared[Status]:
+    """Without what nothing is decided by: words, conditions, what was answered, all decisions but the last moves."""
+    last = {
+        made.revision: Decision(NOW, made.what, made.revision, "", "")
+        for made in status.decisions
+        if made.what in MOVES
+    }
+    return status_of(
+        replace(
+            status,
+            route=None,
+            phase="",
+            url="",
+            selector="",
+            action=None,
+            conditions=(),
+            decisions=tuple(last[name] for name in sorted(last)),
+        )
+    )
+
+
+def bare(revision: Revision) -> Revision:
+    before = revision.record
+    verdict = replace(before.verdict, reason="") if before.verdict else None
+    record = Record(before.role, NOW, verdict, (), before.served)
+    return replace(revision, record=record, uid=f"{revision.name}-uid", version="1")
+
+
+def shared_revisions(revisions: Any) -> Shared[tuple[Revision, ...]]:
+    found = tuple(sorted(revisions, key=lambda each: each.name))
+    return Shared.of(found, tuple((each.name, each.record) for each in found))
+
+
+def told_of(route: Route | None) -> Told | tuple[()]:
+    if route is None:
+        return ()
+    slots = ((slot, share.revision, share.weight) for slot, share in sorted(route.slots.items()))
+    return Told(route.generation, route.stable, tuple(slots))
+
+
+def route_of(told: Told | tuple[()]) -> Route | None:
+    if not told:
+        return None
+    slots = {slot: Share(revision, weight) for slot, revision, weight in told.slots}
+    return Route(PORT, told.generation, told.stable, slots)
+
+
+# ---------------------------------------------------------------- what can happen next
+
+Move = tuple[str, State, Budget, Made | None]
+"""Words, the state after it, what may still happen, and what a look that has just begun would write."""
+
+
+class Rules(NamedTuple):
+    """What people may do in a world."""
+
+    versions: str = VERSIONS
+    vias: tuple[Via, ...] = (Via.ROUTER,)
+    verbs: tuple[Verb, ...] = ()
+    troubles: tuple[str, ...] = ("starts", "ends", "falls silent", "unready")
+
+
+def following(rules: Rules, looks: Looks, state: State, budget: Budget) -> Iterator[Move]:
+    yield from operator(looks, state, budget)
+    for words, after in others(state):
+        yield words, after, budget, None
+    if state.flight:
+        yield "the look is lost", state._replace(flight=None), budget, None
+    else:
+        for words, after in listens(state):
+            yield words, after, budget, None
+    if budget.edits:
+        for version in rules.versions:
+            for via in rules.vias:
+                spec = state.spec._replace(version=version, via=via)
+                if spec != state.spec:
+                    after = told_people(state._replace(spec=spec))
+                    yield (
+                        f"the owner asks for {version} via {via}",
+                        after,
+                        budget._replace(edits=budget.edits - 1),
+                        None,
+                    )
+    if budget.verbs:
+        for verb in rules.verbs:
+            if verb != state.action:
+                after = told_people(state._replace(action=verb))
+                yield f"a person says {verb}", after, budget._replace(verbs=budget.verbs - 1), None
+    if budget.troubles:
+        for words, after in troubles(rules, state):
+            yield words, after, budget._replace(troubles=budget.troubles - 1), None
+
+
+def told_people(state: State) -> State:
+    """The object has changed: a look that has not written its status yet can write it no more, and ends."""
+    return state._replace(flight=None) if state.flight and state.flight.status else state
+
+
+def operator(looks: Looks, state: State, budget: Budget) -> Iterator[Move]:
+    if state.flight is None:
+        if made := looks.begin(state):
+            yield "the operator begins a look", state._replace(flight=made.flight), budget, made
+        return
+    words, after = written(state, state.flight)
+    yield words, after, budget, None
+
+
+def written(state: State, flight: Flight) -> tuple[str, State]:
+    """The next write of a look."""
+    left: Flight | None
+    if flight.status:
+        status, route, revisions = flight.status
+        left = flight._replace(status=()) if flight.writes else None
+        after = state._replace(status=status, route=route, revisions=revisions, action=None, flight=left)
+        return f"the operator writes the status, with {f'route {route}' if route else 'no route'}", after
+    write, *rest = flight.writes
+    left = flight._replace(writes=tuple(rest)) if rest else None
+    state = state._replace(flight=left)
+    match write.value:
+        case Apply(kind=kind, manifest=manifest):
+            applied = manifest_of(manifest)
+            name = called(applied.value["metadata"]["name"])
+            more = ""
+            if (leads := leads_straight(write.value)) is not None:
+                more = ", which leads to pods" if leads else ", which leads to routers"
+            elif kind == Kind.DEPLOYMENT:
+                more = f" of {LETTERS[template_of(applied)[0]]}{', held' if template_of(applied)[1] else ''}"
+            return f"the operator applies {kind} {name}{more}", with_kid(state, applied)
+        case Remove(kind=kind, name=name):
+            return f"the operator removes {kind} {called(name)}", without_kid(state, (kind, name))
+    raise AssertionError(write.value)
+
+
+def called(name: str) -> str:
+    """A name with the letter of its version."""
+    return f"{ME.name}-{LETTERS[name[-8:]]}" if name[-8:] in LETTERS else name
+
+
+def others(state: State) -> Iterator[tuple[str, State]]:
+    """Controllers, pods and routers."""
+    for fleet in state.fleets:
+        found = kid(state, Kind.DEPLOYMENT, fleet.name)
+        if found is None:
+            continue
+        template, held = template_of(found)
+        if after := rolled(fleet, template, held=held):
+            yield f"the controller of {called(fleet.name)} goes on", with_fleet(state, after)
+        for place, (revision, ready) in enumerate(fleet.pods):
+            if not ready:
+                pods = tuple(sorted((*fleet.pods[:place], (revision, True), *fleet.pods[place + 1 :])))
+                words = f"a pod of {called(fleet.name)} for {LETTERS[revision]} gets ready"
+                yield words, with_fleet(state, fleet._replace(pods=pods))
+    known = state.known
+    for place, router in enumerate(state.routers):
+        if router.route != state.route:
+            keeps = tuple(name for name in router.pods if state.route and name in state.route.weights)
+            after_it = router._replace(route=state.route, pods=keeps)
+            yield f"router {place} takes the newest route", with_router(state, place, after_it)
+        has = tuple(sorted(name for name in known if router.route and name in router.route.weights))
+        if has != router.pods:
+            learnt = "".join(LETTERS[name] for name in has) or "none"
+            yield f"router {place} learns of pods: {learnt}", with_router(state, place, router._replace(pods=has))
+
+
+def rolled(fleet: Fleet, template: str, *, held: bool) -> Fleet | None:
+    """What the Deployment's controller does next: one pod more than wanted at most, never a ready one less."""
+    new = [pod for pod in fleet.pods if pod[0] == template]
+    old = [pod for pod in fleet.pods if pod[0] != template]
+    pods = fleet.pods
+    if not new and (not old or not held) and len(old) < 2:
+        pods = tuple(sorted((*pods, (template, False))))
+    elif not held and (waiting := [pod for pod in old if not pod[1]]):
+        pods = _less(pods, waiting[0])
+    elif not held and old and ((template, True) in new or len(old) > 1):
+        pods = _less(pods, old[0])
+    if pods == fleet.pods and fleet.seen:
+        return None
+    return Fleet(fleet.name, True, pods)
+
+
+def _less(pods: tuple[tuple[str, bool], ...], pod: tuple[str, bool]) -> tuple[tuple[str, bool], ...]:
+    place = pods.index(pod)
+    return (*pods[:place], *pods[place + 1 :])
+
+
+def listens(state: State) -> Iterator[tuple[str, State]]:
+    """The operator hears of routers, and from them."""
+    for place, router in enumerate(state.routers):
+        if not router.listed:
+            yield f"the operator hears of router {place}", with_router(state, place, router._replace(listed=True))
+        elif heard(router.says(), state.route) != router.said:
+            yield f"router {place} is asked", with_router(state, place, router._replace(said=router.says()))
+
+
+def troubles(rules: Rules, state: State) -> Iterator[tuple[str, State]]:
+    known = state.known
+    if "starts" in rules.troubles:
+        pods = tuple(sorted(name for name in known if state.route and name in state.route.weights))
+        new = Envoy(state.route, pods, listed=False)
+        yield "a router starts", state._replace(routers=(*state.routers, new))
+    for place, router in enumerate(state.routers):
+        if "ends" in rules.troubles and len(state.routers) > 1:
+            left = (*state.routers[:place], *state.routers[place + 1 :])
+            yield f"router {place} ends", state._replace(routers=left)
+        if "falls silent" in rules.troubles and router.said:
+            yield f"router {place} falls silent", with_router(state, place, router._replace(said=()))
+    if "unready" in rules.troubles:
+        for fleet in state.fleets:
+            for place, (revision, ready) in enumerate(fleet.pods):
+                if ready:
+                    pods_now = tuple(sorted((*fleet.pods[:place], (revision, False), *fleet.pods[place + 1 :])))
+                    words = f"a pod of {called(fleet.name)} for {LETTERS[revision]} is not ready any more"
+                    yield words, with_fleet(state, fleet._replace(pods=pods_now))
+
+
+def with_router(state: State, place: int, router: Envoy) -> State:
+    return state._replace(routers=(*state.routers[:place], router, *state.routers[place + 1 :]))
+
+
+# ---------------------------------------------------------------- states that differ in nothing that matters
+
+
+def heard(said: tuple[Any, ...], route: Told | tuple[()]) -> tuple[Any, ...]:
+    """What matters of what a router has said: of another generation than the one that should run, only that."""
+    if not said or said == (0, ()) or (route and said[0] == route.generation):
+        return said
+    return -1, ()
+
+
+def canonical(state: State) -> State:
+    """The same for states that differ in the order of their routers, or in the count of generations alone.
+
+    The first generation keeps its number: a model that comes to routers again begins with it.
+    """
+    routes = [state.route, *(router.route for router in state.routers)]
+    if state.flight and state.flight.status:
+        routes.append(state.flight.status[1])
+    numbers = sorted({route.generation for route in routes if route})
+    renamed = {number: place + min(numbers[0], 2) for place, number in enumerate(numbers)}
+    if any(number != then for number, then in renamed.items()):
+        state = renumbered(state, renamed)
+    routers = tuple(sorted(router._replace(said=heard(router.said, state.route)) for router in state.routers))
+    return state if routers == state.routers else state._replace(routers=routers)
+
+
+def renumbered(state: State, numbers: dict[int, int]) -> State:
+    """With other numbers for the generations."""
+
+    def route(told: Told | tuple[()]) -> Told | tuple[()]:
+        return told._replace(generation=numbers[told.generation]) if told else told
+
+    def said(by: tuple[Any, ...]) -> tuple[Any, ...]:
+        return (numbers.get(by[0], by[0]), by[1]) if by else by
+
+    routers = tuple(
+        router._replace(route=route(router.route), said=said(heard(router.said, state.route)))
+        for router in state.routers
+    )
+    flight = state.flight
+    if flight and flight.status:
+        status, next_one, revisions = flight.status
+        flight = flight._replace(status=(status, route(next_one), revisions))
+    return state._replace(route=route(state.route), routers=routers, flight=flight)
