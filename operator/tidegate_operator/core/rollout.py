@@ -114,13 +114,18 @@ class Scene:
         return there is not None and is_latest(there, seal(service(self.identity)))
 
     @property
+    def is_left(self) -> bool:
+        """Whether what is stable was rejected, and has only not been left for good yet."""
+        return self.serving != "" and is_rejected(self.serving, self.desired, self.before)
+
+    @property
     def returns_to(self) -> str:
-        """While a rejected version still is stable in the route: the one that takes its place there."""
+        """While what is stable is left: the version in the route that takes its place."""
         route = self.before.route
-        if route is None or not is_rejected(self.serving, self.desired, self.before):
+        if route is None or not self.is_left:
             return ""
-        others = (share for slot, share in route.slots.items() if slot not in (route.stable, Slot.SHADOW))
-        return next((share.revision for share in others), "")
+        shares = (share for slot, share in route.slots.items() if slot != Slot.SHADOW)
+        return next((share.revision for share in shares if share.revision != self.serving), "")
 
     @property
     def left_over(self) -> frozenset[Ref]:
@@ -179,11 +184,12 @@ def _back(scene: Scene) -> Way:
     All requests to one version, no other has pods -> the Service leads to its pods -> they have successors in the one
     Deployment -> the route ends -> the others may go.
     """
-    status, route, alone = replace(scene.before, candidate=None), scene.before.route, scene.serving
+    status, route = replace(scene.before, candidate=None), scene.before.route
+    alone = scene.returns_to or scene.serving
     others = tuple(scene.version(revision, None) for revision in sorted(scene.present))
     if route is not None and alone and (len(route.slots) > 1 or scene.present - {alone}):
         found = step(route, Aim(alone), _fleets(scene, {}), scene.told, scene.guards)
-        status, gone = replace(status, route=found.route), _refs(scene, found.free)
+        status, gone = _after(scene, status, found.route, found, enters=False), _refs(scene, found.free)
         versions = tuple(version for version in others if version.revision not in found.free)
         waits = found.waits or "all requests go to one version first"
         return Way(status, versions, route.port, gone, waits, arrived=False, moves=True)
@@ -248,7 +254,7 @@ def _through(scene: Scene) -> Way:
     gone = _refs(scene, found.free)
     port = route.port
     if enters:
-        known = found.acknowledged and _known(scene, route, fleets[aim.stable].needed)
+        known = found.acknowledged and _known(scene, route, aim.stable, fleets[aim.stable].needed)
         stands = guards.holds(Guard.SUCCEEDED, _stands(scene, aim.stable))
         port = route.port if guards.holds(Guard.PODS_KNOWN, known) and stands else None
         gone |= _succeeded(scene, port)
@@ -270,7 +276,7 @@ def _candidate(scene: Scene) -> Candidate | None:
 def _aim(scene: Scene, candidate: Candidate | None, *, enters: bool) -> Aim:
     """Where the traffic is to go."""
     steps, route = scene.desired.steps, scene.before.route
-    if enters and scene.serving:
+    if enters and scene.serving and not scene.is_left:
         return Aim(scene.serving)
     if candidate is None:
         return Aim(scene.returns_to or scene.choice.target)
@@ -298,7 +304,7 @@ def _sizes(scene: Scene, aim: Aim) -> dict[str, int]:
     Stable keeps its size until another one has taken its place.
     """
     full, route = scene.replicas, scene.before.route
-    whole = {aim.stable, scene.serving, route.slots[route.stable].revision if route else ""} - {""}
+    whole = {aim.stable, route.slots[route.stable].revision if route else ""} - {""}
     sizes = dict.fromkeys(whole, full)
     if aim.candidate and aim.candidate not in sizes:
         in_full = scene.desired.strategy in (Strategy.BLUE_GREEN, Strategy.SHADOW)
@@ -319,12 +325,12 @@ def _after(scene: Scene, status: Status, route: Route, found: Step, *, enters: b
     """The status after a step of the traffic: whose time as stable has begun, and how far the candidate is."""
     status, candidate, now = replace(status, route=route), status.candidate, scene.now
     stable = route.slots[route.stable].revision
-    if scene.serving and stable != scene.serving:
+    if scene.serving and stable != scene.serving and not enters:
         why = f"it has taken over from {scene.serving}: it has all requests, and every router says so"
         status = decided(status, Decision(now, PROMOTED, stable, OPERATOR, why))
         return replace(status, stable=Stable(stable, now), candidate=None)
     first_one = not scene.serving and stable == scene.choice.target and scene.replicas > 0
-    if first_one and found.acknowledged and _known(scene, route, 1):
+    if first_one and found.acknowledged and _known(scene, route, stable, 1):
         return replace(status, stable=Stable(stable, now))
     if candidate is None or enters:
         return status
@@ -340,9 +346,10 @@ def _after(scene: Scene, status: Status, route: Route, found: Step, *, enters: b
     return replace(status, candidate=candidate)
 
 
-def _known(scene: Scene, route: Route, pods: int) -> bool:
-    """Whether there are routers, and each of them knows so many pods of stable."""
-    return bool(scene.told) and all(router.pods.get(route.stable, 0) >= pods for router in scene.told)
+def _known(scene: Scene, route: Route, revision: str, pods: int) -> bool:
+    """Whether this version is stable in the route, there are routers, and each of them knows so many pods of it."""
+    is_stable = route.slots[route.stable].revision == revision
+    return is_stable and bool(scene.told) and all(router.pods.get(route.stable, 0) >= pods for router in scene.told)
 
 
 def _stands(scene: Scene, revision: str) -> bool:

@@ -98,7 +98,9 @@ STRICT: dict[str, dict[str, dict[str, str]]] = {
                 "whether requests go to pods straight: what ends that are PODS_KNOWN and SUCCEEDED"
             ),
             "enters": "the same",
-            "found.acknowledged and _known(scene, route, fleets[aim.stable].needed)": "the fact that PODS_KNOWN asks",
+            "found.acknowledged and _known(scene, route, aim.stable, fleets[aim.stable].needed)": (
+                "the fact that PODS_KNOWN asks"
+            ),
             "revision not in found.free": "what `traffic.step` has let go behind ACKNOWLEDGED and DRAINED",
             "len(route.slots) == 1 and route.slots[route.stable].revision == choice.target": "what the status says",
             "alone and (not enters) and (not scene.present - {choice.target})": "what the status says",
@@ -108,6 +110,7 @@ STRICT: dict[str, dict[str, dict[str, str]]] = {
             "route is not None and alone and (len(route.slots) > 1 or scene.present - {alone})": (
                 "how far it is: the traffic goes to one version first, behind the guards of `traffic.step`"
             ),
+            "scene.returns_to or scene.serving": "which version it is that serves",
             "version.revision not in found.free": "what `traffic.step` has let go behind ACKNOWLEDGED and DRAINED",
             "found.waits or 'all requests go to one version first'": "only words",
             "route is not None and alone": "what the one Deployment is made of: what serves until the route has ended",
@@ -125,9 +128,9 @@ STRICT: dict[str, dict[str, dict[str, str]]] = {
             "router is not None and (not router.generation)": "the fact that ACKNOWLEDGED asks",
         },
         "_after": {
-            "scene.serving and stable != scene.serving": "what `traffic.step` has made of the route",
+            "scene.serving and stable != scene.serving and (not enters)": "what `traffic.step` has made of the route",
             "not scene.serving and stable == scene.choice.target and (scene.replicas > 0)": "what the status says",
-            "first_one and found.acknowledged and _known(scene, route, 1)": "what the status says",
+            "first_one and found.acknowledged and _known(scene, route, stable, 1)": "what the status says",
             "candidate is None or enters": "without a candidate, or before its turn, there are no steps",
             "share.revision == candidate.revision": "looks for its share",
             "candidate.step < len(steps) and steps[candidate.step] == Weight(candidate.weight)": (

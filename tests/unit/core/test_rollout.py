@@ -222,6 +222,29 @@ def test_what_was_rejected_gets_no_weight_again_when_another_version_is_asked_fo
     assert not any(share.weight for route in routes for share in route.slots.values() if share.revision == B)
 
 
+def test_what_was_rejected_gets_no_weight_again_when_requests_are_to_go_straight() -> None:
+    found = ask(rolling(), "Promote")
+    found.action = Action("back", "Rollback", by="ada")
+    found.until(lambda cluster: cluster.weights() == {A: 100, B: 0})
+    found.desired, looks = replace(NEXT, via=Via.SERVICE), len(found.plans)
+    assert found.settle().serves == {ME.name: A}
+    routes = [plan.status.route for plan in found.plans[looks:] if plan.status and plan.status.route]
+    assert not any(share.weight for route in routes for share in route.slots.values() if share.revision == B)
+
+
+def test_what_was_rejected_gets_no_weight_when_requests_are_to_come_through_routers() -> None:
+    found = Cluster(FLIGHTS).settle()
+    found.desired = replace(NEXT, via=Via.SERVICE)
+    found.settle()
+    found.desired, found.action = NEXT, Action("back", "Rollback", by="ada")
+    found.until(lambda cluster: cluster.status.route is not None)
+    assert found.weights() == {A: 100}
+    assert deployment_of(B) not in found.serves
+    assert found.settle().serves == {deployment_of(A): A}
+    assert found.status.stable is not None
+    assert found.status.stable.revision == A
+
+
 @pytest.mark.parametrize("via", list(Via))
 def test_the_service_of_a_version_that_has_no_deployment_goes(via: Via) -> None:
     """A look has ended between the two, and then nobody wanted the version any more."""
