@@ -62,16 +62,17 @@ def of_a_route(state: State, after: Status, made: Made) -> str:
         return "the weights do not add up, or there is no stable version"
     if route.generation != (before.generation if before else 0) + 1:
         return "a change has not the next generation"
-    if not before:
-        return ""
+    weights = before.weights if before else {}
     rejected = {entry.revision for entry in after.rejected}
     ready = state.ready
     for slot, revision, weight in route.slots:
-        if weight <= before.weights.get(revision, 0):
+        if weight <= weights.get(revision, 0):
             continue
         letter = LETTERS[revision]
-        if revision in rejected:
+        if revision in rejected and revision != after.revision:
             return f"{letter} was rejected and has more weight"
+        if not before:
+            continue
         if after.paused and after.candidate and after.candidate.revision == revision:
             return f"{letter} has more weight, and people have paused it"
         if slot == route.stable:
@@ -141,11 +142,15 @@ def of_a_change(before: State, after: State) -> str:
 
 def always(state: State) -> str:
     """What is wrong with a state."""
-    ready, stable = state.ready, state.status.value.stable
+    ready, status = state.ready, state.status.value
+    stable = status.stable
+    allowed = {stable.revision} if stable else set()
+    if allowed & {entry.revision for entry in status.rejected}:
+        allowed.add(status.revision)  # pod by pod back to it
     if state.straight and stable:
         for fleet in state.fleets:
             for revision, _ in fleet.pods if fleet.name != ME.name else ():
-                if revision != stable.revision and revision in ready:
+                if revision not in allowed and revision in ready:
                     return f"the Service leads to the pods of {LETTERS[revision]}, which should have no share"
     return ""
 
@@ -318,7 +323,7 @@ def starts() -> tuple[Start, ...]:
             "entering",
             "A serves straight, and its owner wants it to come through routers",
             partial(serving, Via.SERVICE, Strategy.IMMEDIATE),
-            (Budget(3, 0, 0), Budget(2, 0, 1), Budget(1, 1, 1)),
+            (Budget(3, 0, 0), Budget(2, 1, 0), Budget(2, 0, 1), Budget(1, 1, 1)),
             Rules("AB", BOTH, PEOPLE),
         ),
         Start(
@@ -332,7 +337,7 @@ def starts() -> tuple[Start, ...]:
             "leaving",
             "B waits for an approval, and the owner wants requests to go straight",
             canary,
-            (Budget(3, 0, 0), Budget(2, 0, 1), Budget(1, 1, 1)),
+            (Budget(3, 0, 0), Budget(2, 1, 0), Budget(1, 2, 0), Budget(2, 0, 1), Budget(1, 1, 1)),
             Rules("AB", BOTH, PEOPLE),
         ),
         Start(
