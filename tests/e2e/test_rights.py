@@ -47,9 +47,9 @@ RIGHTS = {
     ("pods", "watch"),
     ("events", "create"),
     ("events", "patch"),
-    ("leases", "get"),
+    ("leases:tidegate-operator", "get"),
     ("leases", "create"),
-    ("leases", "update"),
+    ("leases:tidegate-operator", "update"),
 }
 ELSEWHERE = {("pods/eviction", "create")}
 """A router is ended only where none has been made for five minutes: too long for here, `make soak` has the time."""
