@@ -9,6 +9,7 @@ import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import partial
 
 from tidegate_contract.route import Route, Slot
 from tidegate_operator.core.children import seal, service, version_name
@@ -124,8 +125,10 @@ class Scene:
         route = self.before.route
         if route is None or not self.is_left:
             return ""
-        shares = (share for slot, share in route.slots.items() if slot != Slot.SHADOW)
-        return next((share.revision for share in shares if share.revision != self.serving), "")
+        shares = (share for slot, share in route.slots.items() if slot is not Slot.SHADOW)
+        others = (share for share in shares if share.revision != self.serving)
+        rejected = partial(is_rejected, desired=self.desired, status=self.before)
+        return next((share.revision for share in others if share.weight or not rejected(share.revision)), "")
 
     @property
     def left_over(self) -> frozenset[Ref]:

@@ -245,6 +245,21 @@ def test_what_was_rejected_gets_no_weight_when_requests_are_to_come_through_rout
     assert found.status.stable.revision == A
 
 
+@pytest.mark.parametrize("weight", [0, 100])
+def test_of_two_versions_that_were_rejected_one_after_the_other_neither_comes_back(weight: int) -> None:
+    """Each of them stands beside the other, and so each seemed to be what the other goes back to, for ever."""
+    found = serving(THIRD)
+    for desired in (ROUTED, NEXT):
+        found.desired = desired
+        found.settle()
+    found.action = Action("back", "Rollback", by="ada", revision=A)
+    found.until(lambda cluster: cluster.weights().get(A) == weight)
+    found.action, looks = Action("further", "Rollback", by="ada", revision=C), len(found.plans)
+    assert found.settle().weights() == {C: 100}
+    routes = [plan.status.route for plan in found.plans[looks:] if plan.status and plan.status.route]
+    assert not any(share.weight > weight for route in routes for share in route.slots.values() if share.revision == A)
+
+
 @pytest.mark.parametrize("via", list(Via))
 def test_the_service_of_a_version_that_has_no_deployment_goes(via: Via) -> None:
     """A look has ended between the two, and then nobody wanted the version any more."""
