@@ -109,6 +109,12 @@ class Scene:
         return {ref for ref in ((Kind.DEPLOYMENT, name), (Kind.SERVICE, name)) if self.is_ours(*ref)}
 
     @property
+    def old(self) -> Workload:
+        """The numbers of the Deployment whose pods requests are sent to straight; of a stranger's they say nothing."""
+        ours = self.is_ours(Kind.DEPLOYMENT, self.identity.name)
+        return (self.observed.workload if ours else None) or Workload()
+
+    @property
     def leads_straight(self) -> bool:
         """Whether the model's Service leads to its pods."""
         there = self.observed.children.get((Kind.SERVICE, self.identity.name))
@@ -200,7 +206,7 @@ def _back(scene: Scene) -> Way:
     own = Version(target, scene.contents.get(target), scene.identity.name, scene.replicas)
     versions = (own, *others)
     leads = scene.leads_straight
-    numbers = scene.observed.workload or Workload()
+    numbers = scene.old
     stands = numbers.observed_generation >= numbers.generation and numbers.available >= scene.replicas
     if route is not None:
         # Only who has run it can say later that it does not any more.

@@ -114,7 +114,6 @@ STRICT: dict[str, dict[str, dict[str, str]]] = {
             "version.revision not in found.free": "what `traffic.step` has let go behind ACKNOWLEDGED and DRAINED",
             "found.waits or 'all requests go to one version first'": "only words",
             "route is not None and alone": "what the one Deployment is made of: what serves until the route has ended",
-            "scene.observed.workload or Workload()": "numbers of a Deployment that is not there yet",
             "numbers.observed_generation >= numbers.generation and numbers.available >= scene.replicas": (
                 "the fact that SUCCEEDED asks"
             ),

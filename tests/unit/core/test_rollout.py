@@ -8,7 +8,7 @@ from routed_worlds import ROUTED, STEPS, Cluster, canary, deployment_of
 from tidegate_contract.actions import Action
 from tidegate_contract.route import Share, Slot
 from tidegate_operator.core.children import endpoints
-from tidegate_operator.core.types import Approval, Desired, Kind, Remove, Strategy, Via
+from tidegate_operator.core.types import Approval, Child, Desired, Kind, Remove, Strategy, Via
 from worlds import FLIGHTS, ME, asking, child, name
 
 NEXT = asking(ROUTED, digest="sha256:" + "6" * 64)
@@ -367,3 +367,14 @@ def test_requests_that_go_to_pods_go_back_to_routers_only_when_those_know_the_po
     assert found.settle().children[Kind.SERVICE, ME.name] == direct
     found.silent.clear()
     assert found.settle().children[Kind.SERVICE, ME.name] != direct
+
+
+def test_a_strangers_pods_take_over_from_nobody() -> None:
+    """They serve, at the name where the model's own are to come."""
+    found = serving()
+    found.children[Kind.DEPLOYMENT, ME.name] = Child(Kind.DEPLOYMENT, ME.name, "x", "somebody", None, b"")
+    found.sizes[ME.name], found.serves[ME.name] = 2, ""
+    found.desired = FLIGHTS
+    found.settle()
+    assert deployment_of(A) in found.serves
+    assert found.condition("NameConflict")[0] == "True"
