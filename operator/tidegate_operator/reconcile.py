@@ -111,10 +111,12 @@ class Reconciler:
         """By namespace: why its routers cannot be made."""
         self._evicted: dict[str, datetime] = {}
         """By namespace: when a router was ended last because it did not answer."""
+        self._complete: set[str] = set()
+        """The namespaces all of whose models are known: they were asked for since this process leads."""
 
     def clear(self) -> None:
         """Forget what was decided: another process has led meanwhile."""
-        for kept in (self._routed, self._ports, self._trouble, self._evicted):
+        for kept in (self._routed, self._ports, self._trouble, self._evicted, self._complete):
             kept.clear()
 
     async def look(self, key: Key) -> float | None:
@@ -142,7 +144,11 @@ class Reconciler:
     async def look_around(self, namespace: str) -> float | None:
         """One look at a namespace: at its models' routers, and at the revisions of those that are gone. As `look`."""
         key, children = (namespace, ""), self._stores.children
-        routed = sorted(each for each in self._stores.models if each[0] == namespace and self._is_routed(each))
+        routed = self._routed_in(namespace)
+        if any(store.of(key) for store in children.values()) and (not routed or namespace not in self._complete):
+            # What is there belongs to all of them, and goes without one: the feed may not have told of any yet.
+            await self._see_models(namespace)
+            routed = self._routed_in(namespace)
         identities = {each: convert.identity(model) for each in routed if (model := self._stores.models.get(each))}
         numbers = [convert.workload(item) for item in children[core.Kind.DEPLOYMENT].of(key)]
         known = Namespace(
@@ -173,7 +179,18 @@ class Reconciler:
             self._trouble[namespace] = looked.trouble
         if not routed:
             self._evicted.pop(namespace, None)
+            self._complete.discard(namespace)
         return looked.look_again if not looked.trouble else TROUBLE_SECONDS
+
+    def _routed_in(self, namespace: str) -> list[Key]:
+        return sorted(each for each in self._stores.models if each[0] == namespace and self._is_routed(each))
+
+    async def _see_models(self, namespace: str) -> None:
+        """Ask for all models of a namespace."""
+        listed = await self._api.list(r.MODELS.path(namespace), r.ModelDeployment)
+        for model in listed.items:
+            self._know(model)
+        self._complete.add(namespace)
 
     def _silence(self, namespace: str) -> Silence:
         silent, others_answer = self._routers.silent(namespace)

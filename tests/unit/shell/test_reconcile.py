@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -49,6 +50,8 @@ class Server:
         self.sent: list[tuple[str, str, Any]] = []
         """Method, path and body of every write."""
         self.version = 1
+        self.others: list[dict[str, Any]] = []
+        """Models that a list shows beside it."""
         self.hold: asyncio.Event | None = None
         """No Event is answered before it is set."""
         self.meet: asyncio.Barrier | None = None
@@ -62,7 +65,7 @@ class Server:
             self.reads += 1
             found = self.model if collection == "modeldeployments" else self.kept.get(request.path)
             if name == "modeldeployments":
-                return web.json_response({"metadata": {"resourceVersion": str(self.version)}, "items": [self.model]})
+                return web.json_response({"metadata": {"resourceVersion": str(self.version)}, "items": [self.model, *self.others]})
             return web.json_response(found or {"message": "not found"}, status=200 if found else 404)
         self.writes.append(collection)
         self.sent.append((request.method, request.path, await request.json()))
@@ -688,3 +691,30 @@ async def test_a_model_that_is_gone_needs_no_routers_and_they_go(world: World) -
     assert world.marked[-1] == SPACE
     assert sorted(await around(world)) == ["deployments", "poddisruptionbudgets", "rolebindings", "serviceaccounts"]
     assert {method for method, *_ in world.server.sent} == {"DELETE"}
+
+
+def another_process(world: World) -> None:
+    """It leads from now on, and its feed has told of no model yet."""
+    world.stores = replace(world.stores, models=Store(lambda key: None, key_of))
+    world.anew()
+
+
+async def test_routers_stay_where_the_feed_has_not_told_of_their_model_yet(world: World) -> None:
+    """A process has just begun to lead, and something has happened to a router."""
+    await routed(world)
+    await around(world)
+    another_process(world)
+    assert await around(world) == []
+    assert world.stores.models.get(KEY) is not None
+
+
+async def test_a_process_that_has_just_begun_to_lead_takes_no_owner_from_the_routers(world: World) -> None:
+    """The feed tells of models one by one."""
+    await routed(world)
+    hotels = {"metadata": MODEL["metadata"] | {"name": "hotels", "uid": "uid-2", "resourceVersion": "900"}} | ROUTED
+    world.feed(hotels)
+    world.server.others = [hotels]
+    await around(world)
+    another_process(world)
+    world.feed(hotels)
+    assert await around(world) == []
