@@ -66,14 +66,19 @@ class Cluster:
     """Revisions whose pods do not get ready."""
     slow: set[str] = field(default_factory=set)
     """Deployments whose pods do not."""
+    partly: set[str] = field(default_factory=set)
+    """Revisions of each of whose Deployments one pod at most does."""
     silent: set[str] = field(default_factory=set)
     leaving: int = 0
+    port: int | None = PORT
+    """What the namespace gives it."""
     action: Action | None = None
     plans: list[Plan] = field(default_factory=list)
 
     def ready(self, deployment: str) -> int:
         unready = self.serves[deployment] in self.broken or deployment in self.slow
-        return 0 if unready else self.sizes[deployment]
+        most = min(1, self.sizes[deployment]) if self.serves[deployment] in self.partly else self.sizes[deployment]
+        return 0 if unready else most
 
     def pods_of(self, revision: str) -> int:
         return sum(self.ready(name) for name, serves in self.serves.items() if serves == revision)
@@ -93,7 +98,7 @@ class Cluster:
             versions={name.removeprefix(f"{ME.name}-"): found for name, found in numbers.items() if name != ME.name},
             routers={uid: self._says(uid) for uid in self.routers},
             silent=len(self.silent),
-            port=None if self.status.route else PORT,
+            port=None if self.status.route else self.port,
         )
 
     def _numbers(self, name: str) -> Workload:

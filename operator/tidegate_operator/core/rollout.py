@@ -263,7 +263,7 @@ def _through(scene: Scene) -> Way:
     gone = _refs(scene, found.free)
     port = route.port
     if enters:
-        known = found.acknowledged and _known(scene, route, aim.stable, fleets[aim.stable].needed)
+        known = found.acknowledged and _known(scene, route, aim.stable, _reached(scene, route))
         stands = guards.holds(Guard.SUCCEEDED, _stands(scene, aim.stable))
         port = route.port if guards.holds(Guard.PODS_KNOWN, known) and stands else None
         gone |= _succeeded(scene, port)
@@ -361,10 +361,21 @@ def _known(scene: Scene, route: Route, revision: str, pods: int) -> bool:
     return is_stable and bool(scene.told) and all(router.pods.get(route.stable, 0) >= pods for router in scene.told)
 
 
+def _reached(scene: Scene, route: Route) -> int:
+    """So many pods of stable routers must know before requests are sent there: those that are to stay of the ones that
+    go, else as many as are reached without them."""
+    if scene.is_ours(Kind.DEPLOYMENT, scene.identity.name):
+        return scene.replicas
+    reached = sum(scene.ready(revision) for revision in scene.present)
+    return min(reached, max(1, scene.ready(route.slots[route.stable].revision)))
+
+
 def _stands(scene: Scene, revision: str) -> bool:
     """Whether a version's own Deployment serves: what routers know may be those pods of it that are about to go."""
+    if not scene.is_ours(Kind.DEPLOYMENT, scene.identity.name):
+        return True
     numbers = scene.observed.versions.get(revision, Workload())
-    return numbers.observed_generation >= numbers.generation and numbers.available >= max(1, scene.replicas)
+    return numbers.observed_generation >= numbers.generation and numbers.available >= scene.replicas
 
 
 def _succeeded(scene: Scene, port: int | None) -> set[Ref]:

@@ -98,7 +98,7 @@ STRICT: dict[str, dict[str, dict[str, str]]] = {
                 "whether requests go to pods straight: what ends that are PODS_KNOWN and SUCCEEDED"
             ),
             "enters": "the same",
-            "found.acknowledged and _known(scene, route, aim.stable, fleets[aim.stable].needed)": (
+            "found.acknowledged and _known(scene, route, aim.stable, _reached(scene, route))": (
                 "the fact that PODS_KNOWN asks"
             ),
             "revision not in found.free": "what `traffic.step` has let go behind ACKNOWLEDGED and DRAINED",

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from routed_worlds import ROUTED, STEPS, Cluster, canary, deployment_of
+from routed_worlds import PORT, ROUTED, STEPS, Cluster, canary, deployment_of
 from tidegate_contract.actions import Action
 from tidegate_contract.route import Share, Slot
 from tidegate_operator.core.children import endpoints
@@ -378,3 +378,32 @@ def test_a_strangers_pods_take_over_from_nobody() -> None:
     found.settle()
     assert deployment_of(A) in found.serves
     assert found.condition("NameConflict")[0] == "True"
+
+
+def test_replicas_0_are_none_while_a_model_moves_to_routers_too() -> None:
+    found = Cluster(FLIGHTS).settle()
+    found.desired = replace(ROUTED, replicas=0)
+    assert found.settle().serves == {deployment_of(A): A}
+    assert found.sizes == {deployment_of(A): 0}
+    assert found.condition("Progressing") == ("False", "Complete")
+    assert not found.plans[-1].moves
+
+
+def before_it_has_a_port(desired: Desired, **holds: set[str]) -> Cluster:
+    """Its Service leads straight, as nothing else is there to lead to."""
+    found = Cluster(desired, port=None, **holds).settle()
+    found.port = PORT
+    return found
+
+
+def test_a_new_model_without_replicas_comes_to_rest() -> None:
+    found = before_it_has_a_port(replace(ROUTED, replicas=0)).settle()
+    assert found.condition("Progressing") == ("False", "Complete")
+    assert not found.plans[-1].moves
+
+
+def test_a_new_model_of_which_not_every_pod_gets_ready_takes_another_version() -> None:
+    found = before_it_has_a_port(replace(ROUTED, replicas=2), partly={A}).settle()
+    assert found.status.stable is not None
+    found.desired = replace(NEXT, replicas=2)
+    assert found.settle().weights() == {B: 100}

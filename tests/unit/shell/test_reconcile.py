@@ -65,7 +65,9 @@ class Server:
             self.reads += 1
             found = self.model if collection == "modeldeployments" else self.kept.get(request.path)
             if name == "modeldeployments":
-                return web.json_response({"metadata": {"resourceVersion": str(self.version)}, "items": [self.model, *self.others]})
+                return web.json_response(
+                    {"metadata": {"resourceVersion": str(self.version)}, "items": [self.model, *self.others]}
+                )
             return web.json_response(found or {"message": "not found"}, status=200 if found else 404)
         self.writes.append(collection)
         self.sent.append((request.method, request.path, await request.json()))
