@@ -389,9 +389,9 @@ def test_replicas_0_are_none_while_a_model_moves_to_routers_too() -> None:
     assert not found.plans[-1].moves
 
 
-def before_it_has_a_port(desired: Desired, **holds: set[str]) -> Cluster:
+def before_it_has_a_port(desired: Desired, *partly: str) -> Cluster:
     """Its Service leads straight, as nothing else is there to lead to."""
-    found = Cluster(desired, port=None, **holds).settle()
+    found = Cluster(desired, port=None, partly=set(partly)).settle()
     found.port = PORT
     return found
 
@@ -403,7 +403,7 @@ def test_a_new_model_without_replicas_comes_to_rest() -> None:
 
 
 def test_a_new_model_of_which_not_every_pod_gets_ready_takes_another_version() -> None:
-    found = before_it_has_a_port(replace(ROUTED, replicas=2), partly={A}).settle()
+    found = before_it_has_a_port(replace(ROUTED, replicas=2), A).settle()
     assert found.status.stable is not None
     found.desired = replace(NEXT, replicas=2)
     assert found.settle().weights() == {B: 100}
