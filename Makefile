@@ -238,11 +238,14 @@ bench-peers: venv
 .PHONY: bench
 bench: bench-engines bench-server bench-limits bench-peers
 
-## soak: 200 kills, and faults and outages at length
+## soak: 200 kills, faults and outages at length; 100,000 requests through each change of a model behind routers; 4 hours
 .PHONY: soak
 soak: venv tools
 	@$(PYTHON) -m cluster prepare
 	$(BIN)/python tests/bench/bars.py --kills 200 kills faults outage expired
+	$(MAKE) cluster images install
+	$(WITH_CLUSTER)
+	$(BIN)/python tests/bench/soak.py --requests 100000 --away 600
 
 ## clean: what this checkout made, except its cluster
 .PHONY: clean
