@@ -40,6 +40,7 @@ from tidegate_operator.core.types import (
 STEP, PROMOTED = "Step", "Promoted"
 """What is decided where every router follows: that a step is reached, and that a version is stable from now on."""
 AT_FIRST = "waiting for routers that know the model"
+LETS_GO = "waiting for the routers to let the model go"
 DEADLINE_SECONDS = 10.0
 """Of a version of which nothing is known."""
 
@@ -152,6 +153,11 @@ class Scene:
         """What each router says; one that does not answer runs nothing that is known."""
         return [router or Router() for router in self.observed.routers.values()]
 
+    @property
+    def unknown_to_routers(self) -> bool:
+        """Whether every router says that it does not run any route of the model."""
+        return all(router is not None and not router.generation for router in self.observed.routers.values())
+
     def version(self, revision: str, replicas: int | None) -> Version:
         """One with a Deployment of its own."""
         return Version(revision, self.contents.get(revision), version_name(self.identity, revision), replicas)
@@ -219,12 +225,12 @@ def _back(scene: Scene) -> Way:
         status = replace(status, route=None if ends else route)
         waits = "waiting for the pods that take over from the routers"
         return Way(status, versions, waits=waits, arrived=False, moves=True)
-    heard = all(router is not None and not router.generation for router in scene.observed.routers.values())
-    free = scene.guards.holds(Guard.SUCCEEDED, stands) and scene.guards.holds(Guard.ACKNOWLEDGED, leads and heard)
-    waits = "waiting for the routers to let the model go"
+    free = scene.guards.holds(Guard.SUCCEEDED, stands) and scene.guards.holds(
+        Guard.ACKNOWLEDGED, leads and scene.unknown_to_routers
+    )
     if not free:
-        return Way(status, versions, waits=waits, arrived=False, moves=True)
-    return Way(status, (own,), None, _refs(scene, scene.present), waits, arrived=False, moves=True)
+        return Way(status, versions, waits=LETS_GO, arrived=False, moves=True)
+    return Way(status, (own,), None, _refs(scene, scene.present), LETS_GO, arrived=False, moves=True)
 
 
 def _refs(scene: Scene, revisions: Iterable[str]) -> frozenset[Ref]:
@@ -249,6 +255,9 @@ def _through(scene: Scene) -> Way:
         if observed.port is None:
             waits = "waiting for a port in the namespace's routers"
             return Way(status, versions, waits=waits, arrived=False, moves=True)
+        if not guards.holds(Guard.ACKNOWLEDGED, scene.unknown_to_routers):
+            # What they say of a route that is gone would be taken for what they say of this one.
+            return Way(status, versions, waits=LETS_GO, arrived=False, moves=True)
         longest = _longest(scene, {aim.stable}, DEADLINE_SECONDS)
         route = first(aim, observed.port, longest, scene.desired.sticky)
         port = None if enters else route.port

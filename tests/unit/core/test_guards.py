@@ -124,7 +124,6 @@ STRICT: dict[str, dict[str, dict[str, str]]] = {
                 "and that the Service leads to pods: this look has only just written that it should"
             ),
             "ends": "the same",
-            "router is not None and (not router.generation)": "the fact that ACKNOWLEDGED asks",
         },
         "_after": {
             "scene.serving and stable != scene.serving and (not enters)": "what `traffic.step` has made of the route",

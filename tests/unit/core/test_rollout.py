@@ -407,3 +407,16 @@ def test_a_new_model_of_which_not_every_pod_gets_ready_takes_another_version() -
     assert found.status.stable is not None
     found.desired = replace(NEXT, replicas=2)
     assert found.settle().weights() == {B: 100}
+
+
+def test_what_routers_say_of_a_route_that_is_gone_says_nothing_of_the_next_one() -> None:
+    """Both have generation 1, and maybe not the same port. Also of a model that was made anew under its name."""
+    found = serving()
+    gone, found.desired = found.status.route, FLIGHTS
+    found.until(lambda cluster: cluster.status.route is None)
+    direct = found.children[Kind.SERVICE, ME.name]
+    found.routers, found.lagging, found.desired = {"r1": gone, "r2": None}, {"r1"}, ROUTED
+    assert found.settle().children[Kind.SERVICE, ME.name] == direct
+    assert found.status.route is None
+    found.routers, found.lagging = {"r1": None, "r2": None}, set()
+    assert found.settle().children[Kind.SERVICE, ME.name] != direct
