@@ -142,7 +142,7 @@ class Routers:
 
         `changed` is called with the key of each model of which a router says something else than before, and when a
         router falls silent or answers again, with those of all that it has told of, of all that move, and of the
-        namespace. The namespace's also when a router is lost; the models' also when its pod is gone.
+        namespace. The namespace's also when a router is lost; those of all its models also when a pod is gone.
         """
         self._pods = pods
         self._namespaces = namespaces
@@ -261,8 +261,10 @@ class Routers:
     def _take(self, namespace: str, known: _Namespace, pods: Iterable[Pod], now: float) -> None:
         """These are the pods; the models of one that is gone wait for others than they did."""
         listed = {pod.uid: pod for pod in pods}
-        for uid in known.pods.keys() - listed.keys():
-            self._mark(namespace, known.pods.pop(uid).ever)
+        there = set[str]().union(*(asked.ever for asked in known.pods.values()))
+        for uid in known.pods.keys() - listed.keys():  # one that never answered has told of no model and held all
+            del known.pods[uid]
+            self._mark(namespace, there | self._moving.get(namespace, set()))
         for uid, pod in listed.items():
             if uid in known.pods:
                 known.pods[uid].pod = pod  # whose sandbox is made anew has another address

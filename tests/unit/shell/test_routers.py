@@ -376,6 +376,14 @@ async def test_a_pod_that_is_gone_is_forgotten_and_its_models_wait_for_others(wo
     assert world.routers.heard(KEY) == {"uid-a": None, "uid-b": Router()}
 
 
+async def test_when_a_router_that_never_answered_is_gone_nobody_waits_for_it_any_more(worlds: Worlds) -> None:
+    world = await worlds(Fake(A), Fake(B, answer=says(503)))
+    world.routers.moves(("ml", "hotels"), True)
+    await world.step()
+    world.listed["ml"] = [A]
+    assert await world.step(0.1) == [KEY, ("ml", "hotels")]
+
+
 async def test_a_namespace_without_routers_is_forgotten(worlds: Worlds) -> None:
     world = await worlds(Fake(A))
     await world.step()
