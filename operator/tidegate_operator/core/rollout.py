@@ -202,7 +202,8 @@ def _back(scene: Scene) -> Way:
     status, route = replace(scene.before, candidate=None), scene.before.route
     alone = scene.returns_to or scene.serving
     others = tuple(scene.version(revision, None) for revision in sorted(scene.present))
-    if route is not None and alone and (len(route.slots) > 1 or scene.present - {alone}):
+    reached = scene.observed.routers and not scene.leads_straight  # else there is nobody who divides its requests
+    if route is not None and alone and reached and (len(route.slots) > 1 or scene.present - {alone}):
         found = step(route, Aim(alone), _fleets(scene, {}), scene.told, scene.guards)
         status, gone = _after(scene, status, found.route, found, enters=False), _refs(scene, found.free)
         versions = tuple(version for version in others if version.revision not in found.free)

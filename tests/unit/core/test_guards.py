@@ -107,7 +107,8 @@ STRICT: dict[str, dict[str, dict[str, str]]] = {
             "arrived and found.acknowledged": "when to look again",
         },
         "_back": {
-            "route is not None and alone and (len(route.slots) > 1 or scene.present - {alone})": (
+            "scene.observed.routers and (not scene.leads_straight)": "whether there is a traffic that goes anywhere",
+            "route is not None and alone and reached and (len(route.slots) > 1 or scene.present - {alone})": (
                 "how far it is: the traffic goes to one version first, behind the guards of `traffic.step`"
             ),
             "scene.returns_to or scene.serving": "which version it is that serves",

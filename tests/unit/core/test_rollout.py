@@ -420,3 +420,13 @@ def test_what_routers_say_of_a_route_that_is_gone_says_nothing_of_the_next_one()
     assert found.status.route is None
     found.routers, found.lagging = {"r1": None, "r2": None}, set()
     assert found.settle().children[Kind.SERVICE, ME.name] != direct
+
+
+def test_a_model_leaves_routers_of_which_none_is_left() -> None:
+    """Nobody can say that they follow, and whoever wants the model to be reached again says so by `via: Service`."""
+    found = rolling()
+    found.routers.clear()
+    found.desired = FLIGHTS
+    assert found.settle().serves == {ME.name: A}
+    assert found.status.route is None
+    assert found.condition("Ready") == ("True", "Serving")
