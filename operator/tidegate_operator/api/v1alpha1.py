@@ -567,7 +567,11 @@ class ModelDeployment(Api):
                 "self.metadata.name.matches('^[a-z]([-a-z0-9]{0,38}[a-z0-9])?$')",
                 "the name becomes the name of a Service: at most 40 characters, lower case letters, digits and "
                 "dashes, starting with a letter",
-            )
+            ),
+            rule(
+                "self.metadata.name != 'tidegate-router'",
+                "tidegate-router is what the routers of the namespace are called: give the model another name",
+            ),
         )
     )
 

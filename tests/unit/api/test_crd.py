@@ -8,7 +8,7 @@ import yaml
 
 from tidegate_contract import actions, resolution
 from tidegate_operator.api import crd
-from tidegate_operator.core import choice, conditions, records
+from tidegate_operator.core import choice, conditions, records, router
 from tidegate_operator.core.types import Role
 
 ROOT = Path(__file__).parents[3]
@@ -146,3 +146,9 @@ def test_a_revision_has_room_for_whatever_a_spec_may_say() -> None:
         assert fields[f"ModelRevision.spec.{kept}"]["maxLength"] >= fields[f"spec.{spec}"]["maxLength"], spec
     for spec, kept in {"env": "env", "imagePullSecrets": "imagePullSecrets"}.items():
         assert fields[f"ModelRevision.spec.{kept}"]["maxItems"] >= fields[f"spec.server.template.{spec}"]["maxItems"]
+
+
+def test_no_model_has_the_name_of_the_routers() -> None:
+    """Their objects would be taken for the model's: they have no controller and are ours."""
+    rules = [each["rule"] for each in SCHEMA["x-kubernetes-validations"]]
+    assert f"self.metadata.name != '{router.NAME}'" in rules
