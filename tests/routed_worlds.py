@@ -68,6 +68,8 @@ class Cluster:
     """Deployments whose pods do not."""
     partly: set[str] = field(default_factory=set)
     """Revisions of each of whose Deployments one pod at most does."""
+    refusing: set[str] = field(default_factory=set)
+    """Routers that take no new route, and say so."""
     silent: set[str] = field(default_factory=set)
     leaving: int = 0
     port: int | None = PORT
@@ -112,7 +114,8 @@ class Cluster:
         if route is None:
             return Router()
         pods = {slot: self.pods_of(share.revision) for slot, share in route.slots.items()}
-        return Router(route.generation, pods, self.leaving, answers=pods[route.stable] > 0)
+        refused = "no" if uid in self.refusing and route != self.status.route else ""
+        return Router(route.generation, pods, self.leaving, refused, answers=pods[route.stable] > 0)
 
     def look(self) -> Plan:
         """One look, and what follows from it."""
@@ -139,7 +142,7 @@ class Cluster:
                     del self.children[kind, name]
                     if kind == Kind.DEPLOYMENT:
                         del self.sizes[name], self.serves[name]
-        for uid in self.routers.keys() - self.lagging:
+        for uid in self.routers.keys() - self.lagging - self.refusing:
             self.routers[uid] = self.status.route
         return plan
 

@@ -147,7 +147,7 @@ def _is_labelled(secret: r.Secret) -> bool:
 def _holds(secret: r.Secret, token: str, owners: list[Manifest]) -> bool:
     known = {owner.uid for owner in secret.metadata.ownerReferences}
     told = secret.data.get(TOKEN_KEY, "")
-    return told == _encoded(token.encode()) and known == {owner["uid"] for owner in owners} and _is_labelled(secret)
+    return told == _encoded(token.encode()) and known >= {owner["uid"] for owner in owners} and _is_labelled(secret)
 
 
 def _encoded(content: bytes) -> str:

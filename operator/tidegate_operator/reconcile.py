@@ -408,9 +408,9 @@ class Reconciler:
 
     async def _evict(self, step: Evict, namespace: str) -> None:
         log.warning("ending router %s, which does not answer", step.name, extra={"model": f"{namespace}/"})
-        self._evicted[namespace] = self._now()
         try:
             await self._writer.evict(step, namespace)
+            self._evicted[namespace] = self._now()
         except ApiError as error:  # its budget, or a policy: the next look may find that it answers again
             log.warning("router %s was not ended: %s", step.name, error, extra={"model": f"{namespace}/"})
 

@@ -274,6 +274,7 @@ class Routers:
 
     def _notice(self, namespace: str, known: _Namespace, now: float) -> None:
         """Tell of routers that have fallen silent, and of those that are lost."""
+        there = set[str]().union(*(asked.ever for asked in known.pods.values()))
         for asked in known.pods.values():
             if not asked.quiet and known.is_silent(asked, now):
                 asked.quiet = True
@@ -281,7 +282,7 @@ class Routers:
                 self._mark(namespace, asked.ever | self._moving.get(namespace, set()) | {""})
             if not asked.given_up and asked.is_lost(now):
                 asked.given_up = True
-                self._mark(namespace, {""})
+                self._mark(namespace, there | {""})
 
     def _mark(self, namespace: str, names: Iterable[str]) -> None:
         for name in sorted(names):

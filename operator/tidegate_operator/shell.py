@@ -33,7 +33,7 @@ from tidegate_cluster.connection import Connection, connect
 from tidegate_cluster.reflector import Reflector
 from tidegate_cluster.resource import Resource
 from tidegate_cluster.store import Key, Store, key_of, version
-from tidegate_contract import names
+from tidegate_contract import labels, names
 from tidegate_contract.actions import ACTION
 from tidegate_operator import clock
 from tidegate_operator.cluster import convert
@@ -147,7 +147,8 @@ class Operator:
     def _router_pods(self, namespace: str) -> list[RouterPod]:
         """The routers that may have requests."""
         pods = self.stores.pods.of(namespace_key(namespace))
-        there = [pod for pod in pods if pod.may_have_requests]
+        routers = [pod for pod in pods if pod.metadata.labels.get(labels.COMPONENT) == labels.ROUTER]
+        there = [pod for pod in routers if pod.may_have_requests]
         return [RouterPod(pod.metadata.uid, pod.metadata.name, pod.status.podIP) for pod in there]
 
     def _router_namespaces(self) -> set[str]:

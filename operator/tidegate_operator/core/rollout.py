@@ -213,8 +213,7 @@ def _back(scene: Scene) -> Way:
     own = Version(target, scene.contents.get(target), scene.identity.name, scene.replicas)
     versions = (own, *others)
     leads = scene.leads_straight
-    numbers = scene.old
-    stands = numbers.observed_generation >= numbers.generation and numbers.available >= scene.replicas
+    stands = _is_up(scene.old, scene.replicas)
     if route is not None:
         # Only who has run it can say later that it does not any more.
         runs = all(router.generation == route.generation or router.refused for router in scene.told)
@@ -327,8 +326,19 @@ def _sizes(scene: Scene, aim: Aim) -> dict[str, int]:
     sizes = dict.fromkeys(whole, full)
     if aim.candidate and aim.candidate not in sizes:
         in_full = scene.desired.strategy in (Strategy.BLUE_GREEN, Strategy.SHADOW)
-        sizes[aim.candidate] = full if in_full else min(full, max(1, math.ceil(full * aim.weight / 100)))
+        size = full if in_full else min(full, max(1, math.ceil(full * aim.weight / 100)))
+        sizes[aim.candidate] = max(size, min(full, _held(scene, aim)))
     return sizes
+
+
+def _held(scene: Scene, aim: Aim) -> int:
+    """The pods that a candidate has, as long as not every router says that it gives them no more than it should."""
+    route, numbers = scene.before.route, scene.observed.versions.get(aim.candidate)
+    if route is None or numbers is None:
+        return 0
+    shares = [share.weight for share in route.slots.values() if share.revision == aim.candidate]
+    follows = all(router.generation == route.generation for router in scene.told)
+    return 0 if follows and all(weight <= aim.weight for weight in shares) else numbers.wanted
 
 
 def _fleets(scene: Scene, sizes: Mapping[str, int]) -> dict[str, Fleet]:
@@ -384,8 +394,11 @@ def _stands(scene: Scene, revision: str) -> bool:
     """Whether a version's own Deployment serves: what routers know may be those pods of it that are about to go."""
     if not scene.is_ours(Kind.DEPLOYMENT, scene.identity.name):
         return True
-    numbers = scene.observed.versions.get(revision, Workload())
-    return numbers.observed_generation >= numbers.generation and numbers.available >= scene.replicas
+    return _is_up(scene.observed.versions.get(revision, Workload()), scene.replicas)
+
+
+def _is_up(numbers: Workload, replicas: int) -> bool:
+    return numbers.observed_generation >= numbers.generation and numbers.available >= replicas
 
 
 def _succeeded(scene: Scene, port: int | None) -> set[Ref]:

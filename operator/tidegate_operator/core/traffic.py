@@ -90,19 +90,21 @@ def step(route: Route, aim: Aim, fleets: Mapping[str, Fleet], routers: Iterable[
         if not guards.holds(Guard.STABLE_READY, not alone):
             return replace(waiting, waits=f"waiting for a pod of {stable} to be ready: it would get all requests")
         return _weighted(route, other, wanted)
-    if not acknowledged:
-        return waiting
+    # A route that a router refuses is acknowledged by nobody: what it brought can be taken back all the same.
+    may_leave = acknowledged or any(router.refused for router in told)
     shadow = route.slots.get(Slot.SHADOW)
     if shadow and shadow.revision != copied:
-        return _without(route, Slot.SHADOW)
+        return _without(route, Slot.SHADOW) if may_leave else waiting
+    if there and there.revision != comes:
+        return _without(route, other) if may_leave else waiting
+    if not acknowledged:
+        return waiting
     if there is None and copied and shadow is None:
         return _enters(route, Slot.SHADOW, copied, waiting, fleet, guards) if drained else waiting
     if there is None and not comes:
         return waiting
     if there is None:
         return _enters(route, other, comes, waiting, fleet, guards) if drained else waiting
-    if there.revision != comes:
-        return _without(route, other)
     if there.weight < wanted:
         return _up(route, other, wanted, waiting, fleet, told, guards)
     if comes == aim.stable:

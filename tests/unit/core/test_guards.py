@@ -115,9 +115,6 @@ STRICT: dict[str, dict[str, dict[str, str]]] = {
             "version.revision not in found.free": "what `traffic.step` has let go behind ACKNOWLEDGED and DRAINED",
             "found.waits or 'all requests go to one version first'": "only words",
             "route is not None and alone": "what the one Deployment is made of: what serves until the route has ended",
-            "numbers.observed_generation >= numbers.generation and numbers.available >= scene.replicas": (
-                "the fact that SUCCEEDED asks"
-            ),
             "route is not None": "how far it is: the route ends before any pods go",
             "router.generation == route.generation or router.refused": "the fact that ACKNOWLEDGED asks",
             "leads and scene.guards.holds(Guard.SUCCEEDED, stands or not alone) and "

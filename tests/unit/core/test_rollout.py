@@ -8,7 +8,7 @@ from routed_worlds import PORT, ROUTED, STEPS, Cluster, canary, deployment_of
 from tidegate_contract.actions import Action
 from tidegate_contract.route import Share, Slot
 from tidegate_operator.core.children import endpoints
-from tidegate_operator.core.types import Approval, Child, Desired, Kind, Remove, Strategy, Via
+from tidegate_operator.core.types import Approval, Child, Desired, Kind, Remove, Strategy, Via, Weight
 from worlds import FLIGHTS, ME, asking, child, name
 
 NEXT = asking(ROUTED, digest="sha256:" + "6" * 64)
@@ -317,6 +317,34 @@ def test_a_route_has_the_longest_deadline_of_its_versions() -> None:
     ask(found, "Abort")
     assert found.status.route.timeout_seconds == 10.0
     assert found.status.route.stable is Slot.A
+
+
+def test_a_route_that_a_router_refuses_can_be_taken_back() -> None:
+    found = serving()
+    found.desired, found.refusing = STEP_BY_STEP, {"r1"}
+    found.until(lambda cluster: B in cluster.weights())
+    found.settle()
+    assert found.weights() == {A: 100, B: 0}
+    assert found.condition("Degraded") == ("True", "RouteRefused")
+    found.action = Action("stop", "Abort", by="ada")
+    found.until(lambda cluster: cluster.weights() == {A: 100})
+    found.refusing.clear()
+    assert found.settle().serves == {deployment_of(A): A}
+
+
+def test_a_candidate_keeps_its_pods_until_every_router_gives_it_less() -> None:
+    desired = replace(canary(NEXT, (Weight(100), Approval())), replicas=4)
+    found = serving(replace(ROUTED, replicas=4))
+    found.desired = desired
+    found.until(lambda cluster: cluster.weights().get(B) == 100)
+    found.settle()
+    assert found.sizes[deployment_of(B)] == 4
+    found.desired, found.lagging = replace(desired, steps=(Weight(25), Approval())), {"r1"}
+    found.settle()
+    assert found.weights()[B] == 25
+    assert found.sizes[deployment_of(B)] == 4
+    found.lagging.clear()
+    assert found.settle().sizes[deployment_of(B)] == 1
 
 
 def test_clients_stay_as_long_as_spec_says() -> None:

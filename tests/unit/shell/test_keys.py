@@ -205,7 +205,11 @@ FOUND: dict[str, tuple[str, dict[str, Any], bool]] = {
     "in another order": (TOKEN, OURS | {"ownerReferences": [TRAINS, FLIGHTS]}, False),
     "another token": ("", OURS, True),
     "an owner is missing": (TOKEN, OURS | {"ownerReferences": [FLIGHTS]}, True),
-    "an owner is gone": (TOKEN, OURS | {"ownerReferences": [FLIGHTS, TRAINS, {"uid": "uid-planes"}]}, True),
+    "an owner more, whoever says so": (
+        TOKEN,
+        OURS | {"ownerReferences": [FLIGHTS, TRAINS, {"uid": "uid-planes"}]},
+        False,
+    ),
     "somebody took its label": (TOKEN, OURS | {"labels": {}} | MANAGED, True),
 }
 
