@@ -60,7 +60,7 @@ def of_a_route(state: State, after: Status, made: Made) -> str:
         return ""
     if sum(route.weights.values()) != WHOLE or route.stable not in {slot for slot, _, _ in route.slots}:
         return "the weights do not add up, or there is no stable version"
-    if route.generation != (before.generation if before else 0) + 1:
+    if before and route.generation != before.generation + 1:
         return "a change has not the next generation"
     weights = before.weights if before else {}
     rejected = {entry.revision for entry in after.rejected}

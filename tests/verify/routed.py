@@ -597,7 +597,7 @@ def heard(said: tuple[Any, ...], route: Told | tuple[()]) -> tuple[Any, ...]:
     """What matters of what a router has said: of another generation than the one that should run, only that."""
     if not said or said == (0, ()) or (route and said[0] == route.generation):
         return said
-    return -1, ()
+    return -1 if route else said[0], ()
 
 
 def canonical(state: State) -> State:
@@ -608,7 +608,8 @@ def canonical(state: State) -> State:
     routes = [state.route, *(router.route for router in state.routers)]
     if state.flight and state.flight.status:
         routes.append(state.flight.status[1])
-    numbers = sorted({route.generation for route in routes if route})
+    said_before = {router.said[0] for router in state.routers if router.said and not state.route} - {0, -1}
+    numbers = sorted(said_before | {route.generation for route in routes if route})
     renamed = {number: place + min(numbers[0], 2) for place, number in enumerate(numbers)}
     if any(number != then for number, then in renamed.items()):
         state = renumbered(state, renamed)
