@@ -330,7 +330,7 @@ def starts() -> tuple[Start, ...]:
             "made",
             "a new model, nothing there yet",
             partial(new, Spec("A", strategy=Strategy.CANARY)),
-            (Budget(2, 1, 0), Budget(1, 0, 1)),
+            (Budget(1, 1, 0), Budget(1, 0, 1)),
             Rules("AB", BOTH, PEOPLE),
         ),
         Start(
