@@ -358,7 +358,7 @@ def _after(scene: Scene, status: Status, route: Route, found: Step, *, enters: b
         why = f"it has taken over from {scene.serving}: it has all requests, and every router says so"
         status = decided(status, Decision(now, PROMOTED, stable, OPERATOR, why))
         return replace(status, stable=Stable(stable, now), candidate=None)
-    first_one = not scene.serving and stable == scene.choice.target and scene.replicas > 0
+    first_one = not scene.serving and not enters and stable == scene.choice.target and scene.replicas > 0
     if first_one and found.acknowledged and _known(scene, route, stable, 1):
         return replace(status, stable=Stable(stable, now))
     if candidate is None or enters:

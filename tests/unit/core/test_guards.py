@@ -125,7 +125,9 @@ STRICT: dict[str, dict[str, dict[str, str]]] = {
         },
         "_after": {
             "scene.serving and stable != scene.serving and (not enters)": "what `traffic.step` has made of the route",
-            "not scene.serving and stable == scene.choice.target and (scene.replicas > 0)": "what the status says",
+            "not scene.serving and (not enters) and (stable == scene.choice.target) and (scene.replicas > 0)": (
+                "what the status says"
+            ),
             "first_one and found.acknowledged and _known(scene, route, stable, 1)": "what the status says",
             "candidate is None or enters": "without a candidate, or before its turn, there are no steps",
             "share.revision == candidate.revision": "looks for its share",

@@ -458,3 +458,12 @@ def test_a_model_leaves_routers_of_which_none_is_left() -> None:
     assert found.settle().serves == {ME.name: A}
     assert found.status.route is None
     assert found.condition("Ready") == ("True", "Serving")
+
+
+def test_a_first_version_is_not_stable_before_requests_come_through_routers() -> None:
+    """Until then they may still reach pods of another one that has never served."""
+    found = Cluster(FLIGHTS, slow={ME.name}).settle()
+    assert found.status.stable is None
+    found.desired = ROUTED
+    found.until(lambda cluster: cluster.status.stable is not None)
+    assert found.serves == {deployment_of(A): A}
