@@ -91,6 +91,9 @@ ROWS = [
         id="a variable twice",
     ),
     pytest.param(
+        {"model": {"uri": URI}, "traffic": {"sticky": "721h"}}, "sticky must be between 1s and 720h", id="for too long"
+    ),
+    pytest.param(
         {"model": {"uri": URI}, "traffic": {"via": "Magic"}}, 'supported values: "Router", "Service"', id="no such way"
     ),
     pytest.param(
@@ -151,8 +154,8 @@ def test_a_password_in_an_address_is_refused_and_not_repeated(kube: Kube, uri: s
     assert "hunter2" not in said
 
 
-@pytest.mark.parametrize("name", ["Flights", "1flights", "a" * 41, "a.b"])
-def test_a_name_that_cannot_name_a_service_is_refused(kube: Kube, name: str) -> None:
+@pytest.mark.parametrize("name", ["Flights", "1flights", "a" * 41, "a.b", "tidegate-router"])
+def test_a_name_that_cannot_name_a_service_or_names_the_routers_is_refused(kube: Kube, name: str) -> None:
     found = model("default", {"uri": URI})
     found["metadata"]["name"] = name
     assert "name" in refused(kube, found)
