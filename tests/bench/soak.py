@@ -401,7 +401,7 @@ class Load:
 
     def __init__(self, ip: str, requests: int) -> None:
         self._ip = ip
-        self._seconds = requests / RATE
+        self._seconds = 1.05 * requests / RATE  # they come at random moments
         self.seen: list[Seen] = []
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._ask)
