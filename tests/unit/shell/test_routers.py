@@ -79,6 +79,11 @@ async def is_cut_off() -> web.StreamResponse:
     return web.Response(body=b"{", headers={"Content-Length": "9"})
 
 
+def of_routers(caplog: pytest.LogCaptureFixture) -> list[logging.LogRecord]:
+    """What they said, and not the servers of the test."""
+    return [record for record in caplog.records if record.name == routers.__name__]
+
+
 class World:
     """Routers that pretend, and a clock that is moved by hand."""
 
@@ -236,7 +241,7 @@ async def test_what_is_no_answer(
     for _ in range(3):
         await world.step(0.5)
     assert world.routers.heard(KEY) == {"uid-a": None, "uid-b": SAID}
-    assert [record.getMessage() for record in caplog.records] == [f"router ml/router-a does not answer: {why}"]
+    assert [record.getMessage() for record in of_routers(caplog)] == [f"router ml/router-a does not answer: {why}"]
     assert world.fakes["uid-b"].asked == 3, "a router is sent nowhere"
 
 
@@ -264,7 +269,7 @@ async def test_it_is_logged_when_a_router_stops_answering_and_when_it_answers_ag
     ]:
         world.fakes["uid-a"].answer = says(status) if status else None
         await world.step(seconds)
-    said = [record.getMessage().removeprefix("router ml/router-a ") for record in caplog.records]
+    said = [record.getMessage().removeprefix("router ml/router-a ") for record in of_routers(caplog)]
     assert said == [
         "does not answer: HTTP 401",
         "does not answer: HTTP 503",
@@ -592,7 +597,7 @@ async def test_without_a_token_nobody_is_asked_and_what_was_said_grows_old(
     assert world.fakes["uid-a"].asked == 1
     assert len(world.tokens) == 8, "every 5 s"
     assert world.routers.silent("ml") == ([], False), "it was not asked"
-    assert [record.getMessage() for record in caplog.records] == [
+    assert [record.getMessage() for record in of_routers(caplog)] == [
         "the routers of ml cannot be asked without their token: ApiError: 503: away",
         "router ml/router-a is silent",
     ]
