@@ -20,6 +20,8 @@ GUARDS = frozenset({Guard.PODS_READY, Guard.STABLE_READY, Guard.PODS_KNOWN, Guar
 NAME = "traffic"
 AIMS = (Aim("A"), Aim("A", "B", 5), Aim("B"), Aim("A", "C", 50))
 PORT, TIMEOUT = 10000, 10.0
+MOST_MOVES = 200
+"""From any state to rest."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -243,9 +245,9 @@ def search(guards: Guards = ALL, starts: Sequence[State] = STARTS) -> Result:
 def settle(state: State, guards: Guards, settled: set[tuple[object, ...]]) -> str:
     """Let everybody go on until nothing is left to do; what is wrong then."""
     seen: set[tuple[object, ...]] = set()
-    while (key := state.key()) not in settled:
-        if key in seen:
-            return "it never comes to rest"
+    for _ in range(MOST_MOVES):  # states of one key may follow each other: a key does not say all that was heard
+        if (key := state.key()) in settled:
+            break
         seen.add(key)
         moves = following(state, guards, calm=True)
         found = next(moves, None)
@@ -256,5 +258,7 @@ def settle(state: State, guards: Guards, settled: set[tuple[object, ...]]) -> st
         if found[2]:
             return found[2]
         state = found[1]
+    else:
+        return "it never comes to rest"
     settled |= seen
     return ""
