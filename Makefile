@@ -159,7 +159,12 @@ demo:
 test:
 	@started=$$SECONDS
 	$(MAKE) check test-unit
-	$(MAKE) -j2 verify-beside test-bars
+	# The search takes what the bars leave of the processors: they wait most of the time.
+	nice -n 19 $(MAKE) verify & search=$$!
+	trap 'kill $$search 2> /dev/null || true' EXIT
+	$(MAKE) test-bars
+	wait $$search
+	trap - EXIT
 	$(MAKE) test-cluster
 	echo "== make test took $$((SECONDS - started)) s"
 
@@ -176,11 +181,6 @@ test-unit: venv tools kserve
 verify: venv
 	@echo "== the core, in every state of its small worlds"
 	$(BIN)/python -m verify
-
-# The search takes what the bars leave of the processors: they wait most of the time.
-.PHONY: verify-beside
-verify-beside: venv
-	@nice -n 19 $(MAKE) verify
 
 ## test-bars: what bench-operator measures, in a short form
 .PHONY: test-bars
