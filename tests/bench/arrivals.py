@@ -60,8 +60,8 @@ class _Client:
 
     __slots__ = ("due", "fresh", "read", "socket")
 
-    def __init__(self, address: tuple[str, int]) -> None:
-        self.socket = socket.create_connection(address, CONNECT_SECONDS)
+    def __init__(self, address: tuple[str, int], patience: float) -> None:
+        self.socket = socket.create_connection(address, patience)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.socket.setblocking(False)
         self.due = 0.0
@@ -71,9 +71,12 @@ class _Client:
 
 
 class Arrivals:
-    """`fresh`: the share of requests that come by a connection of their own."""
+    """`fresh`: the share of requests that come by a connection of their own. `patience`: seconds to get one."""
 
-    def __init__(self, address: tuple[str, int], request: bytes, fresh: float = 0.0) -> None:
+    def __init__(
+        self, address: tuple[str, int], request: bytes, fresh: float = 0.0, patience: float = CONNECT_SECONDS
+    ) -> None:
+        self._patience = patience
         self._address = address
         self._request = request
         self._fresh = fresh
@@ -146,7 +149,7 @@ class Arrivals:
         self._send(client, due)
 
     def _open(self) -> _Client:
-        client = _Client(self._address)
+        client = _Client(self._address, self._patience)
         self._poll.register(client.socket, selectors.EVENT_READ, client)
         return client
 
@@ -226,11 +229,12 @@ def main() -> None:
     # Without a rate it is a closed loop.
     for name in ("rate", "fresh", "seconds"):
         parser.add_argument(f"--{name}", type=float, default=0.0)
+    parser.add_argument("--patience", type=float, default=CONNECT_SECONDS, help="seconds to get a connection")
     parser.add_argument("--connections", type=int, default=0)
     parser.add_argument("--requests", type=int, default=10**9, help="of a closed loop, at most")
     options = parser.parse_args()
     os.sched_setaffinity(0, {LOAD_CORE})
-    arrivals = Arrivals((options.ip, options.port), sys.stdin.buffer.read(), options.fresh)
+    arrivals = Arrivals((options.ip, options.port), sys.stdin.buffer.read(), options.fresh, options.patience)
     if options.rate:
         seen = arrivals.come(options.rate, options.seconds, options.connections)
     else:

@@ -39,11 +39,15 @@ from tidegate_contract.router import AGENT_PORT
 from tidegate_operator.core.router import NAME
 from tidegate_server.offline.push import push
 
-RATE, FRESH = 250.0, 0.5
+RATE, FRESH = 220.0, 0.5
 """Requests a second, and the share of them that come by a connection of their own."""
+PATIENCE_SECONDS = 5.0
+"""To get a connection: on two processors that do everything else as well a second is not enough to tell what is lost."""
 SERVERS = f"{labels.COMPONENT}={labels.SERVER}"
 OPERATORS = "app.kubernetes.io/name=tidegate-operator"
 ROUTERS = f"{labels.COMPONENT}={labels.ROUTER}"
+SERVER: Object = {"resources": {"requests": {"cpu": "250m", "memory": "128Mi"}, "limits": {"memory": "512Mi"}}}
+"""Processors as by default: with less of them its pods would be the last ones on a busy node."""
 APPROVAL: Object = {"approval": {}}
 WEIGHTS = (1, 5, 25, 50)
 STEPS: list[Object] = [step for weight in WEIGHTS for step in ({"weight": weight}, APPROVAL)]
@@ -68,7 +72,7 @@ class Stage:
 
     def apply(self, **spec: object) -> None:
         """The model, with these parts of its spec."""
-        self.spec |= {"traffic": {"via": "Router"}, "scaling": {"replicas": 2}} | spec
+        self.spec |= {"server": SERVER, "traffic": {"via": "Router"}, "scaling": {"replicas": 2}} | spec
         self.kube.apply(model(self.namespace, self.versions[0], **self.spec))
 
     def another(self, **rollout: object) -> None:
@@ -160,7 +164,7 @@ def new_server(stage: Stage) -> None:
     """The same model in another server: another environment, as another image, makes another revision."""
     stage.count += 1
     template = {"env": [{"name": "RELEASE", "value": str(stage.count)}]}
-    stage.apply(server={"resources": deployed.SMALL, "template": template}, rollout={"strategy": "Immediate"})
+    stage.apply(server=SERVER | {"template": template}, rollout={"strategy": "Immediate"})
     stage.until_ready()
 
 
@@ -410,7 +414,8 @@ class Load:
         """A load whose change takes longer goes on in further rounds."""
         seconds = self._seconds
         while True:
-            flags = [f"--{name}={value}" for name, value in (("rate", RATE), ("fresh", FRESH), ("seconds", seconds))]
+            options = {"rate": RATE, "fresh": FRESH, "seconds": seconds, "patience": PATIENCE_SECONDS}
+            flags = [f"--{name}={value}" for name, value in options.items()]
             argv = [sys.executable, arrivals.__file__, self._ip, "80", *flags]
             out = subprocess.run(argv, input=REQUEST, stdout=subprocess.PIPE, check=True).stdout
             self.seen.append(Seen(**json.loads(out)))
