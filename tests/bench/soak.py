@@ -42,7 +42,7 @@ from tidegate_server.offline.push import push
 RATE, FRESH = 220.0, 0.5
 """Requests a second, and the share of them that come by a connection of their own."""
 PATIENCE_SECONDS = 5.0
-"""To get a connection: on two processors that do everything else as well a second is not enough to tell what is lost."""
+"""To get a connection: on a busy machine a second without one does not tell that it is lost."""
 SERVERS = f"{labels.COMPONENT}={labels.SERVER}"
 OPERATORS = "app.kubernetes.io/name=tidegate-operator"
 ROUTERS = f"{labels.COMPONENT}={labels.ROUTER}"

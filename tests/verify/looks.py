@@ -180,7 +180,7 @@ class Looks:
         """The steps after these answers; the first if it is a read. Events are left out: nothing depends on them."""
         steps, waiting = self._start(began), list(answers)
         found: list[Step] = []
-        answer = None
+        answer: Any = None
         while True:
             try:
                 step = steps.send(answer)
