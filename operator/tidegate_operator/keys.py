@@ -66,7 +66,7 @@ class Tokens:
         return None if uid is None else token_of(await self._key(), uid)
 
     async def ensure(self, namespace: str, owners: list[Manifest]) -> None:
-        """Make the Secret of the routers of a namespace hold its token, and have these ownerReferences and no others.
+        """Make the Secret of the routers of a namespace hold its token, and have these ownerReferences.
 
         Nothing is written if it does. Raises NotLeader, what the API server answers (NotFound: the namespace is gone),
         and SecretInTheWay if the Secret is not ours.

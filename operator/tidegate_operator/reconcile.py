@@ -17,7 +17,7 @@ from tidegate_operator.api import v1alpha1
 from tidegate_operator.cluster import convert
 from tidegate_operator.cluster import resources as r
 from tidegate_operator.core import types as core
-from tidegate_operator.core.children import owner
+from tidegate_operator.core.children import owner, revision_in
 from tidegate_operator.core.look import (
     Evict,
     Found,
@@ -246,7 +246,7 @@ class Reconciler:
                 if isinstance(item, r.Deployment) and item.metadata.name == key[1]:
                     workload = convert.workload(item)
                 elif isinstance(item, r.Deployment):
-                    versions[item.metadata.name.removeprefix(f"{key[1]}-")] = convert.workload(item)
+                    versions[revision_in(item.metadata.name, key[1])] = convert.workload(item)
         return core.Observed(
             children=children,
             workload=workload,

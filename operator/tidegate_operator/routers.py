@@ -111,6 +111,11 @@ class _Namespace:
         """Whether a router has not answered what it was asked last, or was not asked yet."""
         return any(asked.in_vain or asked.answered_at == NEVER for asked in self.pods.values())
 
+    @property
+    def told(self) -> set[str]:
+        """The models that any of its routers has told of."""
+        return set().union(*(asked.ever for asked in self.pods.values()))
+
     def hurry(self, now: float) -> None:
         """Ask at once, if that is not more often than at the moving pace."""
         self.next_at = min(self.next_at, max(now, self.asked_at + MOVING_SECONDS))
@@ -189,8 +194,9 @@ class Routers:
     def fallen_silent(self, namespace: str) -> int:
         """How many do not answer that did before, or that had long enough to begin: one that just starts is none."""
         now, known = self._monotonic(), self._known.get(namespace)
-        there = [asked for _, asked in self._listed(namespace) if asked] if known else []
-        silent = [asked for asked in there if known and known.is_silent(asked, now)]
+        if known is None:
+            return 0
+        silent = [asked for _, asked in self._listed(namespace) if asked and known.is_silent(asked, now)]
         return sum(asked.answered_at != NEVER or asked.is_lost(now) for asked in silent)
 
     def silent(self, namespace: str) -> tuple[list[Pod], bool]:
@@ -261,10 +267,10 @@ class Routers:
     def _take(self, namespace: str, known: _Namespace, pods: Iterable[Pod], now: float) -> None:
         """These are the pods; the models of one that is gone wait for others than they did."""
         listed = {pod.uid: pod for pod in pods}
-        there = set[str]().union(*(asked.ever for asked in known.pods.values()))
-        for uid in known.pods.keys() - listed.keys():  # one that never answered has told of no model and held all
-            del known.pods[uid]
-            self._mark(namespace, there | self._moving.get(namespace, set()))
+        if gone := known.pods.keys() - listed.keys():  # one that never answered has told of no model and held all
+            self._mark(namespace, known.told | self._moving.get(namespace, set()))
+            for uid in gone:
+                del known.pods[uid]
         for uid, pod in listed.items():
             if uid in known.pods:
                 known.pods[uid].pod = pod  # whose sandbox is made anew has another address
@@ -274,7 +280,6 @@ class Routers:
 
     def _notice(self, namespace: str, known: _Namespace, now: float) -> None:
         """Tell of routers that have fallen silent, and of those that are lost."""
-        there = set[str]().union(*(asked.ever for asked in known.pods.values()))
         for asked in known.pods.values():
             if not asked.quiet and known.is_silent(asked, now):
                 asked.quiet = True
@@ -282,7 +287,7 @@ class Routers:
                 self._mark(namespace, asked.ever | self._moving.get(namespace, set()) | {""})
             if not asked.given_up and asked.is_lost(now):
                 asked.given_up = True
-                self._mark(namespace, there | {""})
+                self._mark(namespace, known.told | {""})
 
     def _mark(self, namespace: str, names: Iterable[str]) -> None:
         for name in sorted(names):

@@ -41,7 +41,7 @@ from tidegate_server.offline.push import push
 
 RATE, FRESH = 220.0, 0.5
 """Requests a second, and the share of them that come by a connection of their own."""
-PATIENCE_SECONDS = 5.0
+CONNECT_SECONDS = 5.0
 """To get a connection: on a busy machine a second without one does not tell that it is lost."""
 SERVERS = f"{labels.COMPONENT}={labels.SERVER}"
 OPERATORS = "app.kubernetes.io/name=tidegate-operator"
@@ -414,7 +414,7 @@ class Load:
         """A load whose change takes longer goes on in further rounds."""
         seconds = self._seconds
         while True:
-            options = {"rate": RATE, "fresh": FRESH, "seconds": seconds, "patience": PATIENCE_SECONDS}
+            options = {"rate": RATE, "fresh": FRESH, "seconds": seconds, "patience": CONNECT_SECONDS}
             flags = [f"--{name}={value}" for name, value in options.items()]
             argv = [sys.executable, arrivals.__file__, self._ip, "80", *flags]
             out = subprocess.run(argv, input=REQUEST, stdout=subprocess.PIPE, check=True).stdout

@@ -120,6 +120,11 @@ def version_name(identity: Identity, revision: str) -> str:
     return f"{identity.name}-{revision}"
 
 
+def revision_in(name: str, model: str) -> str:
+    """Of which version a Deployment of this name is: the inverse of `version_name`."""
+    return name.removeprefix(f"{model}-")
+
+
 def endpoints(identity: Identity, revision: str) -> Manifest:
     """A Service without an address, for the sake of its EndpointSlices: they tell routers of a version's pods."""
     made = child(Kind.SERVICE, identity)

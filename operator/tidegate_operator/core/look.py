@@ -13,6 +13,7 @@ from typing import Any
 from tidegate_contract import labels
 from tidegate_contract.names import REVISION_KIND
 from tidegate_operator.core import records
+from tidegate_operator.core.children import revision_in
 from tidegate_operator.core.decide import decide, invalid
 from tidegate_operator.core.guards import ALL, Guard, Guards
 from tidegate_operator.core.router import NAME as ROUTER_NAME
@@ -220,7 +221,7 @@ def leads_to_routers(plan: Plan, identity: Identity) -> bool:
     """Whether it sends the model's requests to them, which it did not until now."""
     address = (Kind.SERVICE, identity.name)
     applied = (write.manifest for write in plan.writes if isinstance(write, Apply) and about(write) == address)
-    return any(labels.ROUTER in manifest["spec"]["selector"].values() for manifest in applied)
+    return any(manifest["spec"]["selector"].get(labels.COMPONENT) == labels.ROUTER for manifest in applied)
 
 
 def plan_for(known: Known, observed: Observed, guards: Guards) -> Plan:
@@ -269,7 +270,7 @@ def with_found(observed: Observed, found: Found | Revision | None, identity: Ide
             if found.workload and child.name == identity.name:
                 return replace(observed, workload=found.workload)
             if found.workload:
-                revision = child.name.removeprefix(f"{identity.name}-")
+                revision = revision_in(child.name, identity.name)
                 return replace(observed, versions={**observed.versions, revision: found.workload})
     return observed
 

@@ -67,10 +67,9 @@ def step(route: Route, aim: Aim, fleets: Mapping[str, Fleet], routers: Iterable[
     `routers`: all that may have a request, those that are about to end among them.
     """
     told = tuple(routers)
-    lags = [router for router in told if router.generation != route.generation]
-    acknowledged = guards.holds(Guard.ACKNOWLEDGED, bool(told) and not lags)
-    leaving = sum(router.leaving for router in told)
-    drained = guards.holds(Guard.DRAINED, not leaving)
+    follow = bool(told) and all(router.generation == route.generation for router in told)
+    acknowledged = guards.holds(Guard.ACKNOWLEDGED, follow)
+    drained = guards.holds(Guard.DRAINED, not any(router.leaving for router in told))
     out = frozenset(fleets) - {share.revision for share in route.slots.values()} - {aim.stable, aim.candidate}
     free = out if acknowledged and drained else frozenset()
     waiting = Step(route, acknowledged=acknowledged, free=free)
