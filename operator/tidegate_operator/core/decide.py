@@ -120,13 +120,8 @@ def numbers_of(
     identity: Identity, pods_of: Mapping[Ref, Version], claims: Mapping[Ref, Claim], observed: Observed
 ) -> dict[Ref, Workload]:
     """The numbers of each Deployment that is there and ours."""
-    found = {}
-    for ref, version in pods_of.items():
-        own = version.deployment == identity.name
-        workload = observed.workload if own else observed.versions.get(version.revision)
-        if workload and claims.get(ref) == Claim.OURS:
-            found[ref] = workload
-    return found
+    found = {ref: writes.numbers_in(identity, version, observed) for ref, version in pods_of.items()}
+    return {ref: workload for ref, workload in found.items() if workload and claims.get(ref) == Claim.OURS}
 
 
 def invalid(

@@ -87,10 +87,16 @@ def sized(identity: Identity, versions: Iterable[Version], observed: Observed) -
     """The Deployments that are there and have a size to be: each with its numbers and that size."""
     for version in versions:
         child = observed.children.get((Kind.DEPLOYMENT, version.deployment))
-        own = version.deployment == identity.name
-        workload = observed.workload if own else observed.versions.get(version.revision)
+        workload = numbers_in(identity, version, observed)
         if child and workload and version.replicas is not None:
             yield child, workload, version.replicas
+
+
+def numbers_in(identity: Identity, version: Version, observed: Observed) -> Workload | None:
+    """Those of a version's Deployment, whosever it is."""
+    if version.deployment == identity.name:
+        return observed.workload
+    return observed.versions.get(version.revision)
 
 
 def uid_of(child: Child | None) -> str | None:

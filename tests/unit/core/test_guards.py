@@ -24,8 +24,8 @@ STRICT: dict[str, dict[str, dict[str, str]]] = {
         "removes": {},
         "is_ours": {},
         "is_changed": {},
+        "numbers_in": {"version.deployment == identity.name": "where the numbers of a Deployment stand"},
         "sized": {
-            "own": "where the numbers of a Deployment stand",
             "child and workload and (version.replicas is not None)": (
                 "without a Deployment there are no replicas; a version that is on its way out keeps what it has"
             ),
