@@ -431,7 +431,7 @@ class Reconciler:
             metadata = msgspec.structs.replace(
                 item.metadata, resourceVersion=version, generation=item.metadata.generation + 1
             )
-            store.put(msgspec.structs.replace(item, metadata=metadata, spec=r.DeploymentSpec(scale.replicas)))
+            store.assume(msgspec.structs.replace(item, metadata=metadata, spec=r.DeploymentSpec(scale.replicas)))
 
 
 async def _all(works: Iterable[Awaitable[Any]]) -> tuple[Any, ...]:

@@ -53,6 +53,7 @@ class Store(Generic[I]):
         self._items: dict[Key, I] = {}
         self._owned: dict[Key, set[Key]] = {}
         self._deleted: OrderedDict[str, int] = OrderedDict()
+        self._assumed: set[Key] = set()
 
     def __len__(self) -> int:
         return len(self._items)
@@ -76,7 +77,7 @@ class Store(Generic[I]):
         """Keep an object, unless something newer is known of it."""
         key = key_of(item)
         known = self._items.get(key)
-        if known is not None and version(known) >= version(item):
+        if known is not None and version(known) >= version(item) + (key in self._assumed):
             return
         if self._deleted.get(item.metadata.uid, -1) >= version(item):
             return
@@ -85,8 +86,18 @@ class Store(Generic[I]):
             if self._owner(known) != self._owner(item):
                 self._changed(self._owner(known))  # somebody relabelled it: its owner has lost a child
         self._items[key] = item
+        self._assumed.discard(key)
         self._owned.setdefault(self._owner(item), set()).add(key)
         self._changed(self._owner(item))
+
+    def assume(self, item: I) -> None:
+        """Keep what we think an object of this version says, until that version is told or a newer one.
+
+        Where a write has changed nothing, its answer names a version that somebody else has made.
+        """
+        self.put(item)
+        if self._items.get(key_of(item)) is item:
+            self._assumed.add(key_of(item))
 
     def remove(self, item: I) -> None:
         """Forget a deleted object, unless another one has taken its place."""
@@ -135,6 +146,7 @@ class Store(Generic[I]):
 
     def _forget(self, key: Key, item: I) -> None:
         del self._items[key]
+        self._assumed.discard(key)
         owner = self._owner(item)
         self._owned[owner].discard(key)
         if not self._owned[owner]:

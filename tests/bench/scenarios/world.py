@@ -125,6 +125,8 @@ class World:
                 if not self.plane.audit.writes(place):
                     return
             if time.monotonic() > end:
+                for late in [one for one in found if not is_settled(one)][:3]:
+                    self.report.say(f"not complete: {late['metadata']['name']}: {json.dumps(late.get('status'))}")
                 raise TimeoutError(f"{done} of {len(found)} models are complete after {seconds:g} s, {count} wanted")
             if time.monotonic() - said > 15:
                 said = time.monotonic()

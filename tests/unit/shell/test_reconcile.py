@@ -502,6 +502,22 @@ async def test_replicas_move_by_scale_with_the_uid_of_what_is_meant(world: World
     assert await world.look() == (None, []), "our own scaling is not repeated before the watch tells of it"
 
 
+async def test_what_is_told_of_a_deployment_counts_where_our_own_scaling_was_answered_with_that_very_version(
+    world: World,
+) -> None:
+    """A scaling whose answer is lost takes place all the same; the next one changes nothing, and is answered with the
+    version in which the controller has said meanwhile that it has seen the first."""
+    await created(world)
+    lose_replicas(world)
+    await world.look()
+    deployments = world.stores.children[Kind.DEPLOYMENT]
+    assumed = deployments.get(KEY)
+    assert assumed is not None
+    told = msgspec.structs.replace(assumed, status=r.DeploymentStatus(observedGeneration=assumed.metadata.generation))
+    deployments.put(told)
+    assert deployments.get(KEY) is told
+
+
 def lose_replicas(world: World) -> None:
     """Somebody has scaled the Deployment."""
     deployment = world.stores.children[Kind.DEPLOYMENT].get(KEY)

@@ -37,6 +37,18 @@ def test_an_older_version_changes_nothing(world: World) -> None:
     assert len(world.marked) == 1
 
 
+def test_what_is_assumed_of_a_version_gives_way_to_that_version(world: World) -> None:
+    told, assumed = item("a", 5, "told"), item("a", 5, "assumed")
+    world.store.assume(assumed)
+    world.store.put(item("a", 4))
+    assert world.store.get(("ml", "a")) is assumed
+    world.store.put(told)
+    world.store.put(item("a", 5, "again"))
+    assert world.store.get(("ml", "a")) is told
+    world.store.assume(assumed)
+    assert world.store.get(("ml", "a")) is told, "what was told is not replaced by what is assumed"
+
+
 def test_an_answer_that_is_older_than_the_deletion_does_not_bring_the_object_back(world: World) -> None:
     world.store.put(item("a", 5))
     world.store.remove(item("a", 7))
