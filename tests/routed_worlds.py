@@ -71,6 +71,8 @@ class Cluster:
     refusing: set[str] = field(default_factory=set)
     """Routers that take no new route, and say so."""
     silent: set[str] = field(default_factory=set)
+    ending: bool = False
+    """All routers are about to end, and take no new requests."""
     leaving: int = 0
     port: int | None = PORT
     """What the namespace gives it."""
@@ -99,6 +101,7 @@ class Cluster:
             action=self.action,
             versions={name.removeprefix(f"{ME.name}-"): found for name, found in numbers.items() if name != ME.name},
             routers={uid: self._says(uid) for uid in self.routers},
+            reachable=0 if self.ending else len(self.routers),
             silent=len(self.silent),
             port=None if self.status.route else self.port,
         )

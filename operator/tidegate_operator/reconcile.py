@@ -109,6 +109,8 @@ class Reconciler:
         """Uid and port of each model that was given one and does not say so in its status yet."""
         self._trouble: dict[str, str] = {}
         """By namespace: why its routers cannot be made."""
+        self._reachable: dict[str, int] = {}
+        """By namespace: how many routers new requests reached, as of its last look."""
         self._evicted: dict[str, datetime] = {}
         """By namespace: when a router was ended last because it did not answer."""
         self._complete: set[str] = set()
@@ -116,7 +118,7 @@ class Reconciler:
 
     def clear(self) -> None:
         """Forget what was decided: another process has led meanwhile."""
-        for kept in (self._routed, self._ports, self._trouble, self._evicted, self._complete):
+        for kept in (self._routed, self._ports, self._trouble, self._reachable, self._evicted, self._complete):
             kept.clear()
 
     async def look(self, key: Key) -> float | None:
@@ -167,18 +169,21 @@ class Reconciler:
                 for item in store.of(key)
             },
             workload=numbers[0] if numbers else None,
-            pods=tuple(convert.pod(pod) for pod in self._stores.pods.of(key)),
+            pods=tuple(self._router_pods(namespace)),
             silence=self._silence(namespace),
         )
         looked = await self._drive(look_at(known, self._policy.images, self._now()), key)
         self._refusals.forget(key)  # what was refused its models say
-        if looked.trouble != self._trouble.pop(namespace, ""):
+        reachable = self._reachable_in(namespace)
+        if looked.trouble != self._trouble.pop(namespace, "") or reachable != self._reachable.get(namespace, 0):
             for each in routed:
                 self._mark(each)
+        self._reachable[namespace] = reachable
         if looked.trouble:
             self._trouble[namespace] = looked.trouble
         if not routed:
             self._evicted.pop(namespace, None)
+            self._reachable.pop(namespace, None)
             self._complete.discard(namespace)
         return looked.look_again if not looked.trouble else TROUBLE_SECONDS
 
@@ -256,10 +261,17 @@ class Reconciler:
             refused=refused,
             versions=versions,
             routers=self._routers.heard(key),
+            reachable=self._reachable_in(key[0]),
             silent=self._routers.fallen_silent(key[0]),
             port=self._port(key, model),
             no_routers=self._trouble.get(key[0], ""),
         )
+
+    def _router_pods(self, namespace: str) -> list[core.Pod]:
+        return [convert.pod(pod) for pod in self._stores.pods.of((namespace, ""))]
+
+    def _reachable_in(self, namespace: str) -> int:
+        return sum(pod.ready and not pod.deleting for pod in self._router_pods(namespace))
 
     def _desired(self, model: r.ModelDeployment) -> core.Desired | core.Unusable:
         try:

@@ -354,6 +354,7 @@ def observed_of(state: State, routers: dict[str, Router | None]) -> Observed:
         action=Action("1", state.action, by="ada") if state.action else None,
         versions={name.removeprefix(f"{ME.name}-"): found for name, found in numbers.items() if name != ME.name},
         routers=routers,
+        reachable=len(routers),
         port=None if state.route else PORT,
     )
 

@@ -376,9 +376,14 @@ def _after(scene: Scene, status: Status, route: Route, found: Step, *, enters: b
 
 
 def _known(scene: Scene, route: Route, revision: str, pods: int) -> bool:
-    """Whether this version is stable in the route, there are routers, and each of them knows so many pods of it."""
+    """Whether this version is stable in the route, new requests reach a router, and each of them, of those that are
+    about to end too, knows so many pods of it."""
     is_stable = route.slots[route.stable].revision == revision
-    return is_stable and bool(scene.told) and all(router.pods.get(route.stable, 0) >= pods for router in scene.told)
+    return (
+        is_stable
+        and scene.observed.reachable > 0
+        and all(router.pods.get(route.stable, 0) >= pods for router in scene.told)
+    )
 
 
 def _reached(scene: Scene, route: Route) -> int:

@@ -343,6 +343,8 @@ class Observed:
     """By revision: the Deployments of single versions, to which requests come through routers."""
     routers: Mapping[str, Router | None] = field(default_factory=dict)
     """By uid: all that may have a request; None is one that does not answer."""
+    reachable: int = 0
+    """How many of these new requests reach: they are ready, and not about to end."""
     silent: int = 0
     """How many of these do not answer and should: one that just starts may not yet."""
     port: int | None = None

@@ -292,6 +292,20 @@ def test_while_it_moves_requests_go_straight_until_every_router_knows_the_pods()
     assert found.condition("Ready") == ("True", "Serving")
 
 
+def test_requests_are_not_led_to_routers_that_are_all_about_to_end() -> None:
+    """A model comes back to them that had left them a moment ago: they follow, and no new request reaches them."""
+    found = Cluster(FLIGHTS).settle()
+    found.desired, found.ending = ROUTED, True
+    direct = found.children[Kind.SERVICE, ME.name]
+    found.settle()
+    assert found.children[Kind.SERVICE, ME.name] == direct
+    assert found.serves == {ME.name: A, deployment_of(A): A}
+    found.ending = False
+    found.settle()
+    assert found.weights() == {A: 100}
+    assert found.serves == {deployment_of(A): A}
+
+
 def test_a_new_version_waits_until_the_model_has_moved() -> None:
     found = Cluster(FLIGHTS).settle()
     found.desired = canary(NEXT)
