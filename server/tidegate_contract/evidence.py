@@ -217,6 +217,13 @@ def bettors(number: int, reserve: float = 0.0) -> Wealth:
     return Wealth((0.0,) * number, reserve)
 
 
+def of_as_many(wealth: Wealth, number: int) -> Wealth:
+    """The wealth of so many bettors. Raises ValueError if it is of more or less: it belongs to another test."""
+    if len(wealth.logs) != number:
+        raise ValueError(f"this is the wealth of {len(wealth.logs)} bettors instead of {number}")
+    return wealth
+
+
 # ---------------------------------------------------------------- bets
 
 
@@ -274,6 +281,10 @@ class Contrast(msgspec.Struct, frozen=True):
     weight: float = 0.0
     """The present one; 0 before there is any."""
 
+    def __post_init__(self) -> None:
+        if not len(self.candidate) == len(self.stable) == len(self.excess):
+            raise ValueError("a contrast has as many bins of the one version as of the other")
+
     def after(self, weight: float, candidate: Sequence[int], stable: Sequence[int]) -> "Contrast":
         """With the requests of one more scrape, shape [bins] each. Raises ValueError if they are no counts, or not as
         many."""
@@ -329,6 +340,7 @@ class Ratio(msgspec.Struct, frozen=True):
     def __post_init__(self) -> None:
         if not 1 <= self.limit < FARTHEST / NEAREST:
             raise ValueError(f"limit must be 1 or more and below {FARTHEST / NEAREST:.0f}, not {self.limit!r}")
+        of_as_many(self.wealth, ALTERNATIVES)
 
     @property
     def log_evidence(self) -> float:
@@ -358,6 +370,7 @@ class Excess(msgspec.Struct, frozen=True):
 
     def __post_init__(self) -> None:
         inside(self.tolerance, "tolerance")
+        of_as_many(self.wealth, len(EXCESS_FRACTIONS))
 
     @property
     def log_evidence(self) -> float:

@@ -14,12 +14,14 @@ from dataclasses import dataclass, replace
 
 from tidegate_contract.evidence import (
     EXCESS_FRACTIONS,
+    FRACTIONS,
     RESERVE,
     Excess,
     Wealth,
     bettors,
     inside,
     mean_gains,
+    of_as_many,
     whole,
 )
 from tidegate_operator.core.evidence.promotion import AT_FIRST, BETA
@@ -46,6 +48,7 @@ class Paired:
 
     def __post_init__(self) -> None:
         inside(self.margin, "margin", -1, 1)
+        of_as_many(self.wealth, len(FRACTIONS))
 
     @property
     def log_evidence(self) -> float:

@@ -19,6 +19,7 @@ from tidegate_contract.evidence import (
     inside,
     log_mean,
     mean_gains,
+    of_as_many,
     scores,
 )
 
@@ -54,6 +55,7 @@ class Promotion:
 
     def __post_init__(self) -> None:
         inside(self.tolerance, "tolerance")
+        of_as_many(self.wealth, len(FRACTIONS))
 
     @property
     def log_evidence(self) -> float:

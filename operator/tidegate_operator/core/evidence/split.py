@@ -3,7 +3,7 @@
 import math
 from dataclasses import dataclass
 
-from tidegate_contract.evidence import RESERVE, Scrape, Wealth, bettors, inside, origin_bets
+from tidegate_contract.evidence import RESERVE, Scrape, Wealth, bettors, inside, of_as_many, origin_bets
 
 RATIOS = (0.8, 0.9, 1.1, 1.25)
 """How many times its due the candidate may get instead: one bettor each."""
@@ -21,6 +21,9 @@ class Split:
     """
 
     wealth: Wealth = AT_FIRST
+
+    def __post_init__(self) -> None:
+        of_as_many(self.wealth, len(RATIOS))
 
     @property
     def log_evidence(self) -> float:
