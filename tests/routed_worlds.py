@@ -5,18 +5,20 @@ What a test wants to be slow it holds back: a router that lags, pods that do not
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from tidegate_contract.actions import Action
 from tidegate_contract.route import Route
 from tidegate_operator.core.children import version_name
 from tidegate_operator.core.decide import decide
 from tidegate_operator.core.records import object_name
+from tidegate_operator.core.trial import trial_of
 from tidegate_operator.core.types import (
     Apply,
     Approval,
     Child,
     Desired,
+    Evidence,
     Forget,
     Keep,
     Kind,
@@ -44,6 +46,10 @@ STEPS: tuple[RolloutStep, ...] = (Weight(5), Approval(), Weight(50), Approval())
 
 def canary(desired: Desired = ROUTED, steps: tuple[RolloutStep, ...] = STEPS) -> Desired:
     return replace(desired, strategy=Strategy.CANARY, steps=steps)
+
+
+GOOD = Evidence("", 0, requests=1000, proof="it is no worse: 0 of 1,000 failed", summary="0 of 1,000 failed")
+"""What the requests of a good version say, soon after they begin to come."""
 
 
 @dataclass
@@ -77,6 +83,12 @@ class Cluster:
     port: int | None = PORT
     """What the namespace gives it."""
     action: Action | None = None
+    says: Evidence = GOOD
+    """What the requests of a version under trial say."""
+    deaf: bool = False
+    """Nobody is heard of its requests."""
+    saved: set[tuple[str, int]] = field(default_factory=set)
+    """The trials that were kept."""
     plans: list[Plan] = field(default_factory=list)
 
     def ready(self, deployment: str) -> int:
@@ -86,6 +98,17 @@ class Cluster:
 
     def pods_of(self, revision: str) -> int:
         return sum(self.ready(name) for name, serves in self.serves.items() if serves == revision)
+
+    @property
+    def now(self) -> datetime:
+        return NOW + timedelta(seconds=len(self.plans))
+
+    def evidence(self) -> Evidence | None:
+        trial = trial_of(self.status)
+        if trial is None:
+            return None
+        saved, heard = (trial.revision, trial.number) in self.saved, None if self.deaf else self.now
+        return replace(self.says, revision=trial.revision, trial=trial.number, saved=saved, heard=heard)
 
     def observed(self) -> Observed:
         numbers = {name: self._numbers(name) for name in self.sizes}
@@ -104,6 +127,7 @@ class Cluster:
             reachable=0 if self.ending else len(self.routers),
             silent=len(self.silent),
             port=None if self.status.route else self.port,
+            evidence=self.evidence(),
         )
 
     def _numbers(self, name: str) -> Workload:
@@ -122,10 +146,12 @@ class Cluster:
 
     def look(self) -> Plan:
         """One look, and what follows from it."""
-        now = NOW + timedelta(seconds=len(self.plans))
-        plan = decide(ME, self.desired, self.status, self.observed(), RELEASE, now)
+        plan = decide(ME, self.desired, self.status, self.observed(), RELEASE, self.now)
         self.plans.append(plan)
         self.status = plan.status or self.status
+        trial = trial_of(self.status)
+        if plan.saves and trial:
+            self.saved.add((trial.revision, trial.number))
         for write in plan.writes:
             match write:
                 case Keep(revision=revision):

@@ -39,7 +39,11 @@ LOOK_SECONDS = 0.5
 
 ANOTHER = {
     "spec": {
-        "rollout": {"strategy": "Canary"},
+        "rollout": {
+            "strategy": "Canary",
+            "steps": [{"weight": 5}, {"approval": {}}, {"weight": 50}, {"approval": {}}],
+            "bake": {"duration": "1m"},
+        },
         "server": {"template": {"env": [{"name": "RELEASE", "value": "2"}]}},
     }
 }
@@ -60,7 +64,7 @@ What to try next, with KUBECONFIG={{kubeconfig}}
   kubectl port-forward -n {{namespace}} svc/{NAME} 8080:80
   {{python}} {{here}}/predict.py --count 40
 
-Another version, by hand: it gets 1, 5, 25 and 50 of 100 requests, each when somebody approves, and then all.
+Another version, by hand: it gets 5 of 100 requests, 50 when somebody approves, and then all.
 
   kubectl patch mdep {NAME} -n {{namespace}} --type merge -p '{{another}}'
   {{tidegate}} status {NAME} -n {{namespace}}

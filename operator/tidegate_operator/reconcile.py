@@ -30,6 +30,7 @@ from tidegate_operator.core.look import (
     ReadPorts,
     ReadRevision,
     ReadRouters,
+    Save,
     Secure,
     Step,
     Steps,
@@ -40,9 +41,11 @@ from tidegate_operator.core.look import (
 )
 from tidegate_operator.core.namespace import Namespace, Silence, look_at
 from tidegate_operator.core.router import Images
+from tidegate_operator.core.trial import trial_of
 from tidegate_operator.keys import SecretInTheWay, Tokens
 from tidegate_operator.refusals import Refusals
 from tidegate_operator.routers import Routers
+from tidegate_operator.trials import Trials
 from tidegate_operator.writer import NotLeader, Writer
 
 log = logging.getLogger(__name__)
@@ -84,6 +87,7 @@ class Reconciler:
         writer: Writer,
         refusals: Refusals,
         routers: Routers,
+        trials: Trials,
         tokens: Tokens,
         know: Callable[[r.ModelDeployment], None],
         mark: Callable[[Key], None],
@@ -98,6 +102,7 @@ class Reconciler:
         self._writer = writer
         self._refusals = refusals
         self._routers = routers
+        self._trials = trials
         self._tokens = tokens
         self._know = know
         self._mark = mark
@@ -131,12 +136,16 @@ class Reconciler:
         if model is None or model.metadata.deletionTimestamp is not None:
             self._refusals.forget(key)
             self._needs_routers(key, False)
+            self._trials.end(key)
             return None  # the garbage collector takes the children along
         identity, status = convert.identity(model), convert.status(model.status)
         known = self._refusals.known(key, identity, status)
+        desired = self._desired(model)
+        if isinstance(desired, core.Desired):
+            await self._trials.follow(key, identity.uid, trial_of(status), desired.tolerance)
         observed = self._observe(key, model, known)
         version = model.metadata.resourceVersion
-        release, desired = self._policy.release, self._desired(model)
+        release = self._policy.release
         looked = await self._drive(look(Known(identity, version, desired, status, observed, release, self._now())), key)
         self._routers.moves(key, looked.moves)
         self._needs_routers(key, self._is_routed(key, desired))
@@ -265,6 +274,7 @@ class Reconciler:
             silent=self._routers.fallen_silent(key[0]),
             port=self._port(key, model),
             no_routers=self._trouble.get(key[0], ""),
+            evidence=self._trials.evidence(key),
         )
 
     def _router_pods(self, namespace: str) -> list[core.Pod]:
@@ -311,7 +321,7 @@ class Reconciler:
 
     async def _answer(self, step: Step, key: Key) -> Any:
         """Carry out one step; a write is answered by the words in which it was refused, or None."""
-        if not isinstance(step, core.Write | Secure):
+        if not isinstance(step, core.Write | Secure | Save):
             return await self._carry_out(step, key)
         try:
             await self._carry_out(step, key)
@@ -339,6 +349,9 @@ class Reconciler:
                 return await self._read_routers(namespace)
             case ReadPorts():
                 return await self._read_ports(namespace)
+            case Save():
+                if (model := self._stores.models.get(key)) is not None:
+                    await self._trials.save(key, model.metadata.uid)
             case GivePort():
                 self._ports[namespace, step.name] = step.uid, step.port
                 self._mark((namespace, step.name))

@@ -8,7 +8,7 @@ from tidegate_cluster.api import ApiError, is_away
 from tidegate_cluster.store import Key
 from tidegate_operator.core import types as core
 from tidegate_operator.core.failures import refused_before
-from tidegate_operator.core.look import Secure, about
+from tidegate_operator.core.look import Save, Secure, about
 
 SOON_SECONDS = 10.0
 SELDOM_SECONDS = 300.0
@@ -47,12 +47,12 @@ class Refusals:
         found = self._refused.get(key)
         return found.words if found and found.uid == identity.uid else refused_before(status)
 
-    def taken(self, key: Key, write: core.Write | Secure) -> None:
+    def taken(self, key: Key, write: core.Write | Secure | Save) -> None:
         """The API server has taken a write: what was broken is not."""
         if broken := self._broken.get(key):
             broken.pop(about(write), None)
 
-    def words(self, key: Key, write: core.Write | Secure, error: ApiError) -> str:
+    def words(self, key: Key, write: core.Write | Secure | Save, error: ApiError) -> str:
         """Why the API server does not take a write.
 
         Raises the error if it says nothing about that write, or not for long enough.

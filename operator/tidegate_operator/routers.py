@@ -16,6 +16,7 @@ import math
 import random
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import aiohttp
 import msgspec
@@ -42,6 +43,10 @@ OTHERS_SECONDS = 5.0
 """So fresh is the answer of another router that tells that the fault is not the operator's, or the network's."""
 MOST_BYTES = 4 << 20
 """Of an answer: about a kilobyte for each model."""
+MOST_BYTES_OF_PODS = 32 << 20
+"""Of one with what the pods have counted: some kilobytes for each of them."""
+PODS_SECONDS = 2.0
+"""Between two questions for that; one router is asked for it, as all of them know the same pods."""
 MOST_AT_ONCE, MOST_OF_ONE = 64, 8
 """Questions at a time, of all namespaces and of one: whoever has many pods that hang keeps only their own waiting."""
 
@@ -57,6 +62,16 @@ class Pod:
     uid: str
     name: str
     ip: str
+
+
+class Told(Protocol):
+    """Whoever counts what routers say."""
+
+    def counting(self, namespace: str) -> bool:
+        """Whether the pods there are to be asked, too."""
+
+    def told(self, namespace: str, round: list[Signals], *, all_told: bool) -> None:
+        """All answers to one question. `all_told`: nobody was silent."""
 
 
 class NoAnswer(Exception):  # noqa: N818 - a fact
@@ -102,6 +117,7 @@ class _Namespace:
     asked_at: float = NEVER
     asking: bool = False
     tokenless: bool = False
+    pods_asked_at: float = NEVER
     """Whether it was logged that the token is not known."""
     pods: dict[str, _Asked] = field(default_factory=dict)
     at_once: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(MOST_OF_ONE))
@@ -138,6 +154,7 @@ class Routers:
         namespaces: Callable[[], Iterable[str]],
         token: Callable[[str], Awaitable[str | None]],
         changed: Callable[[Key], None],
+        told: Told,
         monotonic: Callable[[], float],
         jitter: Callable[[], float] = lambda: random.uniform(0.75, 1.0),
     ) -> None:
@@ -148,11 +165,14 @@ class Routers:
         `changed` is called with the key of each model of which a router says something else than before, and when a
         router falls silent or answers again, with those of all that it has told of, of all that move, and of the
         namespace. The namespace's also when a router is lost; those of all its models also when a pod is gone.
+
+        `told` hears all answers to one question.
         """
         self._pods = pods
         self._namespaces = namespaces
         self._token = token
         self._changed = changed
+        self._told = told
         self._monotonic = monotonic
         self._jitter = jitter
         self._known: dict[str, _Namespace] = {}
@@ -304,11 +324,22 @@ class Routers:
                 if token is None:
                     known.not_before = self._monotonic() + TOKENLESS_SECONDS * self._jitter()
                     return
-                asks = (self._ask(own, namespace, known, asked, token) for asked in tuple(known.pods.values()))
-                await asyncio.gather(*asks)
+                there = tuple(known.pods.values())
+                tells_of_pods = self._tells_of_pods(namespace, known, there)
+                asks = (self._ask(own, namespace, known, each, token, each is tells_of_pods) for each in there)
+                heard = [signals for signals in await asyncio.gather(*asks) if signals is not None]
+                self._told.told(namespace, heard, all_told=len(heard) == len(known.pods))
                 known.next_at = known.asked_at + self._pace(namespace, known)
         finally:
             known.asking = False
+
+    def _tells_of_pods(self, namespace: str, known: _Namespace, there: tuple[_Asked, ...]) -> _Asked | None:
+        """Who is asked what the pods have counted, too: of those that answer the one that did first."""
+        answer = [asked for asked in there if not asked.quiet and not asked.in_vain]
+        if not answer or not self._told.counting(namespace) or known.asked_at - known.pods_asked_at < PODS_SECONDS:
+            return None
+        known.pods_asked_at = known.asked_at
+        return answer[0]
 
     async def _token_of(self, namespace: str, known: _Namespace) -> str | None:
         try:
@@ -325,21 +356,22 @@ class Routers:
         return MOVING_SECONDS if known.missed or self._moving.get(namespace) else REST_SECONDS * self._jitter()
 
     async def _ask(
-        self, own: aiohttp.ClientSession, namespace: str, known: _Namespace, asked: _Asked, token: str
-    ) -> None:
-        """Ask one router, and take what it says if it still matters to anybody."""
+        self, own: aiohttp.ClientSession, namespace: str, known: _Namespace, asked: _Asked, token: str, pods: bool
+    ) -> Signals | None:
+        """Ask one router, and take what it says if it still matters to anybody; returns it then."""
         async with known.at_once, self._at_once:
             at = self._monotonic()
             try:
-                told: Signals | NoAnswer = await ask(own, asked.pod, token)
+                told: Signals | NoAnswer = await ask(own, asked.pod, token, pods=pods)
             except NoAnswer as error:
                 told = error
         if self._known.get(namespace) is not known or known.pods.get(asked.pod.uid) is not asked:
-            return
-        if isinstance(told, Signals):
-            self._hears(namespace, known, asked, at, {name: _view(model) for name, model in told.models.items()})
-        else:
+            return None
+        if isinstance(told, NoAnswer):
             _misses(namespace, known, asked, at, told)
+            return None
+        self._hears(namespace, known, asked, at, {name: _view(model) for name, model in told.models.items()})
+        return told
 
     def _hears(self, namespace: str, known: _Namespace, asked: _Asked, at: float, models: dict[str, Router]) -> None:
         """A router has answered what it was asked at `at`."""
@@ -387,22 +419,21 @@ _SIGNALS = msgspec.json.Decoder(Signals)
 _FAILED = (aiohttp.ClientError, TimeoutError, OSError, RecursionError, *UNREADABLE)
 
 
-async def ask(own: aiohttp.ClientSession, pod: Pod, token: str) -> Signals:
-    """Ask one router for its signals.
+async def ask(own: aiohttp.ClientSession, pod: Pod, token: str, *, pods: bool = False) -> Signals:
+    """Ask one router for its signals; `pods`: and for what the serving pods have counted.
 
     Raises NoAnswer, also for what another pod says: an address finds a new pod when the old one is gone.
     """
     try:
-        async with own.get(
-            signals_url(pod.ip), headers={"Authorization": f"Bearer {token}"}, allow_redirects=False
-        ) as answer:
+        url, most = signals_url(pod.ip) + ("?counters=1" if pods else ""), MOST_BYTES_OF_PODS if pods else MOST_BYTES
+        async with own.get(url, headers={"Authorization": f"Bearer {token}"}, allow_redirects=False) as answer:
             if answer.status != 200:
                 raise NoAnswer(f"HTTP {answer.status}")
             body = bytearray()
             async for chunk in answer.content.iter_any():
                 body += chunk
-                if len(body) > MOST_BYTES:
-                    raise NoAnswer(f"more than {MOST_BYTES} bytes")
+                if len(body) > most:
+                    raise NoAnswer(f"more than {most} bytes")
         told = _SIGNALS.decode(body)
     except _FAILED as error:  # whatever a pod says, the others are asked
         raise NoAnswer(type(error).__name__) from error

@@ -49,6 +49,7 @@ from tidegate_operator.refusals import Refusals
 from tidegate_operator.routers import Pod as RouterPod
 from tidegate_operator.routers import Routers
 from tidegate_operator.settings import Settings
+from tidegate_operator.trials import Trials
 from tidegate_operator.writer import NotLeader, Writer
 
 log = logging.getLogger(__name__)
@@ -97,8 +98,14 @@ class Operator:
         )
         self.refusals = Refusals(settings.lease.deadline, clock.monotonic)
         tokens = Tokens(self.api, self.writer, settings.namespace)
+        self.trials = Trials(self.api, self.writer, self._of_a_model_changed, clock.now, clock.monotonic)
         self.routers = Routers(
-            self._router_pods, self._router_namespaces, tokens.token, self._of_a_model_changed, clock.monotonic
+            self._router_pods,
+            self._router_namespaces,
+            tokens.token,
+            self._of_a_model_changed,
+            self.trials,
+            clock.monotonic,
         )
         self.reconciler = Reconciler(
             self.stores,
@@ -106,6 +113,7 @@ class Operator:
             self.writer,
             self.refusals,
             self.routers,
+            self.trials,
             tokens,
             self._know,
             self._changed,
@@ -172,6 +180,10 @@ class Operator:
         if known is None or _wish(known) != _wish(model):
             self.queue.forgive(key)
 
+    def _uid(self, key: Key) -> str:
+        model = self.stores.models.get(key)
+        return model.metadata.uid if model else ""
+
     def _states(self) -> Iterator[tuple[str, str]]:
         for key in self.stores.models:
             if model := self.stores.models.get(key):
@@ -219,6 +231,7 @@ class Operator:
         self.queue.clear()
         self.refusals.clear()
         self.routers.clear()
+        self.trials.clear()
         self.reconciler.clear()
         self.leading = True
         self._mark_models()
@@ -359,6 +372,10 @@ class Operator:
         for task in self.tasks:
             task.cancel()
         await asyncio.gather(*self.tasks, return_exceptions=True)
+        try:
+            await self.trials.save_all(self._uid)
+        except (*TRANSIENT, NotLeader) as error:
+            log.warning("a trial was not kept at the end: %s: %s", type(error).__name__, error)
         await self.leader.release(self.api, self.writer)
 
 

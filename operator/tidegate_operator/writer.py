@@ -189,14 +189,27 @@ class Writer:
         }
         await self._apply(r.SECRETS.path(namespace, name), manifest, r.Meta)
 
+    async def trials(self, namespace: str, name: str, uid: str, trials: list[r.TrialBody]) -> None:
+        """Keep the trials of a version in its ModelRevision. The rest of that has another manager, and stays as it is.
+
+        Raises NotFound or Conflict where that object is gone.
+        """
+        manifest = {
+            "apiVersion": f"{names.GROUP}/{names.VERSION}",
+            "kind": names.REVISION_KIND,
+            "metadata": {"name": name, "namespace": namespace, "uid": uid},
+            "trials": msgspec.to_builtins(trials),
+        }
+        await self._apply(r.REVISIONS.path(namespace, name), manifest, r.Meta, manager=r.TRIALS_MANAGER)
+
     async def lease(self, namespace: str, body: dict[str, Any], *, create: bool) -> dict[str, Any]:
         """Create or replace the Lease; the one write that does not ask whether the Lease is held."""
         name = "" if create else body["metadata"]["name"]
         path = r.LEASES.path(namespace, name)
         return await self._request("POST" if create else "PUT", path, {}, body, JSON, dict[str, Any])
 
-    async def _apply(self, path: str, manifest: core.Manifest, type: type[T]) -> T:
-        parameters = {"fieldManager": r.MANAGER, "force": "true"}
+    async def _apply(self, path: str, manifest: core.Manifest, type: type[T], manager: str = r.MANAGER) -> T:
+        parameters = {"fieldManager": manager, "force": "true"}
         return await self._send("PATCH", path, manifest, APPLY, type, parameters)
 
     async def _delete(self, path: str, body: Any) -> None:

@@ -13,11 +13,12 @@ from tidegate_contract import labels, resolution
 from tidegate_contract.actions import Action, Outcome
 from tidegate_contract.resolution import Card, Resolution
 from tidegate_operator.core.children import resolver_name
-from tidegate_operator.core.choice import DECISIONS, REJECTED
+from tidegate_operator.core.choice import REJECTED
 from tidegate_operator.core.claim import Claim, claim
 from tidegate_operator.core.decide import decide
 from tidegate_operator.core.look import Found, Fresh, Known, ReadChild, ReadModel, Together, look
 from tidegate_operator.core.revision import name_of, request_of
+from tidegate_operator.core.trial import DECISIONS
 from tidegate_operator.core.types import (
     Answer,
     Apply,

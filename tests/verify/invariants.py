@@ -10,10 +10,11 @@ from datetime import timedelta
 from tidegate_contract import names
 from tidegate_contract.actions import Outcome, Verb
 from tidegate_operator.core import records
-from tidegate_operator.core.choice import OPERATOR, newest_first
+from tidegate_operator.core.choice import newest_first
 from tidegate_operator.core.look import WriteStatus
 from tidegate_operator.core.reasons import Reason, Type
 from tidegate_operator.core.revision import asked
+from tidegate_operator.core.trial import OPERATOR
 from tidegate_operator.core.types import Apply, Content, Desired, Forget, Keep, Kind, Remove, Role, Scale, Status, Truth
 from verify import specs
 from verify.drive import Deed

@@ -49,6 +49,9 @@ def list_of(kind: str, **more: Any) -> dict[str, Any]:
     return {"x-kubernetes-list-type": kind, **more}
 
 
+Percent = Annotated[str, Field(max_length=8, pattern=r"^[0-9]{1,2}(\.[0-9]{1,3})?%$")]
+
+
 class Api(BaseModel):
     """Camel case outside, snake case inside, and nothing unknown."""
 
@@ -315,8 +318,12 @@ class Step(Api):
 
 
 MOST_STEPS = 20
+RAMP: tuple[core.RolloutStep, ...] = tuple(core.Weight(percent) for percent in (5, 20, 50))
+"""Where nobody says more. A version that always fails loses all requests after about ten of its own whatever its weight
+is, so that a first step of 5 costs no more of them than one of 1, and takes a fifth of the time."""
 STEPS: Mapping[str, tuple[core.RolloutStep, ...]] = {
-    core.Strategy.CANARY: tuple(step for percent in (1, 5, 25, 50) for step in (core.Weight(percent), core.Approval())),
+    core.Strategy.AUTO: RAMP,
+    core.Strategy.CANARY: RAMP,
     core.Strategy.BLUE_GREEN: (core.Approval(),),
     core.Strategy.SHADOW: (core.Approval(),),
     core.Strategy.IMMEDIATE: (),
@@ -324,22 +331,75 @@ STEPS: Mapping[str, tuple[core.RolloutStep, ...]] = {
 """The steps of each strategy, where spec says none."""
 
 
+class Tolerance(Api):
+    """By so much a version may be worse than stable, and still take over."""
+
+    model_config = ConfigDict(
+        json_schema_extra=rules(
+            *(
+                rule(
+                    f"double(self.{field}.replace('%', '')) > 0.0 && double(self.{field}.replace('%', '')) <= 50.0",
+                    f"{field} must be above 0% and at most 50%",
+                    f".{field}",
+                )
+                for field in ("errors", "slow")
+            )
+        )
+    )
+
+    errors: Percent = Field("1%", description="More answers that are no success, of all requests.")
+    slow: Percent = Field(
+        "0.5%", description="More answers that take longer than one and a half times stable's slowest hundredth."
+    )
+
+
+class Bake(Api):
+    """What follows when a version has taken over."""
+
+    model_config = ConfigDict(
+        json_schema_extra=rules(
+            rule(
+                "duration(self.duration) <= duration('168h')",
+                "a bake lasts for at most 168h: the version before keeps its pods meanwhile",
+                ".duration",
+            )
+        )
+    )
+
+    duration: Annotated[str, Field(max_length=32, pattern=DURATION_PATTERN)] = Field(
+        "30m", description="So long the version before stays, to be compared with and to go back to; 0s: not at all."
+    )
+    holdback: Annotated[int, Field(ge=1, le=WHOLE // 2)] = Field(
+        5, description="So many of 100 requests it keeps meanwhile: without any there is nothing to compare with."
+    )
+
+
+class Deadline(Api):
+    """The end of a rollout that nothing decides."""
+
+    model_config = ConfigDict(
+        json_schema_extra=rules(
+            rule("duration(self.after) >= duration('1m')", "after must be at least 1m", ".after"),
+        )
+    )
+
+    after: Annotated[str, Field(max_length=32, pattern=DURATION_PATTERN)] = Field(
+        "24h", description="So long after its begin."
+    )
+    then: core.Overdue = Field(
+        core.Overdue.HOLD,
+        description="Hold: the version stays where it is until a person says something. Rollback: it is rejected.",
+    )
+
+
 class Rollout(Api):
     """How another version takes over."""
 
-    # Only people say today that a step is good, so a weight that no approval follows would be left at once. CEL before
-    # Kubernetes 1.33 has no index in a comprehension, hence the list of them.
     model_config = ConfigDict(
         json_schema_extra=rules(
             rule(
                 "!has(self.steps) || (has(self.strategy) && self.strategy == 'Canary')",
                 "steps are those of a Canary: write strategy: Canary, or leave steps out",
-                ".steps",
-            ),
-            rule(
-                f"!has(self.steps) || {list(range(MOST_STEPS))}.all(i, i >= size(self.steps) || "
-                "!has(self.steps[i].weight) || (i + 1 < size(self.steps) && has(self.steps[i + 1].approval)))",
-                "nothing but a person says that a step is good yet: write {approval: {}} behind each weight",
                 ".steps",
             ),
             rule(
@@ -354,17 +414,22 @@ class Rollout(Api):
 
     strategy: core.Strategy | None = Field(
         None,
-        description="Canary: step by step. BlueGreen: beside stable in full, asked by name only, until a person "
-        "approves; then whole. Shadow: the same, and it is sent copies of all requests, whose answers nobody sees. "
-        "Immediate: as soon as it is ready. Absent: Immediate in this release. All but Immediate need traffic.via "
+        description="Auto: step by step, as fast as its requests say that it does no harm. Canary: the same by the "
+        "steps below. BlueGreen: beside stable in full, asked by name only, until a person approves; then whole. "
+        "Shadow: the same, and it is sent copies of all requests, whose answers nobody sees. Immediate: as soon as it "
+        "is ready, and nothing is compared. Absent: Immediate in this release. All but Immediate need traffic.via "
         "Router.",
     )
     steps: Annotated[list[Step], Field(min_length=1, max_length=MOST_STEPS)] | None = Field(
         None,
-        description="What a Canary does between its first pod and its taking over, in this order. Absent: the weights "
-        "1, 5, 25 and 50, each followed by an approval.",
+        description="What a Canary does between its first pod and its taking over, in this order. A weight that an "
+        "approval follows waits for a person; another one for its requests, the last one for proof that the version is "
+        "no worse. Absent: the weights 5, 20 and 50.",
         json_schema_extra=list_of("atomic"),
     )
+    tolerance: Tolerance | None = Field(None, description="How much worse a version may be than stable.")
+    bake: Bake | None = Field(None, description="What follows when a version has taken over.")
+    deadline: Deadline | None = Field(None, description="The end of a rollout that nothing decides.")
     paused: bool = Field(False, description="While true no other version takes over; what serves goes on.")
     retry_token: Annotated[str, Field(max_length=64, pattern=r"^[A-Za-z0-9._-]*$")] = Field(
         "",
@@ -442,7 +507,7 @@ class Stable(Api):
     )
 
 
-Phase = Annotated[str, Field(max_length=32, pattern=r"^(Idle|Preparing|Step [0-9]{1,2}|RollingBack)$")]
+Phase = Annotated[str, Field(max_length=32, pattern=r"^(Idle|Preparing|Step [0-9]{1,2}|Baking|Suspect|RollingBack)$")]
 Hash = Annotated[str, Field(max_length=64)]
 Time = Annotated[str, Field(max_length=32, json_schema_extra={"format": "date-time"})]
 Address = Annotated[str, Field(max_length=2048)]
@@ -456,6 +521,24 @@ class Candidate(Api):
     step: Annotated[int, Field(ge=0, le=MOST_STEPS)] = Field(description="How many steps are behind it.")
     weight: Annotated[int, Field(ge=0, le=WHOLE)] = Field(description="Of 100 requests.")
     since: Time = Field(description="When it began with the step that it is at.")
+    began: Time | None = Field(None, description="When its rollout began.")
+    reached: Time | None = Field(None, description="Since when every router sends it what its step says.")
+    standing: core.Standing = Field(
+        core.Standing.TRIED,
+        description="Tried; Suspect: its requests spoke against it, and new pods of it are tried; Held: its time is "
+        "over; Inconclusive: nothing is heard of its requests.",
+    )
+    strikes: Annotated[int, Field(ge=0, le=2)] = Field(0, description="How often its requests spoke against it.")
+    trial: Annotated[int, Field(ge=1)] = Field(1, description="Which trial it is in.")
+
+
+class Baking(Api):
+    """The version that was stable before, while what has taken over is still compared with it."""
+
+    revision: Hash = Field(description="Its hash.")
+    since: Time = Field(description="When the other one had taken over.")
+    strikes: Annotated[int, Field(ge=0, le=2)] = Field(0, description="Of what is stable now.")
+    trial: Annotated[int, Field(ge=1)] = Field(1, description="Which trial that is in.")
 
 
 class Resolved(Api):
@@ -487,7 +570,8 @@ class Decision(Api):
 
     at: Time = Field(description="When.")
     what: Annotated[str, Field(max_length=64)] = Field(
-        description="Rollout, Step, Approve, Promote, Abort, Promoted, Rollback, Pause or Resume."
+        description="Rollout, Step, Approve, Promote, Abort, Promoted, Strike, Held, Inconclusive, Again, Rollback, "
+        "RollbackImpossible, Pause or Resume."
     )
     revision: Hash = Field("", description="About which revision.")
     by: Annotated[str, Field(max_length=253)] = Field("", description="Who decided; tidegate for the operator.")
@@ -537,6 +621,7 @@ class Status(Api):
     revision: Hash | None = Field(None, description="The revision that serves, or is on its way to.")
     stable: Stable | None = Field(None, description="The revision that serves.")
     candidate: Candidate | None = Field(None, description="The revision that is to take over step by step.")
+    baking: Baking | None = Field(None, description="What stable is still compared with.")
     route: Route | None = Field(None, description="How routers divide the requests.")
     resolved: Resolved | None = Field(None, description="What the address held, where spec gives no digest.")
     rejected: Annotated[list[Rejected], Field(max_length=32)] = Field(
@@ -662,6 +747,16 @@ class Record(Api):
     orphaned: Time | None = Field(None, description="When its ModelDeployment was found gone.")
 
 
+class KeptTrial(Api):
+    """What the requests of one trial have said, so that it can be gone on with, and calculated again."""
+
+    number: Annotated[int, Field(ge=1)] = Field(description="Which trial of this version it is.")
+    against: Hash = Field(description="The version that it was compared with.")
+    kept: Annotated[str, Field(max_length=262144)] = Field(
+        description="Every count of it: JSON, compressed by zlib, in base64. `tidegate replay` reads it."
+    )
+
+
 class ModelRevision(Api):
     """A version of a model. Made by the operator; it outlives its ModelDeployment by a day, and any backup."""
 
@@ -676,6 +771,11 @@ class ModelRevision(Api):
 
     spec: RevisionSpec = Field(description="The version; it never changes.")
     record: Record = Field(description="What happened to it.")
+    trials: Annotated[list[KeptTrial], Field(max_length=4)] = Field(
+        default_factory=list,
+        description="Its last trials.",
+        json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["number"]},
+    )
 
 
 class SpecError(ValueError):
@@ -696,7 +796,9 @@ def parse(spec: dict[str, Any], via: core.Via = core.Via.SERVICE) -> core.Desire
     except source.SourceError as error:
         raise SpecError(f"spec.model.uri: {error}") from error
     server, template, rollout = parsed.server, parsed.server.template, parsed.rollout
-    via, strategy = parsed.traffic.via or via, rollout.strategy or core.Strategy.IMMEDIATE
+    via = parsed.traffic.via or via
+    strategy = rollout.strategy or core.Strategy.IMMEDIATE
+    tolerance, deadline = rollout.tolerance or Tolerance(), rollout.deadline or Deadline()
     if strategy != core.Strategy.IMMEDIATE and via != core.Via.ROUTER:
         raise SpecError(
             f"spec.rollout.strategy: {strategy} divides requests, which needs spec.traffic.via Router; "
@@ -732,7 +834,24 @@ def parse(spec: dict[str, Any], via: core.Via = core.Via.SERVICE) -> core.Desire
         strategy=strategy,
         sticky=round(seconds(parsed.traffic.sticky)) if parsed.traffic.sticky else 0,
         steps=tuple(step.meant for step in rollout.steps) if rollout.steps else STEPS[strategy],
+        tolerance=core.Tolerance(_share(tolerance.errors), _share(tolerance.slow)),
+        bake=None if strategy is core.Strategy.IMMEDIATE else _bake(rollout.bake or Bake()),
+        deadline=core.Deadline(seconds(deadline.after), deadline.then),
     )
+
+
+def _bake(bake: Bake) -> core.Bake | None:
+    lasts = seconds(bake.duration)
+    return core.Bake(lasts, bake.holdback) if lasts else None
+
+
+def _share(percent: str) -> float:
+    """Of 1.
+
+    >>> _share("0.5%")
+    0.005
+    """
+    return float(percent.removesuffix("%")) / 100
 
 
 def _amounts(amounts: Amounts) -> tuple[tuple[str, str], ...]:

@@ -1,5 +1,6 @@
 """From what the API server says to the core's frozen types."""
 
+from dataclasses import fields
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -197,6 +198,18 @@ class _Candidate(msgspec.Struct):
     step: int
     weight: int
     since: datetime
+    began: datetime | None = None
+    reached: datetime | None = None
+    standing: core.Standing = core.Standing.TRIED
+    strikes: int = 0
+    trial: int = 1
+
+
+class _Baking(msgspec.Struct):
+    revision: str
+    since: datetime
+    strikes: int = 0
+    trial: int = 1
 
 
 class _Resolved(msgspec.Struct):
@@ -233,6 +246,7 @@ class _Status(msgspec.Struct, rename="camel"):
     revision: str = ""
     stable: _Stable | None = None
     candidate: _Candidate | None = None
+    baking: _Baking | None = None
     route: object = None
     resolved: _Resolved | None = None
     rejected: list[_Rejected] = []
@@ -268,19 +282,33 @@ def _route(told: object) -> Route | None:
         return None
 
 
+def _candidate(found: _Candidate) -> core.Candidate:
+    """One of a release before trials began with the step that it is at."""
+    return core.Candidate(
+        revision=found.revision,
+        step=found.step,
+        weight=found.weight,
+        since=found.since,
+        began=found.began or found.since,
+        reached=found.reached,
+        standing=found.standing,
+        strikes=found.strikes,
+        trial=found.trial,
+    )
+
+
 def status(body: msgspec.Raw) -> core.Status:
     """The status that stands in the object, as far as it is ours; empty before the first decision."""
     found = _status(body)
-    stable, candidate, resolved, action = found.stable, found.candidate, found.resolved, found.action
+    stable, baking, resolved, action = found.stable, found.baking, found.resolved, found.action
     return core.Status(
         observed_generation=found.observed_generation,
         phase=found.phase,
         url=found.url,
         revision=found.revision,
         stable=core.Stable(stable.revision, stable.since) if stable else None,
-        candidate=core.Candidate(candidate.revision, candidate.step, candidate.weight, candidate.since)
-        if candidate
-        else None,
+        candidate=_candidate(found.candidate) if found.candidate else None,
+        baking=core.Baking(baking.revision, baking.since, baking.strikes, baking.trial) if baking else None,
         route=_route(found.route),
         resolved=core.Resolved(resolved.request, resolved.uri, resolved.digest) if resolved else None,
         rejected=tuple(core.Rejected(entry.revision, entry.retryToken) for entry in found.rejected),
@@ -295,6 +323,16 @@ def status(body: msgspec.Raw) -> core.Status:
             if c.type in set(Type)
         ),
     )
+
+
+def _body(value: core.Candidate | core.Baking) -> dict[str, Any]:
+    """What is None is left out."""
+    found = {field.name: getattr(value, field.name) for field in fields(value)}
+    return {
+        name: timestamp(each) if isinstance(each, datetime) else str(each) if isinstance(each, core.Standing) else each
+        for name, each in found.items()
+        if each is not None
+    }
 
 
 def status_body(status: core.Status) -> dict[str, Any]:
@@ -324,8 +362,9 @@ def status_body(status: core.Status) -> dict[str, Any]:
     if status.stable:
         body["stable"] = {"revision": status.stable.revision, "since": timestamp(status.stable.since)}
     if status.candidate:
-        candidate = status.candidate
-        body["candidate"] = msgspec.to_builtins(candidate) | {"since": timestamp(candidate.since)}
+        body["candidate"] = _body(status.candidate)
+    if status.baking:
+        body["baking"] = _body(status.baking)
     if status.route:
         body["route"] = msgspec.to_builtins(status.route)
     if status.resolved:

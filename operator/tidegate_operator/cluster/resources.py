@@ -20,6 +20,8 @@ from tidegate_contract.resolution import Card
 from tidegate_operator.core.types import Kind, Role
 
 MANAGER = "tidegate-operator"
+TRIALS_MANAGER = "tidegate-operator-trials"
+"""Of a part of a ModelRevision that is written by itself: an apply of the one takes nothing away of the other."""
 """Our field manager."""
 OURS = (MANAGER, "Apply", "")
 """Manager, operation and subresource of our entry among the managedFields of a child."""
@@ -234,6 +236,21 @@ class Secret(msgspec.Struct):
     metadata: ChildMetadata
     data: dict[str, str] = {}
     """By name, in base64."""
+
+
+class TrialBody(msgspec.Struct, frozen=True):
+    """One trial of a version, as its ModelRevision keeps it."""
+
+    number: int
+    against: str
+    kept: str
+
+
+class Tried(msgspec.Struct):
+    """A ModelRevision, as far as its trials go. No cache holds them: they are large."""
+
+    metadata: Metadata
+    trials: list[TrialBody] = []
 
 
 AnyChild = Child | Deployment | Job

@@ -11,6 +11,7 @@ from datetime import datetime
 from tidegate_contract.actions import Action, ActionError, Outcome, Verb, check
 from tidegate_operator.core.guards import Guard, Guards
 from tidegate_operator.core.revision import Asked
+from tidegate_operator.core.trial import OPERATOR, decided, judged
 from tidegate_operator.core.types import (
     Answer,
     Approval,
@@ -27,14 +28,11 @@ from tidegate_operator.core.types import (
     Status,
 )
 
-OPERATOR = "tidegate"
-"""Who decides what nobody asked for."""
 ROLLOUT = "Rollout"
 """What is decided where spec asks for another version."""
 BACK = (Verb.ROLLBACK, Verb.ABORT)
 MOVES = (ROLLOUT, *BACK)
 """The decisions that change what should serve."""
-DECISIONS = 20
 REJECTED = 20
 
 
@@ -114,6 +112,8 @@ def newest_first(revisions: Iterable[Revision]) -> list[Revision]:
 def choose(desired: Desired, asked: Asked, before: Status, observed: Observed, now: datetime, guards: Guards) -> Choice:
     """The version that should serve from now on. `before` is what `remembered` gave."""
     status = act(desired, asked, before, observed, now, guards)
+    kept = {revision.name for revision in observed.revisions if not revision.deleting}
+    status = judged(status, desired, observed.evidence, kept, now)
     paused = desired.paused or status.paused
     rejected = is_rejected(asked.name, desired, status)
     target = status.revision
@@ -133,8 +133,8 @@ def choose(desired: Desired, asked: Asked, before: Status, observed: Observed, n
         rejected=_still_rejected(status, target, desired)[-REJECTED:],
         resolved=_resolved(asked, status),
     )
-    kept = next((revision for revision in observed.revisions if revision.name == target), None)
-    content = asked.content if known and target == asked.name else kept.content if kept else None
+    of_target = next((revision for revision in observed.revisions if revision.name == target), None)
+    content = asked.content if known and target == asked.name else of_target.content if of_target else None
     return Choice(status, target, content, paused, rejected)
 
 
@@ -156,10 +156,6 @@ def is_rejected(name: str, desired: Desired, status: Status) -> bool:
 def _still_rejected(status: Status, target: str, desired: Desired) -> tuple[Rejected, ...]:
     """Without what should serve now; unless there was nothing else to go back to."""
     return status.rejected if is_rejected(target, desired, status) else without(status.rejected, target)
-
-
-def decided(status: Status, decision: Decision) -> Status:
-    return replace(status, decisions=(*status.decisions, decision)[-DECISIONS:])
 
 
 def _resolved(asked: Asked, status: Status) -> Resolved | None:

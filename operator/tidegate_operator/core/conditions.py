@@ -16,6 +16,7 @@ from tidegate_operator.core.reasons import ABOUT_THE_ARTIFACT, FAILURE_REASONS, 
 from tidegate_operator.core.revision import Asked
 from tidegate_operator.core.rollout import Way
 from tidegate_operator.core.sources import describe
+from tidegate_operator.core.trial import duration
 from tidegate_operator.core.types import (
     Approval,
     Candidate,
@@ -26,6 +27,7 @@ from tidegate_operator.core.types import (
     Identity,
     Kind,
     Pod,
+    Standing,
     Strategy,
     Truth,
     Via,
@@ -151,6 +153,8 @@ def progressing(facts: Facts) -> Finding:
         return Finding(Type.PROGRESSING, Truth.FALSE, Reason.AWAITING_APPROVAL, _awaits(facts, candidate))
     if facts.routed and not facts.routers:
         return on_its_way(Reason.AWAITING_ROUTERS, "the routers of the namespace are being made")
+    if (tried := _tried(facts)) is not None:
+        return tried
     if facts.routed and not facts.way.arrived:
         return on_its_way(Reason.SHIFTING, f"revision {name} is taking over{_waits(facts)}")
     if facts.routed and facts.workload.available >= facts.replicas:
@@ -160,6 +164,35 @@ def progressing(facts: Facts) -> Finding:
     if facts.taken_over:
         return on_its_way(Reason.AWAITING_PODS, f"waiting for all {facts.replicas} pods")
     return on_its_way(Reason.ROLLING_OVER, f"revision {name} is taking over pod by pod")
+
+
+def _tried(facts: Facts) -> Finding | None:
+    """How the trial of a version stands; None where it waits for something else first."""
+    candidate, baking, bake = facts.choice.status.candidate, facts.choice.status.baking, facts.desired.bake
+    if baking is not None and bake is not None:
+        said = (
+            f"revision {facts.choice.target} has taken over; {baking.revision} keeps {bake.holdback} of 100 requests, "
+            f"to be compared with, for {duration(bake.seconds)} since {baking.since:%H:%M:%S}"
+        )
+        return Finding(Type.PROGRESSING, Truth.TRUE, Reason.BAKING, said)
+    if candidate is None:
+        return None
+    again = f"`tidegate promote {facts.identity.name} -n {facts.identity.namespace}` gives it all, `tidegate abort`"
+    match candidate.standing:
+        case Standing.SUSPECT:
+            said = f"revision {candidate.revision} has no requests until new pods of it are tried{_waits(facts)}"
+            return Finding(Type.PROGRESSING, Truth.TRUE, Reason.SUSPECTED, said)
+        case Standing.HELD:
+            said = f"revision {candidate.revision} has {candidate.weight} of 100 requests and its time is over: {again}"
+            return Finding(Type.PROGRESSING, Truth.FALSE, Reason.HELD, f"{said} takes it back")
+        case Standing.INCONCLUSIVE:
+            said = f"nothing is heard of the requests of revision {candidate.revision}: it has none until something is"
+            return Finding(Type.PROGRESSING, Truth.TRUE, Reason.INCONCLUSIVE, said)
+    if candidate.reached is None:
+        return None
+    at = f"step {candidate.step + 1} of {len(facts.desired.steps)}"
+    said = f"{at}: revision {candidate.revision} has {candidate.weight} of 100 requests, and they decide how it goes on"
+    return Finding(Type.PROGRESSING, Truth.TRUE, Reason.GATHERING, said)
 
 
 def _waits(facts: Facts) -> str:

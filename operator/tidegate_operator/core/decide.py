@@ -17,6 +17,7 @@ from tidegate_operator.core.guards import ALL, Guard, Guards
 from tidegate_operator.core.reasons import Reason, Type
 from tidegate_operator.core.revision import Asked, asked, request_of
 from tidegate_operator.core.rollout import Scene, Way, follow
+from tidegate_operator.core.trial import heard_of
 from tidegate_operator.core.types import (
     Child,
     Condition,
@@ -32,6 +33,7 @@ from tidegate_operator.core.types import (
     Release,
     Resolved,
     Stable,
+    Standing,
     Status,
     Truth,
     Version,
@@ -107,7 +109,14 @@ def decide(
         ),
         look_again=look_again(case, wish, claims),
         moves=way.moves,
+        saves=saves(before, after, observed),
     )
+
+
+def saves(before: Status, after: Status, observed: Observed) -> bool:
+    """Whether it is time to keep what a trial has counted: when it begins, now and then, and when it has decided."""
+    found = heard_of(after, observed.evidence)
+    return found is not None and (not found.saved or found.due or before.decisions != after.decisions)
 
 
 def unkept_of(pods_of: Mapping[Ref, Version], observed: Observed) -> frozenset[Ref]:
@@ -324,6 +333,10 @@ def phase(facts: conditions.Facts) -> str:
     if facts.goes_back:
         return "RollingBack"
     candidate, steps = facts.choice.status.candidate, facts.desired.steps
+    if facts.choice.status.baking:
+        return "Baking"
+    if candidate and candidate.standing is Standing.SUSPECT:
+        return "Suspect"
     if candidate and steps:
         return f"Step {min(candidate.step + 1, len(steps))}"
     return "Idle" if facts.taken_over or facts.complete else "Preparing"

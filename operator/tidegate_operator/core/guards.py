@@ -86,6 +86,12 @@ class Guard(StrEnum):
     """A router that does not answer is ended only while another one answers: it may be the operator that is cut off."""
     RESTED = "rested"
     """And only one in five minutes: what keeps them from answering would end them all."""
+    COUNTED = "counted"
+    """A version gets requests when what they say is kept: a process that ends would forget what spoke against it."""
+    EVIDENT = "evident"
+    """It gets more when the requests that it had say nothing against it: it would take everything, good or bad."""
+    AFRESH = "afresh"
+    """A second trial has new pods: one bad pod would reject the version."""
     SUCCEEDED = "succeeded"
     """Pods go when others serve in their place: where requests stop to come through routers, or begin to."""
 

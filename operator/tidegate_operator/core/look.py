@@ -147,6 +147,14 @@ class Evict:
     uid: str | None
 
 
+@dataclass(frozen=True, slots=True)
+class Save:
+    """Keep what the requests of the trial have said so far."""
+
+
+EVIDENCE: Named = ("ConfigMap", "evidence")
+"""What is said to be refused where it cannot be kept."""
+
 Step = (
     ReadModel
     | ReadChild
@@ -157,6 +165,7 @@ Step = (
     | Together
     | WriteStatus
     | GivePort
+    | Save
     | Secure
     | Evict
     | Write
@@ -204,6 +213,8 @@ def look(known: Known, guards: Guards = ALL) -> Steps:
     keeps = tuple(sent(write, guards) for write in plan.writes if isinstance(write, Keep))
     answers = (yield Together((*said, *keeps))) if said or keeps else ()
     refused = {about(keep): words for keep, words in zip(keeps, answers[len(said) :], strict=True) if words}
+    words = (yield Save()) if plan.saves else None
+    refused |= {EVIDENCE: words} if words else {}
     for write in plan.writes:
         if isinstance(write, Keep):
             continue
@@ -243,9 +254,11 @@ def creations(plan: Plan) -> set[ReadChild | ReadRevision]:
     }
 
 
-def about(write: Write | Secure) -> Named:
+def about(write: Write | Secure | Save) -> Named:
     """What is written."""
     match write:
+        case Save():
+            return EVIDENCE
         case Secure():
             return "Secret", ROUTER_NAME
         case Apply(kind=kind, manifest=manifest):

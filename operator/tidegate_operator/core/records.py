@@ -122,7 +122,7 @@ def forgets(
     One that is `written` in the same look is another version then, and can go in the next.
     """
     busy = {keep.revision.name for keep in written}
-    needed = {asked.name, status.revision, status.stable.revision if status.stable else ""}
+    needed = {asked.name, status.revision, *(each.revision for each in (status.stable, status.baking) if each)}
     for place, revision in enumerate(newest_first(observed.revisions)):
         if (
             guards.holds(Guard.BEYOND_THE_LAST, place >= KEPT and revision.name not in busy)

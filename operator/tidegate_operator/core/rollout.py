@@ -13,12 +13,15 @@ from functools import partial
 
 from tidegate_contract.route import Route, Slot
 from tidegate_operator.core.children import seal, service, version_name
-from tidegate_operator.core.choice import OPERATOR, Choice, decided, goes_back, is_rejected
+from tidegate_operator.core.choice import Choice, goes_back, is_rejected
 from tidegate_operator.core.claim import Claim, claim
 from tidegate_operator.core.drift import is_latest
 from tidegate_operator.core.guards import Guard, Guards
 from tidegate_operator.core.traffic import Aim, Fleet, Step, first, step
+from tidegate_operator.core.trial import OPERATOR, decided, heard_of, is_baked, step_waits
 from tidegate_operator.core.types import (
+    Approval,
+    Baking,
     Candidate,
     Content,
     Decision,
@@ -29,6 +32,7 @@ from tidegate_operator.core.types import (
     Ref,
     Router,
     Stable,
+    Standing,
     Status,
     Strategy,
     Version,
@@ -181,7 +185,7 @@ def _way(scene: Scene) -> Way:
 
 
 def _straight(scene: Scene) -> Way:
-    status = replace(scene.before, candidate=None)
+    status = replace(scene.before, candidate=None, baking=None)
     choice = scene.choice
     own = Version(choice.target, choice.content, scene.identity.name, scene.replicas, _holds_midway(choice))
     return Way(status, (own,))
@@ -199,13 +203,14 @@ def _back(scene: Scene) -> Way:
     All requests to one version, no other has pods -> the Service leads to its pods -> they have successors in the one
     Deployment -> the route ends -> the others may go.
     """
-    status, route = replace(scene.before, candidate=None), scene.before.route
+    status, route = replace(scene.before, candidate=None, baking=None), scene.before.route
     alone = scene.returns_to or scene.serving
     others = tuple(scene.version(revision, None) for revision in sorted(scene.present))
     reached = scene.observed.routers and not scene.leads_straight  # else there is nobody who divides its requests
     if route is not None and alone and reached and (len(route.slots) > 1 or scene.present - {alone}):
         found = step(route, Aim(alone), _fleets(scene, {}), scene.told, scene.guards)
-        status, gone = _after(scene, status, found.route, found, enters=False), _refs(scene, found.free)
+        status, _ = _after(scene, status, found.route, found, Aim(alone), enters=False)
+        gone = _refs(scene, found.free)
         versions = tuple(version for version in others if version.revision not in found.free)
         waits = found.waits or "all requests go to one version first"
         return Way(status, versions, route.port, gone, waits, arrived=False, moves=True)
@@ -245,10 +250,10 @@ def _through(scene: Scene) -> Way:
     choice, observed, guards = scene.choice, scene.observed, scene.guards
     enters = scene.is_ours(Kind.DEPLOYMENT, scene.identity.name) or scene.leads_straight
     candidate = None if enters else _candidate(scene)
-    status = replace(scene.before, candidate=candidate)
+    status = replace(scene.before, candidate=candidate, baking=None if enters else _baking(scene))
     if not choice.target:
         return Way(status, (), status.route.port if status.route else None, arrived=False, moves=True)
-    aim = _aim(scene, candidate, enters=enters)
+    aim = _aim(scene, status, enters=enters)
     sizes = _sizes(scene, aim)
     if status.route is None:
         versions = tuple(scene.version(revision, size) for revision, size in sorted(sizes.items()))
@@ -265,7 +270,7 @@ def _through(scene: Scene) -> Way:
     fleets = _fleets(scene, sizes)
     found = step(status.route, aim, fleets, scene.told, guards)
     route = _told(scene, status.route, found.route)
-    status = _after(scene, status, route, found, enters=enters)
+    status, evidence_waits = _after(scene, status, route, found, aim, enters=enters)
     versions = tuple(
         scene.version(revision, sizes.get(revision)) for revision in sorted(fleets) if revision not in found.free
     )
@@ -278,26 +283,43 @@ def _through(scene: Scene) -> Way:
         gone |= _succeeded(scene, port)
     alone = len(route.slots) == 1 and route.slots[route.stable].revision == choice.target
     arrived = alone and not enters and not scene.present - {choice.target}
-    return Way(status, versions, port, gone, found.waits, arrived, moves=not (arrived and found.acknowledged))
+    waits = found.waits or evidence_waits
+    return Way(status, versions, port, gone, waits, arrived, moves=not (arrived and found.acknowledged))
 
 
 def _candidate(scene: Scene) -> Candidate | None:
     """The version that is to take over step by step; None if there is none, or it takes over at once."""
-    target, before = scene.choice.target, scene.before
+    target, before, now = scene.choice.target, scene.before, scene.now
     if not scene.serving or target in ("", scene.serving) or goes_back(before) or scene.returns_to:
         return None
-    if before.candidate and before.candidate.revision == target:
-        return before.candidate
-    return Candidate(target, 0, 0, scene.now)
+    candidate = before.candidate
+    if candidate is None or candidate.revision != target:
+        return Candidate(target, 0, 0, now, now)
+    left = target not in scene.present and not any(pod.revision == target for pod in scene.observed.pods)
+    if candidate.standing is Standing.SUSPECT and scene.guards.holds(Guard.AFRESH, left):
+        return Candidate(target, 0, 0, now, candidate.began, strikes=candidate.strikes, trial=candidate.trial + 1)
+    return candidate
 
 
-def _aim(scene: Scene, candidate: Candidate | None, *, enters: bool) -> Aim:
+def _baking(scene: Scene) -> Baking | None:
+    """What stable has taken over from, as long as it is compared with it."""
+    baking, found = scene.before.baking, heard_of(scene.before, scene.observed.evidence)
+    if baking is None or scene.choice.target != scene.serving or baking.revision not in scene.contents:
+        return None
+    return None if is_baked(baking, scene.desired, found, scene.now) else baking
+
+
+def _aim(scene: Scene, status: Status, *, enters: bool) -> Aim:
     """Where the traffic is to go."""
-    steps, route = scene.desired.steps, scene.before.route
+    steps, route, candidate, bake = scene.desired.steps, scene.before.route, status.candidate, scene.desired.bake
     if enters and scene.serving and not scene.is_left:
         return Aim(scene.serving)
+    if status.baking is not None and bake is not None:
+        return Aim(scene.serving, status.baking.revision, bake.holdback)
     if candidate is None:
         return Aim(scene.returns_to or scene.choice.target)
+    if candidate.standing is Standing.SUSPECT:
+        return Aim(scene.serving)
     if not scene.guards.holds(Guard.NOT_PAUSED, not scene.choice.paused):
         return _as_it_is(route) if route else Aim(scene.serving)
     if candidate.step >= len(steps):
@@ -305,7 +327,12 @@ def _aim(scene: Scene, candidate: Candidate | None, *, enters: bool) -> Aim:
     if scene.desired.strategy is Strategy.SHADOW:
         return Aim(scene.serving, candidate.revision, copies=True)
     weights = [each.percent for each in steps[: candidate.step + 1] if isinstance(each, Weight)]
-    return Aim(scene.serving, candidate.revision, weights[-1] if weights else 0)
+    found = heard_of(status, scene.observed.evidence)
+    if not weights or candidate.standing is Standing.INCONCLUSIVE:
+        return Aim(scene.serving, candidate.revision, 0)
+    if not scene.guards.holds(Guard.COUNTED, found is not None and found.saved):
+        return Aim(scene.serving, candidate.revision, min(weights[-1], candidate.weight))
+    return Aim(scene.serving, candidate.revision, weights[-1])
 
 
 def _as_it_is(route: Route) -> Aim:
@@ -325,7 +352,8 @@ def _sizes(scene: Scene, aim: Aim) -> dict[str, int]:
     whole = {aim.stable, route.slots[route.stable].revision if route else ""} - {""}
     sizes = dict.fromkeys(whole, full)
     if aim.candidate and aim.candidate not in sizes:
-        in_full = scene.desired.strategy in (Strategy.BLUE_GREEN, Strategy.SHADOW)
+        warm = scene.before.baking is not None  # it may have to serve alone at any moment
+        in_full = warm or scene.desired.strategy in (Strategy.BLUE_GREEN, Strategy.SHADOW)
         size = full if in_full else min(full, max(1, math.ceil(full * aim.weight / 100)))
         sizes[aim.candidate] = max(size, min(full, _held(scene, aim)))
     return sizes
@@ -350,29 +378,48 @@ def _fleets(scene: Scene, sizes: Mapping[str, int]) -> dict[str, Fleet]:
     return {revision: Fleet(scene.ready(revision), size) for revision, size in wanted.items()}
 
 
-def _after(scene: Scene, status: Status, route: Route, found: Step, *, enters: bool) -> Status:
-    """The status after a step of the traffic: whose time as stable has begun, and how far the candidate is."""
+def _after(scene: Scene, status: Status, route: Route, found: Step, aim: Aim, *, enters: bool) -> tuple[Status, str]:
+    """The status after a step of the traffic: whose time as stable has begun, and how far the candidate is; and what
+    its next step waits for."""
     status, candidate, now = replace(status, route=route), status.candidate, scene.now
     stable = route.slots[route.stable].revision
-    if scene.serving and stable != scene.serving and not enters:
+    if scene.serving and stable != scene.serving and stable == aim.stable and not enters:
         why = f"it has taken over from {scene.serving}: it has all requests, and every router says so"
         status = decided(status, Decision(now, PROMOTED, stable, OPERATOR, why))
-        return replace(status, stable=Stable(stable, now), candidate=None)
+        baking = None
+        if candidate is not None and scene.desired.bake and not scene.is_left:
+            baking = Baking(scene.serving, now, candidate.strikes, candidate.trial)
+        return replace(status, stable=Stable(stable, now), candidate=None, baking=baking), ""
     first_one = not scene.serving and not enters and stable == scene.choice.target and scene.replicas > 0
     if first_one and found.acknowledged and _known(scene, route, stable, 1):
-        return replace(status, stable=Stable(stable, now))
+        return replace(status, stable=Stable(stable, now)), ""
     if candidate is None or enters:
-        return status
+        return status, ""
     shares = (share for share in route.slots.values() if share.revision == candidate.revision)
     candidate = replace(candidate, weight=next((share.weight for share in shares), 0))
-    steps = scene.desired.steps
-    reached = candidate.step < len(steps) and steps[candidate.step] == Weight(candidate.weight)
+    follows = route == scene.before.route and found.acknowledged
+    if candidate.standing is Standing.SUSPECT or candidate.step >= len(scene.desired.steps) or not follows:
+        return replace(status, candidate=candidate), ""
+    return _stepped(scene, status, candidate)
+
+
+def _stepped(scene: Scene, status: Status, candidate: Candidate) -> tuple[Status, str]:
+    """How far a candidate is that has what every router says it has; and what its step waits for."""
+    steps, now = scene.desired.steps, scene.now
+    if steps[candidate.step] != Weight(candidate.weight):
+        return replace(status, candidate=candidate), ""
+    candidate = replace(candidate, reached=candidate.reached or now)
+    evidence, behind = heard_of(status, scene.observed.evidence), steps[candidate.step + 1 :]
+    asks = bool(behind) and isinstance(behind[0], Approval)
+    waits = "" if asks else step_waits(candidate, evidence, now, last=not behind)
     goes_on = scene.guards.holds(Guard.NOT_PAUSED, not scene.choice.paused)
-    if reached and goes_on and route == scene.before.route and found.acknowledged:
-        why = f"every router sends it {candidate.weight} of 100 requests"
-        status = decided(status, Decision(now, STEP, candidate.revision, OPERATOR, why))
-        candidate = replace(candidate, step=candidate.step + 1, since=now)
-    return replace(status, candidate=candidate)
+    if not goes_on or not scene.guards.holds(Guard.EVIDENT, not waits):
+        return replace(status, candidate=candidate), f"its step waits for {waits}" if waits else ""
+    why = f"every router sends it {candidate.weight} of 100 requests"
+    if not asks and evidence is not None:
+        why = f"{evidence.proof or evidence.summary} at {candidate.weight} of 100 requests"
+    status = decided(status, Decision(now, STEP, candidate.revision, OPERATOR, why))
+    return replace(status, candidate=replace(candidate, step=candidate.step + 1, since=now, reached=None)), ""
 
 
 def _known(scene: Scene, route: Route, revision: str, pods: int) -> bool:

@@ -71,8 +71,10 @@ class Via(StrEnum):
 class Strategy(StrEnum):
     """How another version takes over, where there are routers."""
 
+    AUTO = "Auto"
+    """Step by step, as fast as its requests say that it does no harm."""
     CANARY = "Canary"
-    """Step by step."""
+    """The same by steps that the owner gives."""
     BLUE_GREEN = "BlueGreen"
     """It stands beside stable in full, can be asked by name, and takes over whole when a person approves."""
     SHADOW = "Shadow"
@@ -97,6 +99,37 @@ RolloutStep = Weight | Approval
 
 
 @dataclass(frozen=True, slots=True)
+class Bake:
+    """What follows when a version has taken over: the last one stays, to be compared with, and to go back to."""
+
+    seconds: float
+    holdback: int
+    """Of 100 requests; 0: nothing is compared."""
+
+
+class Overdue(StrEnum):
+    """What becomes of a rollout that is not decided in time."""
+
+    HOLD = "Hold"
+    """It stays where it is until a person says something."""
+    ROLLBACK = "Rollback"
+
+
+@dataclass(frozen=True, slots=True)
+class Deadline:
+    seconds: float
+    then: Overdue = Overdue.HOLD
+
+
+@dataclass(frozen=True, slots=True)
+class Tolerance:
+    """So much worse a candidate may be than stable: shares of all requests."""
+
+    errors: float = 0.01
+    slow: float = 0.005
+
+
+@dataclass(frozen=True, slots=True)
 class Desired:
     """The spec, with its defaults filled in."""
 
@@ -114,6 +147,10 @@ class Desired:
     """Seconds for which a client stays with the version that chance gave it; 0: chance decides each time."""
     steps: tuple[RolloutStep, ...] = ()
     """What comes between a version's first pod and its taking over, in this order."""
+    tolerance: Tolerance = Tolerance()
+    bake: Bake | None = None
+    """None: whoever has taken over is alone at once."""
+    deadline: Deadline | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -328,6 +365,38 @@ class Router:
 
 
 @dataclass(frozen=True, slots=True)
+class Evidence:
+    """What the requests of one trial say of its version, in the words that people read; empty where they say nothing.
+
+    A trial is what a version's requests count for: a second one begins afresh.
+    """
+
+    revision: str
+    """The version that is under trial."""
+    trial: int
+    saved: bool = False
+    """Where it began is kept outside of this process, so that nothing of it is lost with it."""
+    due: bool = False
+    """It is time to keep what has come since."""
+    heard: datetime | None = None
+    """When both versions were last read from every router."""
+    requests: int = 0
+    """Those that chance gave to the version since it has the weight that it has."""
+    suspicion: str = ""
+    """What speaks against it, though it may be chance."""
+    harm: str = ""
+    """Why it has to go: no chance would look like that."""
+    proof: str = ""
+    """Why it may have all requests: it is no worse."""
+    broken: str = ""
+    """Why nothing can be proven: the routers do not divide as they should."""
+    summary: str = ""
+    """What has been counted."""
+    needs: str = ""
+    """What a proof still needs, about."""
+
+
+@dataclass(frozen=True, slots=True)
 class Observed:
     """One snapshot of everything that `decide` may know."""
 
@@ -351,6 +420,8 @@ class Observed:
     """Of the model's listener, where it has no route yet; None as long as none was chosen."""
     no_routers: str = ""
     """Why the namespace's routers cannot be made; empty if they can."""
+    evidence: Evidence | None = None
+    """Of the trial that the status speaks of; None where there is none."""
 
 
 # ---------------------------------------------------------------- what should be done
@@ -398,6 +469,19 @@ class Stable:
     since: datetime
 
 
+class Standing(StrEnum):
+    """How a candidate stands."""
+
+    TRIED = "Tried"
+    """It goes on as its requests and people say."""
+    SUSPECT = "Suspect"
+    """Its requests have spoken against it once: it gets none until new pods of it are there for a second trial."""
+    HELD = "Held"
+    """Its time is over and nothing is decided: it stays where it is until a person says something."""
+    INCONCLUSIVE = "Inconclusive"
+    """Nothing was heard of its requests for too long: it gets none until something is."""
+
+
 @dataclass(frozen=True, slots=True)
 class Candidate:
     """The revision that is to take over, and how far it is."""
@@ -409,6 +493,27 @@ class Candidate:
     """Of 100 requests, as the route says."""
     since: datetime
     """When it began with the step that it is at."""
+    began: datetime
+    """When its rollout did."""
+    reached: datetime | None = None
+    """Since when every router sends it what its step says; None: not yet."""
+    standing: Standing = Standing.TRIED
+    strikes: int = 0
+    """How often its requests have spoken against it."""
+    trial: int = 1
+    """Which trial it is in, or waits for the end of."""
+
+
+@dataclass(frozen=True, slots=True)
+class Baking:
+    """What has taken over is still compared with what it has taken over from."""
+
+    revision: str
+    """The version that was stable before."""
+    since: datetime
+    strikes: int = 0
+    """Of what is stable now."""
+    trial: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -450,6 +555,8 @@ class Status:
     stable: Stable | None = None
     candidate: Candidate | None = None
     """None where nothing is to take over step by step."""
+    baking: Baking | None = None
+    """None where stable stands alone."""
     route: Route | None = None
     """None where there are no routers."""
     resolved: Resolved | None = None
@@ -537,3 +644,5 @@ class Plan:
     """Seconds until the next look although no event came; None: no need."""
     moves: bool = False
     """It waits for what routers say."""
+    saves: bool = False
+    """What a trial has counted is to be kept."""

@@ -8,7 +8,7 @@ import yaml
 
 from tidegate_contract import actions, resolution
 from tidegate_operator.api import crd
-from tidegate_operator.core import choice, conditions, records, router
+from tidegate_operator.core import choice, conditions, records, router, trial
 from tidegate_operator.core.types import Role
 
 ROOT = Path(__file__).parents[3]
@@ -118,7 +118,7 @@ def test_autoscalers_find_the_replicas_and_the_pods() -> None:
 def test_the_core_keeps_no_more_than_the_schema_takes() -> None:
     """A list that is one too long makes every later write of the object fail."""
     fields = dict(EVERY)
-    assert fields["status.decisions"]["maxItems"] >= choice.DECISIONS
+    assert fields["status.decisions"]["maxItems"] >= trial.DECISIONS
     assert fields["status.rejected"]["maxItems"] >= choice.REJECTED
     assert fields["ModelRevision.record.decisions"]["maxItems"] >= records.DECISIONS
     assert fields["status.conditions[].message"]["maxLength"] >= conditions.MESSAGE_LIMIT

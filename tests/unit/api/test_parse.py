@@ -34,7 +34,7 @@ def test_without_a_setting_requests_go_straight() -> None:
     assert parse(MODEL).via is Via.SERVICE
 
 
-APPROVED = (Weight(1), Approval(), Weight(5), Approval(), Weight(25), Approval(), Weight(50), Approval())
+RAMP = (Weight(5), Weight(20), Weight(50))
 
 
 @pytest.mark.parametrize(
@@ -43,7 +43,8 @@ APPROVED = (Weight(1), Approval(), Weight(5), Approval(), Weight(25), Approval()
         pytest.param(meant(), Strategy.IMMEDIATE, (), id="unsaid it is Immediate"),
         pytest.param(meant("Immediate"), Strategy.IMMEDIATE, (), id="Immediate has no steps"),
         pytest.param(meant("BlueGreen"), Strategy.BLUE_GREEN, (Approval(),), id="BlueGreen waits for a person once"),
-        pytest.param(meant("Canary"), Strategy.CANARY, APPROVED, id="a Canary has steps by itself"),
+        pytest.param(meant("Canary"), Strategy.CANARY, RAMP, id="a Canary has steps by itself"),
+        pytest.param(meant("Auto"), Strategy.AUTO, RAMP, id="Auto has the same"),
         pytest.param(
             meant("Canary", {"approval": {}}, {"weight": 10}, {"approval": {}}),
             Strategy.CANARY,

@@ -41,7 +41,7 @@ STRICT: dict[str, dict[str, dict[str, str]]] = {
             "kept or not settled": "repeats what `choose` has decided behind RESOLVED, NOT_PAUSED and NOT_REJECTED; "
             "one that is kept comes from the caches instead",
         },
-        "forgets": {"status.stable": "only a name in the set that UNREFERENCED asks"},
+        "forgets": {"each": "only names in the set that UNREFERENCED asks"},
         "orphaned": {"since or now": "only the time that is written: the first one stays"},
     },
     "core/choice.py": {
@@ -50,7 +50,8 @@ STRICT: dict[str, dict[str, dict[str, str]]] = {
             "status.revision": "only words",
             "revision.name == target": "looks for the target among what is kept",
             "known and target == asked.name": "which of two contents of the same name; RESOLVED stands before it",
-            "kept": "what is kept nowhere has no content: there is nothing that a write could say",
+            "of_target": "what is kept nowhere has no content: there is nothing that a write could say",
+            "not revision.deleting": "what can be gone back to, as KEPT asks it of a person's rollback",
             "desired.paused or status.paused": "the fact that NOT_PAUSED asks",
         },
         "act": {
@@ -84,6 +85,7 @@ STRICT: dict[str, dict[str, dict[str, str]]] = {
             "isinstance(write, Keep)": "which write it is: every one is sent, these together with the status",
             "said or keeps": "whether there is anything to carry out together",
             "words": "after the write: what the API server said",
+            "plan.saves": "whether a trial is to be kept: COUNTED asks whether it was",
         },
         "look_around": {"not writes": "there is nothing to write: nobody need be asked for it"},
         "sent": {"match write": "each write with its own preconditions, and each of these behind `keep`"},
@@ -98,6 +100,7 @@ STRICT: dict[str, dict[str, dict[str, str]]] = {
                 "whether requests go to pods straight: what ends that are PODS_KNOWN and SUCCEEDED"
             ),
             "enters": "the same",
+            "found.waits or evidence_waits": "only words",
             "found.acknowledged and _known(scene, route, aim.stable, _reached(scene, route))": (
                 "the fact that PODS_KNOWN asks"
             ),
@@ -124,19 +127,22 @@ STRICT: dict[str, dict[str, dict[str, str]]] = {
             "ends": "the same",
         },
         "_after": {
-            "scene.serving and stable != scene.serving and (not enters)": "what `traffic.step` has made of the route",
+            "scene.serving and stable != scene.serving and (stable == aim.stable) and (not enters)": (
+                "what `traffic.step` has made of the route"
+            ),
             "not scene.serving and (not enters) and (stable == scene.choice.target) and (scene.replicas > 0)": (
                 "what the status says"
             ),
             "first_one and found.acknowledged and _known(scene, route, stable, 1)": "what the status says",
             "candidate is None or enters": "without a candidate, or before its turn, there are no steps",
             "share.revision == candidate.revision": "looks for its share",
-            "candidate.step < len(steps) and steps[candidate.step] == Weight(candidate.weight)": (
-                "whether it has the weight of its step: what gave it that are the guards of `traffic.step`"
+            "candidate is not None and scene.desired.bake and (not scene.is_left)": (
+                "whether the version before stays to be compared with: it has no requests at this moment"
             ),
-            "reached and goes_on and (route == scene.before.route) and found.acknowledged": (
-                "NOT_PAUSED and ACKNOWLEDGED, asked before; the rest says whether there is a step to go on from"
+            "candidate.standing is Standing.SUSPECT or candidate.step >= len(scene.desired.steps) or (not follows)": (
+                "whether there is a step to go on from: what gave it the weight are the guards of `traffic.step`"
             ),
+            "route == scene.before.route and found.acknowledged": "the fact that ACKNOWLEDGED asks",
         },
         "_succeeded": {
             "port is not None and there is not None and is_latest(there, seal(service(scene.identity, port)))": (

@@ -153,7 +153,20 @@ statuses = st.builds(
     url=texts,
     revision=hashes,
     stable=st.none() | st.builds(core.Stable, hashes, times),
-    candidate=st.none() | st.builds(core.Candidate, hashes, st.integers(0, 20), st.integers(0, 100), times),
+    candidate=st.none()
+    | st.builds(
+        core.Candidate,
+        hashes,
+        st.integers(0, 20),
+        st.integers(0, 100),
+        times,
+        times,
+        st.none() | times,
+        st.sampled_from(core.Standing),
+        st.integers(0, 2),
+        st.integers(1, 9),
+    ),
+    baking=st.none() | st.builds(core.Baking, hashes, times, st.integers(0, 2), st.integers(1, 9)),
     route=st.none() | routes(),
     resolved=st.none() | st.builds(core.Resolved, hashes, texts, digests),
     rejected=lists(st.builds(core.Rejected, hashes, texts)),
@@ -196,7 +209,7 @@ def test_what_a_later_release_adds_to_candidate_and_route_is_left_out() -> None:
         "route": {"port": FIRST_PORT, "generation": 7, "stable": "a", "slots": {"a": share}, "later": 1},
     }
     assert convert.status(raw(body)) == core.Status(
-        candidate=core.Candidate("0b0b0b0b", 1, 5, datetime(2026, 1, 1, tzinfo=UTC)),
+        candidate=core.Candidate("0b0b0b0b", 1, 5, datetime(2026, 1, 1, tzinfo=UTC), datetime(2026, 1, 1, tzinfo=UTC)),
         route=Route(FIRST_PORT, 7, Slot.A, {Slot.A: Share("0a0a0a0a", 100)}),
     )
 
@@ -292,7 +305,8 @@ def test_what_is_written_is_what_the_schema_takes() -> None:
         "u",
         "r",
         core.Stable("r", worlds.NOW),
-        core.Candidate("s", 2, 5, worlds.NOW),
+        core.Candidate("s", 2, 5, worlds.NOW, worlds.NOW, worlds.NOW, core.Standing.SUSPECT, 1, 2),
+        core.Baking("q", worlds.NOW, 1, 2),
         Route(FIRST_PORT, 1, Slot.A, {Slot.A: Share("r", 95), Slot.B: Share("s", 5), Slot.SHADOW: Share("t")}),
         core.Resolved("q", "u", "d"),
         (core.Rejected("r", "t"),),
@@ -306,7 +320,9 @@ def test_what_is_written_is_what_the_schema_takes() -> None:
     v1alpha1.Status.model_validate(sent(convert.status_body(status)))
 
 
-@pytest.mark.parametrize("phase", ["Idle", "Preparing", "RollingBack", "Step 1", f"Step {v1alpha1.MOST_STEPS}"])
+@pytest.mark.parametrize(
+    "phase", ["Idle", "Preparing", "RollingBack", "Baking", "Suspect", "Step 1", f"Step {v1alpha1.MOST_STEPS}"]
+)
 def test_the_schema_takes_every_phase_that_is_written(phase: str) -> None:
     assert v1alpha1.Status.model_validate({"phase": phase}).phase == phase
 

@@ -24,6 +24,7 @@ from tidegate_operator.keys import Tokens
 from tidegate_operator.reconcile import Policy, Reconciler, Stores
 from tidegate_operator.refusals import Refusals
 from tidegate_operator.routers import Routers
+from tidegate_operator.trials import Trials
 from tidegate_operator.writer import NotLeader, Writer
 from worlds import DIGEST, NOW, RELEASE, fields_of, kept
 
@@ -135,8 +136,14 @@ class World:
         self.refusals = Refusals(PATIENCE, lambda: self.now.timestamp())
         tokens = Tokens(self.api, self.writer, "tidegate-system")
         self.marked: list[tuple[str, str]] = []
+        self.trials = Trials(self.api, self.writer, self.marked.append, lambda: self.now, float)
         self.routers = Routers(
-            pods=lambda namespace: [], namespaces=list, token=tokens.token, changed=self.marked.append, monotonic=float
+            pods=lambda namespace: [],
+            namespaces=list,
+            token=tokens.token,
+            changed=self.marked.append,
+            told=self.trials,
+            monotonic=float,
         )
         self.reconciler = Reconciler(
             self.stores,
@@ -144,6 +151,7 @@ class World:
             self.writer,
             self.refusals,
             self.routers,
+            self.trials,
             tokens,
             self.stores.models.put,
             self.marked.append,

@@ -41,11 +41,13 @@ class Fake:
     answer: Callable[[], Awaitable[web.StreamResponse]] | None = None
     """What it says instead of its signals."""
     asked: int = 0
+    asked_for_pods: int = 0
     at_once: int = 0
     most_at_once: int = 0
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         self.asked += 1
+        self.asked_for_pods += "counters" in request.query
         self.at_once += 1
         self.most_at_once = max(self.most_at_once, self.at_once)
         try:
@@ -95,21 +97,35 @@ class World:
         """The namespaces whose token was wanted."""
         self.token: str | Exception | None = "of-ml"
         self.marked: list[tuple[str, str]] = []
+        self.rounds: list[tuple[list[str], bool]] = []
+        """Who has answered each question, and whether those were all."""
+        self.counts = False
+        """Whether a trial runs."""
         self.routers = Routers(
             lambda namespace: self.listed.get(namespace, []),
             lambda: list(self.listed),
             self._token,
             self.marked.append,
+            self,
             lambda: self.now,
             lambda: jitter,
         )
         self.own: Any = None
+
+    def counting(self, namespace: str) -> bool:
+        return self.counts
+
+    def told(self, namespace: str, round: list[Signals], *, all_told: bool) -> None:
+        self.rounds.append(([told.router for told in round], all_told))
 
     async def _token(self, namespace: str) -> str | None:
         self.tokens.append(namespace)
         if isinstance(self.token, Exception):
             raise self.token
         return self.token
+
+    def asked_for_pods(self) -> int:
+        return sum(fake.asked_for_pods for fake in self.fakes.values())
 
     async def step(self, seconds: float = 0.0) -> list[tuple[str, str]]:
         """Time goes by, and whoever is due is asked; returns what was marked."""
@@ -431,7 +447,7 @@ def test_whatever_happens_no_change_of_what_is_heard_goes_untold(
         said_by: dict[str, dict[str, ModelSignals] | None] = {}
         moved = False
 
-        async def ask(_own: object, pod: Pod, _token: str) -> Signals:
+        async def ask(_own: object, pod: Pod, _token: str, *, pods: bool = False) -> Signals:
             if (said := said_by[pod.uid]) is None:
                 raise NoAnswer("as it should")
             told.update((pod.uid, name) for name in said)
@@ -468,10 +484,7 @@ async def test_a_namespace_that_rests_is_asked_every_15_seconds_or_a_little_soon
 
 
 def test_not_all_rest_for_as_long() -> None:
-    async def token(_: str) -> None:
-        return None
-
-    made = Routers(lambda _: [], list, token, lambda _: None, lambda: 0.0)
+    made = Routers(lambda _: [], list, World()._token, lambda _: None, World(), lambda: 0.0)
     rests = {made._jitter() for _ in range(20)}
     assert len(rests) > 1
     assert all(0.75 <= rest <= 1.0 for rest in rests)
@@ -787,3 +800,25 @@ async def test_no_proxy_of_the_environment_is_asked(worlds: Worlds, monkeypatch:
         monkeypatch.setenv(name, "http://127.0.0.1:9")
     await world.step()
     assert world.routers.heard(KEY) == {"uid-a": SAID}
+
+
+async def test_what_all_routers_answer_to_one_question_is_told_together(worlds: Worlds) -> None:
+    world = await worlds(Fake(A), Fake(B))
+    await world.step()
+    world.fakes[B.uid].answer = says(500)
+    await world.step(20)
+    assert [(sorted(told), whole) for told, whole in world.rounds] == [
+        (sorted([A.uid, B.uid]), True),
+        ([A.uid], False),
+    ]
+
+
+async def test_while_a_trial_runs_one_router_is_asked_for_the_pods_every_two_seconds(worlds: Worlds) -> None:
+    world = await worlds(Fake(A), Fake(B))
+    world.routers.moves(("ml", "flights"), True)
+    await world.step()
+    assert world.asked_for_pods() == 0
+    world.counts = True
+    for _ in range(16):
+        await world.step(0.5)
+    assert world.asked_for_pods() == 4

@@ -1,0 +1,179 @@
+"""What a version's own requests say about its rollout: whether it goes on, has to go, or is tried once more. Pure.
+
+A version has two strikes. The first time that its requests speak against it, it gets none any more, and new pods of it
+are tried afresh: one pod's bad minute rejects nobody. The second time it is rejected. Nothing that is not heard is good
+news: without numbers nothing goes on.
+"""
+
+from collections.abc import Collection
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+
+from tidegate_contract.actions import Verb
+from tidegate_operator.core.types import (
+    Baking,
+    Candidate,
+    Decision,
+    Desired,
+    Evidence,
+    Overdue,
+    Rejected,
+    Stable,
+    Standing,
+    Status,
+)
+
+OPERATOR = "tidegate"
+"""Who decides what nobody asked for."""
+STRIKE, HELD, INCONCLUSIVE, AGAIN, IMPOSSIBLE = "Strike", "Held", "Inconclusive", "Again", "RollbackImpossible"
+DECISIONS = 20
+STRIKES = 2
+STEP_REQUESTS, STEP_TIME = 20, timedelta(seconds=30)
+"""The least that a step sees of a version."""
+STALE, LOST = timedelta(seconds=5), timedelta(minutes=5)
+"""Older numbers move nothing forward; without any for longer the candidate gets no requests."""
+PATIENCE = 2
+"""So many times as long as it should a bake lasts at the most, while something speaks against what is stable now."""
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """Whose requests are held against whose."""
+
+    revision: str
+    against: str
+    number: int
+
+
+def trial_of(status: Status) -> Trial | None:
+    """The trial that a status speaks of; None if nothing is compared."""
+    candidate, baking, stable = status.candidate, status.baking, status.stable
+    if stable is None:
+        return None
+    if baking is not None:
+        return Trial(stable.revision, baking.revision, baking.trial)
+    if candidate is None or candidate.standing is Standing.SUSPECT or candidate.revision == stable.revision:
+        return None
+    return Trial(candidate.revision, stable.revision, candidate.trial)
+
+
+def heard_of(status: Status, evidence: Evidence | None) -> Evidence | None:
+    """What is known of the trial that the status speaks of; what is known of another one counts for nothing."""
+    trial = trial_of(status)
+    known = trial and evidence and (evidence.revision, evidence.trial) == (trial.revision, trial.number)
+    return evidence if known else None
+
+
+def judged(status: Status, desired: Desired, evidence: Evidence | None, kept: Collection[str], now: datetime) -> Status:
+    """The status after what the requests of a trial say against its version, and after the end of its time.
+
+    `kept`: the revisions that can be gone back to.
+    """
+    trial, tried, found = trial_of(status), status.baking or status.candidate, heard_of(status, evidence)
+    harm = found.harm if found else ""
+    if trial and harm and status.baking and trial.against not in kept:
+        why = f"{trial.against} is not kept any more, so it stays: {harm}"
+        return decided(replace(status, baking=None), Decision(now, IMPOSSIBLE, trial.revision, OPERATOR, why))
+    if trial and tried and harm:
+        return _struck(status, trial, tried, desired, harm, now)
+    if status.candidate is not None:
+        return _overdue(_heard(status, status.candidate, found, now), desired, now)
+    return status
+
+
+def _struck(
+    status: Status, trial: Trial, tried: Candidate | Baking, desired: Desired, why: str, now: datetime
+) -> Status:
+    """A strike against what is under trial."""
+    strikes, bad, back = tried.strikes + 1, trial.revision, trial.against
+    if status.baking:
+        status = replace(status, stable=Stable(back, now), baking=None)
+    if strikes >= STRIKES:
+        rejected = (*(entry for entry in status.rejected if entry.revision != bad), Rejected(bad, desired.retry_token))
+        status = replace(status, revision=back, candidate=None, rejected=rejected)
+        return decided(status, Decision(now, Verb.ROLLBACK, back, OPERATOR, f"{bad} is rejected: {why}"))
+    began = tried.began if isinstance(tried, Candidate) else tried.since
+    suspect = Candidate(bad, 0, 0, now, began, None, Standing.SUSPECT, strikes, tried.trial)
+    said = f"{why}; it gets no requests until new pods of it are tried"
+    return decided(replace(status, candidate=suspect), Decision(now, STRIKE, bad, OPERATOR, said))
+
+
+def _heard(status: Status, candidate: Candidate, found: Evidence | None, now: datetime) -> Status:
+    """A candidate of which nothing is heard for too long, or something again."""
+    heard = found.heard if found else None
+    lasts = heard is not None and now - heard < LOST
+    if candidate.standing is Standing.INCONCLUSIVE and heard is not None and now - heard < STALE:
+        status = replace(status, candidate=replace(candidate, standing=Standing.TRIED, since=now, reached=None))
+        return decided(status, Decision(now, AGAIN, candidate.revision, OPERATOR, "its routers are heard again"))
+    if candidate.standing is not Standing.TRIED or not candidate.weight or lasts:
+        return status
+    if heard is None and now - candidate.since < LOST:
+        return status  # a process that has just begun to lead asks first
+    status = replace(status, candidate=replace(candidate, standing=Standing.INCONCLUSIVE, since=now, reached=None))
+    why = (
+        f"nothing was heard of its requests for {LOST.total_seconds() / 60:g} minutes: it gets none until something is"
+    )
+    return decided(status, Decision(now, INCONCLUSIVE, candidate.revision, OPERATOR, why))
+
+
+def _overdue(status: Status, desired: Desired, now: datetime) -> Status:
+    """A rollout that nobody has decided in its time."""
+    candidate, stable, deadline = status.candidate, status.stable, desired.deadline
+    if candidate is None or stable is None or deadline is None or candidate.step >= len(desired.steps):
+        return status
+    if candidate.standing is Standing.HELD or now - candidate.began < timedelta(seconds=deadline.seconds):
+        return status
+    why = f"nothing is decided after {duration(deadline.seconds)}"
+    if deadline.then is Overdue.ROLLBACK:
+        rejected = (*status.rejected, Rejected(candidate.revision, desired.retry_token))
+        status = replace(status, revision=stable.revision, candidate=None, rejected=rejected)
+        said = f"{candidate.revision} is rejected: {why}"
+        return decided(status, Decision(now, Verb.ROLLBACK, stable.revision, OPERATOR, said))
+    if candidate.standing is not Standing.TRIED:
+        return status
+    status = replace(status, candidate=replace(candidate, standing=Standing.HELD))
+    said = f"{why}: it stays where it is until a person says something"
+    return decided(status, Decision(now, HELD, candidate.revision, OPERATOR, said))
+
+
+def duration(seconds: float) -> str:
+    """In the largest unit that it is a whole number of.
+
+    >>> duration(86400), duration(90)
+    ('24 h', '90 s')
+    """
+    size, unit = next((each for each in ((3600, "h"), (60, "min")) if seconds % each[0] == 0), (1, "s"))
+    return f"{seconds / size:g} {unit}"
+
+
+def step_waits(candidate: Candidate, found: Evidence | None, now: datetime, *, last: bool) -> str:
+    """What a step still needs before its end, in words; empty if nothing. `last`: a version takes over behind it."""
+    if candidate.standing is Standing.HELD:
+        return "a person: its time is over"
+    if candidate.reached is None:
+        return "every router to send it what the step says"
+    if found is None or found.heard is None or now - found.heard >= STALE:
+        return "every router to say how its requests ended"
+    if found.requests < STEP_REQUESTS:
+        return f"{STEP_REQUESTS} requests, it had {found.requests}"
+    if now - candidate.reached < STEP_TIME:
+        return f"{STEP_TIME.total_seconds():g} s to pass"
+    if found.suspicion:
+        return f"more requests: {found.suspicion}"
+    if last and found.broken:
+        return found.broken
+    if last and not found.proof:
+        return f"proof that it is no worse{f', {found.needs}' if found.needs else ''}"
+    return ""
+
+
+def is_baked(baking: Baking, desired: Desired, found: Evidence | None, now: datetime) -> bool:
+    """Whether the version that was stable before may go."""
+    lasts, bake = now - baking.since, desired.bake
+    if bake is None or lasts >= timedelta(seconds=bake.seconds * PATIENCE):
+        return True
+    return lasts >= timedelta(seconds=bake.seconds) and not (found and found.suspicion)
+
+
+def decided(status: Status, decision: Decision) -> Status:
+    return replace(status, decisions=(*status.decisions, decision)[-DECISIONS:])

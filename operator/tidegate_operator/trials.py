@@ -1,0 +1,261 @@
+"""The trials that run: what routers and pods say is counted here, and kept so that no process takes it along.
+
+A trial begins when all routers were heard, before its version has any weight. Then its tally is kept in the version's
+ModelRevision, with the counts that it has used up: a process that goes on from there, now or hours later, meets
+everything that has come since. One that belongs to another trial, or to an object that only has the same name, is
+nobody's. After its end it stays there, as the record that the decisions can be calculated from again.
+"""
+
+import base64
+import binascii
+import contextlib
+import logging
+import zlib
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from datetime import datetime
+
+import msgspec
+
+from tidegate_cluster.api import Api, NotFound
+from tidegate_cluster.store import Key
+from tidegate_contract import counters
+from tidegate_contract.evidence import Arm, StateError, dump, load
+from tidegate_contract.signals import ModelSignals, Signals, SlotSignals
+from tidegate_operator.cluster import resources as r
+from tidegate_operator.core import types as core
+from tidegate_operator.core.evidence.tally import Meaning, Pods, Reading, Tally, begin, hear, hear_pods, meaning
+from tidegate_operator.core.records import object_name
+from tidegate_operator.core.trial import STEP_REQUESTS, Trial
+from tidegate_operator.writer import Writer
+
+log = logging.getLogger(__name__)
+
+SAVE_SECONDS = 60.0
+"""So much of a trial is counted anew from one large reading at the most, after a process has ended."""
+AT_LEAST_SECONDS = 5.0
+"""How often a model is looked at whose trial says nothing new: time passes in it all the same."""
+
+
+MOST_KEPT = 3
+"""Trials of a version."""
+
+
+class Kept(msgspec.Struct, frozen=True):
+    """A trial, as it is kept."""
+
+    uid: str
+    """Of the ModelDeployment."""
+    tally: Tally
+
+
+def packed(kept: Kept) -> str:
+    """As text. `unpacked` gives one that is equal to the last bit."""
+    return base64.b64encode(zlib.compress(dump(kept), 9)).decode()
+
+
+def unpacked(text: str) -> Kept:
+    """Raises StateError."""
+    try:
+        return load(Kept, zlib.decompress(base64.b64decode(text, validate=True)))
+    except (binascii.Error, zlib.error) as error:
+        raise StateError(f"{error}: drop it, and begin the trial anew") from error
+
+
+@dataclass(slots=True)
+class _Running:
+    """One trial."""
+
+    trial: Trial
+    tolerance: core.Tolerance
+    tally: Tally | None = None
+    """None: it has not begun."""
+    revision_uid: str = ""
+    """Of the ModelRevision; empty: there is none yet."""
+    earlier: tuple[r.TrialBody, ...] = ()
+    """Other trials that are kept of the version."""
+    saved_at: float | None = None
+    """When what it holds of this trial was last kept; None: nothing is."""
+    heard: datetime | None = None
+    said: tuple[bool, ...] = ()
+    marked_at: float = field(default=float("-inf"))
+
+
+class Trials:
+    """The memory of the process that leads."""
+
+    def __init__(
+        self,
+        api: Api,
+        writer: Writer,
+        mark: Callable[[Key], None],
+        now: Callable[[], datetime],
+        monotonic: Callable[[], float],
+    ) -> None:
+        """`mark` is called with the key of a model whose trial says something else than before."""
+        self._api = api
+        self._writer = writer
+        self._mark = mark
+        self._now = now
+        self._monotonic = monotonic
+        self._running: dict[Key, _Running] = {}
+
+    def clear(self) -> None:
+        """Forget everything: another process led meanwhile, and what it has kept counts."""
+        self._running.clear()
+
+    def counting(self, namespace: str) -> bool:
+        """Whether a trial there has begun, so that its pods are to be asked, too."""
+        return any(key[0] == namespace and running.tally is not None for key, running in self._running.items())
+
+    # ---------------------------------------------------------------- which trials there are
+
+    async def follow(self, key: Key, uid: str, trial: Trial | None, tolerance: core.Tolerance) -> None:
+        """This trial runs from now on; None: none does. What was kept of it is gone on from.
+
+        Raises what the API server answers.
+        """
+        running = self._running.get(key)
+        if trial is None:
+            self.end(key)
+        elif running is None or running.trial != trial:
+            self._running[key] = await self._begun(key, uid, trial, tolerance)
+
+    def end(self, key: Key) -> None:
+        """None runs any more."""
+        self._running.pop(key, None)
+
+    async def _begun(self, key: Key, uid: str, trial: Trial, tolerance: core.Tolerance) -> _Running:
+        running = _Running(trial, tolerance)
+        await self._read(key, running)
+        for body in running.earlier:
+            try:
+                kept = unpacked(body.kept)
+            except StateError as error:
+                log.warning("trial %d of %s: %s", body.number, trial.revision, error, extra={"model": "/".join(key)})
+                continue
+            tally = kept.tally
+            if (kept.uid, Trial(tally.revision, tally.against, tally.trial)) == (uid, trial):
+                running.tally, running.saved_at = tally, self._monotonic()
+        running.earlier = tuple(body for body in running.earlier if body.number != trial.number)
+        return running
+
+    async def _read(self, key: Key, running: _Running) -> None:
+        path = r.REVISIONS.path(key[0], object_name(key[1], running.trial.revision))
+        with contextlib.suppress(NotFound):
+            found = await self._api.get(path, r.Tried)
+            running.revision_uid, running.earlier = found.metadata.uid, tuple(found.trials)
+
+    # ---------------------------------------------------------------- what is counted
+
+    def told(self, namespace: str, round: list[Signals], *, all_told: bool) -> None:
+        """What the routers of a namespace have answered to one question. `all_told`: none of them was silent."""
+        for key, running in self._running.items():
+            if key[0] == namespace:
+                self._count(key, running, round, all_told)
+
+    def _count(self, key: Key, running: _Running, round: list[Signals], all_told: bool) -> None:
+        found = [(told, told.models.get(key[1])) for told in round]
+        readings = [
+            reading for told, model in found if model and (reading := _reading(told.epoch, model, running.trial))
+        ]
+        if running.tally is None:
+            if not all_told or not readings or len(readings) < len(round):
+                return
+            tried, tolerance = running.trial, running.tolerance
+            running.tally = begin(
+                tried.revision, tried.against, tried.number, tolerance.errors, tolerance.slow, readings
+            )
+        running.tally = hear(running.tally, readings)
+        if (pods := _pods(key[1], [(told, model) for told, model in found if model], running.trial)) is not None:
+            running.tally = hear_pods(running.tally, pods)
+        if all_told and len(readings) == len(round):
+            running.heard = self._now()
+        means, now = meaning(running.tally), self._monotonic()
+        said = _gist(means)
+        if said != running.said or now - running.marked_at >= AT_LEAST_SECONDS:
+            running.said, running.marked_at = said, now
+            self._mark(key)
+
+    def evidence(self, key: Key) -> core.Evidence | None:
+        """Of the trial that runs; None if it has not begun."""
+        running = self._running.get(key)
+        if running is None or running.tally is None:
+            return None
+        saved_at, means = running.saved_at, meaning(running.tally)
+        return core.Evidence(
+            revision=running.trial.revision,
+            trial=running.trial.number,
+            saved=saved_at is not None,
+            due=saved_at is None or self._monotonic() - saved_at >= SAVE_SECONDS,
+            heard=running.heard,
+            requests=means.requests,
+            suspicion=means.suspicion,
+            harm=means.harm,
+            proof=means.proof,
+            broken=means.broken,
+            summary=means.summary,
+            needs=means.needs,
+        )
+
+    # ---------------------------------------------------------------- what is kept
+
+    async def save(self, key: Key, uid: str) -> None:
+        """Keep what has been counted so far. `uid`: of the ModelDeployment.
+
+        Raises NotLeader and what the API server answers; NotFound where the version is not kept.
+        """
+        running = self._running.get(key)
+        if running is None or running.tally is None:
+            return
+        if not running.revision_uid:
+            await self._read(key, running)
+            if not running.revision_uid:
+                raise NotFound(404, f"revision {running.trial.revision} is not kept")
+        number = running.trial.number
+        body = r.TrialBody(number, running.trial.against, packed(Kept(uid, running.tally)))
+        others = [each for each in running.earlier if each.number != number]
+        name = object_name(key[1], running.trial.revision)
+        await self._writer.trials(key[0], name, running.revision_uid, [*others, body][-MOST_KEPT:])
+        running.saved_at = self._monotonic()
+
+    async def save_all(self, uid_of: Callable[[Key], str]) -> None:
+        """Keep every trial: the process is about to end."""
+        for key in tuple(self._running):
+            if uid := uid_of(key):
+                await self.save(key, uid)
+
+
+def _gist(means: Meaning) -> tuple[bool, ...]:
+    """What may change a decision."""
+    words = (means.suspicion, means.harm, means.proof, means.broken)
+    return (*map(bool, words), means.requests >= STEP_REQUESTS)
+
+
+def _slot(model: ModelSignals, revision: str) -> SlotSignals | None:
+    return next((slot for slot in model.slots.values() if slot.revision == revision), None)
+
+
+def _reading(epoch: str, model: ModelSignals, trial: Trial) -> Reading | None:
+    """What one router says of both versions; None as long as it does not know both."""
+    ours, theirs = _slot(model, trial.revision), _slot(model, trial.against)
+    if ours is None or theirs is None:
+        return None
+    arms = (Arm(slot.divided.answered, slot.divided.first_failures) for slot in (ours, theirs))
+    return Reading(epoch, ours.weight, *arms)
+
+
+def _pods(name: str, round: Iterable[tuple[Signals, ModelSignals]], trial: Trial) -> Pods | None:
+    """What all pods of both versions say; None where one of them is missing, or nobody was asked."""
+    for told, model in round:
+        read = [each for each in told.counters if each.model == name]
+        arms: list[dict[str, tuple[int, ...]]] = []
+        for revision in (trial.revision, trial.against):
+            slot = _slot(model, revision)
+            found = [counters.decode(each.counters) for each in read if each.revision == revision]
+            if slot is None or len(found) < max(1, slot.pods):
+                break
+            arms.append({each.epoch: each.evidence.slow for each in found})
+        if len(arms) == 2:
+            return Pods(*arms)
+    return None

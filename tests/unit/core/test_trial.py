@@ -1,0 +1,245 @@
+"""What a version's requests say about its rollout: it goes on, has to go, or is tried once more."""
+
+from dataclasses import replace
+
+import pytest
+
+from routed_worlds import GOOD, ROUTED, Cluster, canary, deployment_of
+from tidegate_contract.actions import Action
+from tidegate_operator.core.types import Bake, Deadline, Desired, Evidence, Overdue, Standing, Weight
+from worlds import asking, name
+
+NEXT = asking(ROUTED, digest="sha256:" + "6" * 64)
+THIRD = asking(ROUTED, digest="sha256:" + "7" * 64)
+AUTO = canary(NEXT, (Weight(5), Weight(50)))
+BAKED = replace(AUTO, bake=Bake(60, 5))
+A, B, C = name(ROUTED), name(NEXT), name(THIRD)
+HARM = "7 of 9 answers failed against 1 of 171"
+
+
+def rolling(desired: Desired = AUTO) -> Cluster:
+    """Another version has its first requests."""
+    found = Cluster(ROUTED).settle()
+    found.desired = desired
+    return found.until(lambda one: one.weights().get(B) == 5)
+
+
+def struck(found: Cluster) -> Cluster:
+    """Its requests speak against it, until the traffic rests."""
+    found.says = replace(found.says, harm=HARM)
+    return found
+
+
+def whats(found: Cluster) -> list[str]:
+    return [decision.what for decision in found.status.decisions]
+
+
+def looks(found: Cluster, number: int) -> Cluster:
+    for _ in range(number):
+        found.look()
+    return found
+
+
+def test_a_version_gets_no_request_before_what_they_say_is_kept() -> None:
+    found = Cluster(ROUTED).settle()
+    found.desired = AUTO
+    seen = []
+    for _ in range(40):
+        plan = found.look()
+        seen.append((plan.saves, found.weights().get(B, 0)))
+    kept = next(at for at, (saves, _) in enumerate(seen) if saves)
+    assert next(at for at, (_, weight) in enumerate(seen) if weight) > kept
+
+
+def test_as_long_as_what_they_say_cannot_be_kept_it_gets_none() -> None:
+    found = Cluster(ROUTED, saved=Unkept()).settle()
+    found.desired = AUTO
+    assert looks(found, 40).weights() == {A: 100, B: 0}
+
+
+class Unkept(set[tuple[str, int]]):
+    def add(self, trial: tuple[str, int]) -> None:
+        """The API server refuses it."""
+
+
+def test_a_good_version_takes_over_step_by_step() -> None:
+    found = rolling().until(lambda one: one.weights() == {B: 100}, 120)
+    assert whats(found)[-3:] == ["Step", "Step", "Promoted"]
+    assert "0 of 1,000 failed" in found.status.decisions[-2].why
+    assert found.settle().condition("Progressing") == ("False", "Complete")
+
+
+def test_a_step_lasts_for_thirty_seconds() -> None:
+    found = rolling()
+    found.until(lambda one: one.status.candidate is not None and one.status.candidate.reached is not None)
+    begun = found.now
+    found.until(lambda one: one.weights().get(B) == 50)
+    assert 30 <= (found.now - begun).total_seconds() <= 32
+    assert found.condition("Progressing")[1] in ("GatheringEvidence", "ShiftingTraffic")
+
+
+@pytest.mark.parametrize(
+    "says",
+    [
+        pytest.param(replace(GOOD, requests=19), id="too few requests"),
+        pytest.param(replace(GOOD, suspicion="2 of 40 failed against 0 of 900"), id="something speaks against it"),
+    ],
+)
+def test_a_step_is_not_left(says: Evidence) -> None:
+    found = rolling()
+    found.says = says
+    assert looks(found, 200).weights() == {A: 95, B: 5}
+    assert found.status.phase == "Step 1"
+
+
+@pytest.mark.parametrize(
+    "says",
+    [
+        pytest.param(replace(GOOD, proof=""), id="nothing is proven"),
+        pytest.param(replace(GOOD, broken="the routers do not divide"), id="the split is broken"),
+    ],
+)
+def test_without_proof_it_does_not_take_over(says: Evidence) -> None:
+    found = rolling()
+    found.says = says
+    assert looks(found, 300).weights() == {A: 50, B: 50}
+    assert found.condition("Progressing") == ("True", "GatheringEvidence")
+
+
+def test_the_first_strike_takes_all_requests_and_new_pods_are_tried() -> None:
+    found = struck(rolling())
+    found.until(lambda one: B not in one.weights() or one.weights()[B] == 0, 3)
+    assert found.status.candidate is not None
+    assert (found.status.candidate.standing, found.status.candidate.strikes) == (Standing.SUSPECT, 1)
+    assert found.status.phase == "Suspect"
+    assert found.condition("Progressing") == ("True", "Suspected")
+    assert HARM in found.status.decisions[-1].why
+    found.says = replace(found.says, harm="")
+    found.until(lambda one: deployment_of(B) not in one.serves)
+    found.until(lambda one: one.weights().get(B) == 5)
+    assert found.status.candidate is not None
+    assert (found.status.candidate.trial, found.status.candidate.strikes) == (2, 1)
+
+
+def test_the_second_strike_rejects_it() -> None:
+    found = struck(rolling())
+    found.until(lambda one: bool(one.status.rejected), 200).settle()
+    assert found.weights() == {A: 100}
+    assert whats(found)[-2:] == ["Strike", "Rollback"]
+    assert [entry.revision for entry in found.status.rejected] == [B]
+    assert B in found.status.decisions[-1].why
+    assert HARM in found.status.decisions[-1].why
+    assert found.status.phase == "Idle"
+    assert found.condition("SpecInSync") == ("False", "RevisionRejected")
+    assert looks(found, 100).weights() == {A: 100}
+
+
+def test_another_version_begins_after_a_rejection() -> None:
+    found = struck(rolling())
+    found.until(lambda one: bool(one.status.rejected), 200).settle()
+    found.says = replace(found.says, harm="")
+    found.desired = canary(THIRD, (Weight(5), Weight(50)))
+    found.until(lambda one: one.weights() == {C: 100}, 200)
+
+
+def test_what_is_said_of_another_trial_counts_for_nothing() -> None:
+    found = struck(rolling())
+    observed = found.observed()
+    assert observed.evidence is not None
+    other = replace(observed.evidence, trial=7)
+    found.evidence = lambda: other  # type: ignore[method-assign]
+    assert looks(found, 100).weights() == {A: 95, B: 5}
+    assert found.status.rejected == ()
+
+
+def test_while_paused_harm_still_takes_the_requests_away() -> None:
+    found = rolling()
+    found.action = Action("pause", "Pause", by="ada")
+    looks(found, 40)
+    assert found.weights() == {A: 95, B: 5}
+    struck(found).until(lambda one: one.weights() == {A: 100}, 20)
+
+
+def test_without_numbers_for_five_minutes_it_gets_no_requests_and_then_goes_on() -> None:
+    found = rolling()
+    found.deaf = True
+    assert looks(found, 290).weights() == {A: 95, B: 5}
+    looks(found, 40)
+    assert found.weights() == {A: 100, B: 0}
+    assert found.status.candidate is not None
+    assert found.status.candidate.standing is Standing.INCONCLUSIVE
+    assert found.condition("Progressing") == ("True", "Inconclusive")
+    assert found.status.rejected == ()
+    found.deaf = False
+    found.until(lambda one: one.weights().get(B) == 5, 10)
+    assert whats(found)[-2:] == ["Inconclusive", "Again"]
+
+
+@pytest.mark.parametrize("then", list(Overdue))
+def test_a_rollout_that_nothing_decides_has_an_end(then: Overdue) -> None:
+    found = rolling(replace(AUTO, deadline=Deadline(120, then)))
+    found.says = replace(found.says, proof="")
+    looks(found, 200)
+    if then is Overdue.HOLD:
+        assert found.weights() == {A: 50, B: 50}
+        assert found.condition("Progressing") == ("False", "Held")
+        assert whats(found).count("Held") == 1
+    else:
+        assert found.weights() == {A: 100}
+        assert [entry.revision for entry in found.status.rejected] == [B]
+
+
+# ---------------------------------------------------------------- after it has taken over
+
+
+def baking() -> Cluster:
+    found = rolling(BAKED).until(lambda one: one.status.baking is not None, 150)
+    return found.until(lambda one: one.weights() == {A: 5, B: 95})
+
+
+def test_the_version_before_stays_to_be_compared_with() -> None:
+    found = baking()
+    assert found.status.stable is not None
+    assert found.status.stable.revision == B
+    assert found.status.phase == "Baking"
+    assert found.condition("Progressing") == ("True", "Baking")
+    assert found.sizes == {deployment_of(A): 2, deployment_of(B): 2}
+    found.until(lambda one: one.weights() == {B: 100} and deployment_of(A) not in one.serves, 100)
+    assert found.settle().condition("Progressing") == ("False", "Complete")
+
+
+def test_harm_while_baking_goes_back_and_tries_it_once_more() -> None:
+    found = struck(baking())
+    found.until(lambda one: one.weights() == {A: 100}, 30)
+    found.says = replace(found.says, harm="")
+    assert found.status.stable is not None
+    assert found.status.stable.revision == A
+    assert "Promoted" not in whats(found)[-1:]
+    found.until(lambda one: one.weights().get(B) == 5, 60)
+    assert found.status.candidate is not None
+    assert (found.status.candidate.trial, found.status.candidate.strikes) == (2, 1)
+    struck(found).until(lambda one: bool(one.status.rejected), 30)
+    assert found.settle().weights() == {A: 100}
+
+
+def test_a_bake_lasts_while_something_speaks_against_the_new_one_and_twice_as_long_at_most() -> None:
+    found = baking()
+    found.says = replace(found.says, suspicion="2 of 40")
+    assert looks(found, 80).weights() == {A: 5, B: 95}
+    looks(found, 60)
+    assert found.settle().weights() == {B: 100}
+
+
+def test_another_version_ends_the_bake_and_starts_from_what_is_stable_now() -> None:
+    found = baking()
+    found.desired = replace(BAKED, content=THIRD.content)
+    found.until(lambda one: one.weights() == {B: 95, C: 5} and deployment_of(A) not in one.serves, 60)
+
+
+def test_where_the_version_before_is_not_kept_there_is_nothing_to_go_back_to() -> None:
+    found = struck(baking())
+    found.revisions = {key: each for key, each in found.revisions.items() if each.name != A}
+    looks(found, 20)
+    assert found.status.rejected == ()
+    assert "RollbackImpossible" in whats(found)
+    assert found.weights() == {B: 100}

@@ -1,0 +1,229 @@
+"""Trials are begun, counted and kept: by a process that ends at any moment, and by the next one."""
+
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import aiohttp
+import msgspec
+import pytest
+from aiohttp import web
+
+from answering import answering
+from tidegate_cluster.api import Api, NotFound
+from tidegate_cluster.connection import Connection
+from tidegate_contract.counters import Counters, Evidence, encode
+from tidegate_contract.route import Slot
+from tidegate_contract.signals import Counts, ModelSignals, PodCounters, Signals, SlotSignals
+from tidegate_operator.cluster import resources as r
+from tidegate_operator.core import types as core
+from tidegate_operator.core.evidence.tally import begin
+from tidegate_operator.core.trial import Trial
+from tidegate_operator.trials import AT_LEAST_SECONDS, SAVE_SECONDS, Kept, Trials, packed
+from tidegate_operator.writer import Writer
+from worlds import ME
+
+KEY = (ME.namespace, ME.name)
+TRIAL = Trial("bbbbbbbb", "aaaaaaaa", 1)
+TOLERANCE = core.Tolerance()
+TALLY = begin(TRIAL.revision, TRIAL.against, TRIAL.number, TOLERANCE.errors, TOLERANCE.slow, [])
+
+
+class Server:
+    """The one ModelRevision of an API server."""
+
+    def __init__(self) -> None:
+        self.body: dict[str, Any] | None = {"metadata": {"name": f"{ME.name}-bbbbbbbb", "uid": "u"}}
+
+    async def handle(self, request: web.Request) -> web.Response:
+        assert request.path.endswith(f"/namespaces/{ME.namespace}/modelrevisions/{ME.name}-bbbbbbbb")
+        if request.method == "GET":
+            return web.json_response(self.body or {"message": "not found"}, status=200 if self.body else 404)
+        assert request.query["fieldManager"] == r.TRIALS_MANAGER
+        sent = await request.json()
+        if self.body is None or sent["metadata"]["uid"] != self.body["metadata"]["uid"]:
+            return web.json_response({"message": "another one"}, status=409)
+        self.body["trials"] = sent["trials"]
+        return web.json_response(self.body)
+
+    @property
+    def numbers(self) -> list[int]:
+        assert self.body is not None
+        return [trial["number"] for trial in self.body["trials"]]
+
+
+class World:
+    def __init__(self, server: Server, connection: Connection) -> None:
+        self.server, self.connection = server, connection
+        self.seconds = 1000.0
+        self.marked: list[tuple[str, str]] = []
+        self.anew()
+
+    def anew(self) -> None:
+        """Another process."""
+        writer = Writer(self.connection, lambda: True, lambda verb, code: None)
+        api = Api(self.connection, lambda verb, code: None)
+        at = datetime(2026, 1, 1, tzinfo=UTC)
+        self.trials = Trials(
+            api, writer, self.marked.append, lambda: at + timedelta(seconds=self.seconds), lambda: self.seconds
+        )
+
+    async def follow(self, trial: Trial | None = TRIAL, uid: str = ME.uid) -> None:
+        await self.trials.follow(KEY, uid, trial, TOLERANCE)
+
+    def told(self, ours: tuple[int, int], theirs: tuple[int, int], weight: int = 5, *, all_told: bool = True) -> None:
+        self.trials.told(ME.namespace, [signals(ours, theirs, weight)], all_told=all_told)
+
+    def evidence(self) -> core.Evidence:
+        found = self.trials.evidence(KEY)
+        assert found is not None
+        return found
+
+
+def signals(ours: tuple[int, int], theirs: tuple[int, int], weight: int, counters: tuple[Any, ...] = ()) -> Signals:
+    def slot(revision: str, share: int, counted: tuple[int, int]) -> SlotSignals:
+        divided = Counts(answered=counted[0], ok=counted[0] - counted[1])
+        return SlotSignals(revision=revision, weight=share, pods=1, divided=divided)
+
+    slots = {Slot.A: slot(TRIAL.against, 100 - weight, theirs), Slot.B: slot(TRIAL.revision, weight, ours)}
+    return Signals(router="r1", epoch="e1", models={ME.name: ModelSignals(slots=slots)}, counters=list(counters))
+
+
+def of_a_pod(revision: str, requests: int) -> PodCounters:
+    slow = tuple(requests if cell == 20 else 0 for cell in range(65))
+    counted = Counters(
+        pod=revision, revision=revision, digest="d", epoch=revision, sequence=1, evidence=Evidence(slow=slow)
+    )
+    return PodCounters(model=ME.name, revision=revision, address="10.0.0.1", counters=msgspec.Raw(encode(counted)))
+
+
+@pytest.fixture
+async def world() -> AsyncIterator[World]:
+    server = Server()
+    async with answering(server.handle) as url, aiohttp.ClientSession() as session:
+        yield World(server, Connection(url, session))
+
+
+async def test_a_trial_begins_when_all_routers_were_heard(world: World) -> None:
+    await world.follow()
+    world.told((90, 90), (900, 0), weight=0, all_told=False)
+    assert world.trials.evidence(KEY) is None
+    world.told((90, 90), (900, 0), weight=0)
+    assert not world.evidence().saved
+    assert world.evidence().due
+    world.told((90, 90), (990, 0))
+    assert not world.evidence().harm, "what was counted before is not held against it"
+
+
+async def test_harm_is_told_at_once(world: World) -> None:
+    await world.follow()
+    world.told((0, 0), (0, 0), weight=0)
+    world.marked.clear()
+    world.told((12, 12), (200, 0))
+    assert "12 of 12 answers of bbbbbbbb failed against 0 of 200 of aaaaaaaa" in world.evidence().harm
+    assert world.marked == [KEY]
+    world.told((12, 12), (201, 0))
+    assert world.marked == [KEY], "nothing new"
+    world.seconds += AT_LEAST_SECONDS
+    world.told((12, 12), (202, 0))
+    assert world.marked == [KEY, KEY]
+
+
+async def test_another_process_goes_on_where_the_last_one_was_and_loses_no_request(world: World) -> None:
+    await world.follow()
+    world.told((0, 0), (0, 0), weight=0)
+    await world.trials.save(KEY, ME.uid)
+    assert world.evidence().saved
+    world.told((3, 3), (60, 0))
+    world.anew()
+    await world.follow()
+    assert world.evidence().saved
+    assert not world.evidence().harm
+    world.told((12, 12), (200, 0))
+    assert "12 of 12 answers" in world.evidence().harm
+
+
+@pytest.mark.parametrize(
+    ("trial", "uid"),
+    [
+        pytest.param(replace(TRIAL, number=2), ME.uid, id="another trial"),
+        pytest.param(replace(TRIAL, against="cccccccc"), ME.uid, id="another stable"),
+        pytest.param(TRIAL, "another", id="another object of the same name"),
+    ],
+)
+async def test_what_was_kept_of_another_one_is_nobodys(world: World, trial: Trial, uid: str) -> None:
+    await world.follow()
+    world.told((0, 0), (0, 0), weight=0)
+    world.told((12, 12), (200, 0))
+    await world.trials.save(KEY, ME.uid)
+    world.anew()
+    await world.follow(trial, uid)
+    assert world.trials.evidence(KEY) is None
+    world.told((12, 12), (200, 0))
+    if trial.against == TRIAL.against:
+        assert not world.evidence().harm
+        await world.trials.save(KEY, ME.uid)
+        assert world.evidence().saved
+
+
+async def test_it_is_due_a_minute_after_it_was_kept(world: World) -> None:
+    await world.follow()
+    world.told((0, 0), (0, 0), weight=0)
+    await world.trials.save(KEY, ME.uid)
+    assert not world.evidence().due
+    world.seconds += SAVE_SECONDS
+    assert world.evidence().due
+
+
+async def test_the_last_trials_of_a_version_stay(world: World) -> None:
+    for number in range(1, 6):
+        world.anew()
+        await world.follow(replace(TRIAL, number=number))
+        world.told((0, 0), (0, 0), weight=0)
+        await world.trials.save(KEY, ME.uid)
+        await world.trials.save(KEY, ME.uid)
+    assert world.server.numbers == [3, 4, 5]
+
+
+async def test_where_the_version_is_not_kept_its_trial_cannot_be(world: World) -> None:
+    known, world.server.body = world.server.body, None
+    await world.follow()
+    world.told((0, 0), (0, 0), weight=0)
+    with pytest.raises(NotFound):
+        await world.trials.save(KEY, ME.uid)
+    world.server.body = known
+    await world.trials.save(KEY, ME.uid)
+    assert world.evidence().saved
+
+
+async def test_what_cannot_be_read_is_begun_anew(world: World) -> None:
+    assert world.server.body is not None
+    for kept in ("{", "e30=", packed(Kept(ME.uid, TALLY))[:-8]):
+        world.server.body["trials"] = [{"number": 1, "against": TRIAL.against, "kept": kept}]
+        world.anew()
+        await world.follow()
+        assert world.trials.evidence(KEY) is None
+    world.told((0, 0), (0, 0), weight=0)
+    await world.trials.save(KEY, ME.uid)
+    assert world.evidence().saved
+
+
+async def test_the_times_of_pods_count_when_all_pods_are_read(world: World) -> None:
+    await world.follow()
+    world.told((0, 0), (0, 0), weight=0)
+    for step in range(1, 60):
+        counters = (of_a_pod(TRIAL.revision, step * 50), of_a_pod(TRIAL.against, 1000 + step * 950))
+        told = signals((step * 50, 0), (step * 950, 0), 5, counters if step != 30 else counters[:1])
+        world.trials.told(ME.namespace, [told], all_told=True)
+    assert world.evidence().proof.startswith("it is no worse: 0 of 2950 answers")
+
+
+async def test_all_that_runs_is_kept_at_the_end(world: World) -> None:
+    await world.follow()
+    world.told((0, 0), (0, 0), weight=0)
+    world.told((12, 12), (200, 0))
+    await world.trials.save_all(lambda key: ME.uid)
+    world.anew()
+    await world.follow()
+    assert "12 of 12" in world.evidence().harm
