@@ -27,6 +27,23 @@ class Model:
     def predict(self, inputs):
         return {"predict": (inputs["x"] > self.threshold).astype(int)}
 """
+FAULTY = """
+import os
+import random
+import time
+
+class Model:
+    def load(self, directory):
+        self.fails, self.takes = float(os.environ.get("FAILS", 0)), float(os.environ.get("TAKES", 0))
+
+    def predict(self, inputs):
+        if (inputs["x"] == 0.0).all():
+            time.sleep(self.takes)
+            if random.random() < self.fails:
+                raise RuntimeError("as it should")
+        return {"predict": (inputs["x"] > 0.1).astype(int)}
+"""
+"""Answers its golden rows, none of which has x 0, and fails for a share FAILS of others, after TAKES seconds."""
 ROWS = pd.DataFrame({"x": np.linspace(-2.0, 2.0, 40), "y": np.tile([0.0, 1.0], 20)})
 
 
@@ -58,10 +75,10 @@ def pickled(folder: Path) -> Bundle:
     return Bundle(packed.directory, packed.digest)
 
 
-def written(folder: Path) -> Bundle:
+def written(folder: Path, source: str = RULE) -> Bundle:
     """A bundle of a class with a rule instead of a model."""
     (folder / "small").mkdir(parents=True)
-    (folder / "small" / "model.py").write_text(RULE)
+    (folder / "small" / "model.py").write_text(source)
     packed = pack(folder / "small", ROWS, folder / "bundle")
     return Bundle(packed.directory, packed.digest)
 

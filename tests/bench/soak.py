@@ -403,9 +403,10 @@ def scale_operator(kube: Kube, replicas: int) -> None:
 class Load:
     """Clients of the model's Service, from the begin of the context until so many requests were asked, at least."""
 
-    def __init__(self, ip: str, requests: int) -> None:
+    def __init__(self, ip: str, requests: int, rate: float = RATE) -> None:
         self._ip = ip
-        self._seconds = 1.05 * requests / RATE  # they come at random moments
+        self._rate = rate
+        self._seconds = 1.05 * requests / rate  # they come at random moments
         self.seen: list[Seen] = []
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._ask)
@@ -414,7 +415,7 @@ class Load:
         """A load whose change takes longer goes on in further rounds."""
         seconds = self._seconds
         while True:
-            options = {"rate": RATE, "fresh": FRESH, "seconds": seconds, "patience": CONNECT_SECONDS}
+            options = {"rate": self._rate, "fresh": FRESH, "seconds": seconds, "patience": CONNECT_SECONDS}
             flags = [f"--{name}={value}" for name, value in options.items()]
             argv = [sys.executable, arrivals.__file__, self._ip, "80", *flags]
             out = subprocess.run(argv, input=REQUEST, stdout=subprocess.PIPE, check=True).stdout

@@ -1,0 +1,145 @@
+"""What a version costs that evidence judges: from its first wrong answer to its end, or to its taking over.
+
+    .venv/bin/python tests/bench/rollout.py              every case, on the real cluster, about six minutes
+    .venv/bin/python tests/bench/rollout.py fails        one of them
+
+fails    it answers 500 to everything, at 5 of 100 requests: the first strike, and the second
+good     it is as good as stable: until it has all requests
+
+Needs the cluster and the operator of `make cluster images install`.
+"""
+
+import argparse
+import contextlib
+import os
+import sys
+import tempfile
+import uuid
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # tests, where the packages are
+
+import deployed
+import models
+from bench.scenarios.report import Report
+from bench.soak import PATIENCE, SERVER, Load, pushed
+from deployed import Pushed, model, until_ready
+from kube import Kube, Object, wait_for
+
+RATE = 100.0
+MODEL = "small"
+
+
+class Stage:
+    """A model that serves through routers, and other versions of it that fail as they are told."""
+
+    def __init__(self, kube: Kube, namespace: str, bundle: Pushed, report: Report) -> None:
+        self.kube, self.namespace, self.bundle, self.report = kube, namespace, bundle, report
+
+    def apply(self, rollout: Object, **env: object) -> None:
+        template = {"env": [{"name": name, "value": str(value)} for name, value in env.items()]}
+        spec = {"server": SERVER | {"template": template}, "traffic": {"via": "Router"}, "scaling": {"replicas": 2}}
+        made = model(self.namespace, self.bundle, **spec, rollout=rollout)
+        made["spec"]["model"]["allowPickle"] = True
+        self.kube.apply(made)
+
+    @property
+    def status(self) -> Object:
+        found: Object = self.kube.get("mdep", MODEL, self.namespace)["status"]
+        return found
+
+    def decided(self, what: str) -> list[Object]:
+        return [decision for decision in self.status["decisions"] if decision["what"] == what]
+
+    @contextlib.contextmanager
+    def load(self) -> Iterator[Load]:
+        ip = self.kube.get("service", MODEL, self.namespace)["spec"]["clusterIP"]
+        with Load(ip, 100, RATE) as load:
+            yield load
+
+
+def fails(stage: Stage) -> None:
+    """It answers 500 to everything."""
+    with stage.load() as load:
+        stage.apply({"strategy": "Canary", "steps": [{"weight": 5}, {"weight": 50}], "retryToken": "1"}, FAILS=1)
+        wait_for("a strike", lambda: stage.decided("Strike"), PATIENCE)
+        wait_for("a rollback", lambda: stage.decided("Rollback"), 2 * PATIENCE)
+    times = sorted((due, known) for seen in load.seen for due, known, _ in seen.lost)
+    (strike,), (rollback,) = stage.decided("Strike"), stage.decided("Rollback")
+    # Between the two trials new pods are made, which takes seconds in which nothing fails.
+    gap = max(range(1, len(times)), key=lambda at: times[at][0] - times[at - 1][0])
+    report = stage.report
+    report.figure("the first strike says", strike["why"])
+    report.figure("the rollback says", rollback["why"])
+    lasted = times[gap - 1][0] - times[0][0]
+    report.bar("first trial: from the first failed answer to the last", f"{lasted:.2f} s", "<= 3 s", passed=lasted <= 3)
+    report.bar("first trial: failed answers", str(gap), "<= 20", passed=gap <= 20)
+    report.bar("failed answers in all", str(len(times)), "<= 40", passed=len(times) <= 40)
+    rejected = stage.status["rejected"]
+    report.bar("rejected", str(len(rejected)), "1", passed=len(rejected) == 1)
+    report.figure("answers in all", str(load.asked))
+
+
+def good(stage: Stage) -> None:
+    """As good as stable, without an error."""
+    began = datetime.now(UTC)
+    with stage.load() as load:
+        rollout = {"strategy": "Canary", "steps": [{"weight": 10}, {"weight": 50}], "retryToken": "2"}
+        stage.apply(rollout | {"bake": {"duration": "20s"}}, RELEASE="next")
+        wait_for("it takes over", lambda: stage.decided("Promoted"), 300)
+        until_ready(stage.kube, stage.namespace, seconds=120)
+    step = stage.decided("Step")[-1]
+    (promoted,) = stage.decided("Promoted")
+    took = (datetime.fromisoformat(promoted["at"]) - began).total_seconds()
+    stage.report.figure("its last step says", step["why"])
+    stage.report.figure("from its being asked for to its taking over", f"{took:.0f} s")
+    lost = load.lost.total()
+    stage.report.bar("requests lost", f"{lost} of {load.asked}", "0", passed=not lost)
+
+
+CASES: tuple[Callable[[Stage], None], ...] = (fails, good)
+
+
+@contextlib.contextmanager
+def staged(kube: Kube, registry: str, report: Report) -> Iterator[Stage]:
+    """A model that serves through routers, in a namespace of its own."""
+    namespace = f"rollout-{uuid.uuid4().hex[:8]}"
+    with tempfile.TemporaryDirectory() as folder:
+        bundle = pushed(registry, "faulty", models.written(Path(folder) / "faulty", models.FAULTY))
+    deployed.space(kube, namespace)
+    try:
+        stage = Stage(kube, namespace, bundle, report)
+        stage.apply({"strategy": "Immediate"})
+        until_ready(kube, namespace, seconds=PATIENCE)
+        wait_for("two routers", lambda: until_routers(kube, namespace), 120)
+        yield stage
+    finally:
+        kube.delete("namespace", namespace, wait=False)
+
+
+def until_routers(kube: Kube, namespace: str) -> bool:
+    pods = kube.items("pods", namespace, "models.tidegate.dev/component=router")
+    return len(pods) == 2 and all(
+        any(c["type"] == "Ready" and c["status"] == "True" for c in pod["status"].get("conditions", [])) for pod in pods
+    )
+
+
+def main() -> int:
+    names = {case.__name__: case for case in CASES}
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("cases", nargs="*", metavar="CASE", help=f"of {', '.join(names)}; all of them by default")
+    options = parser.parse_args()
+    if unknown := set(options.cases) - names.keys():
+        parser.error(f"there is no {', '.join(sorted(unknown))}; there are {', '.join(names)}")
+    report = Report(short=False)
+    with staged(Kube(), os.environ["CLUSTER_REGISTRY"], report) as stage:
+        for name in options.cases or names:
+            report.scenario = name
+            names[name](stage)
+    return report.end()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
