@@ -13,6 +13,7 @@ from enum import StrEnum
 
 import msgspec
 
+from tidegate_contract.evidence import TOLERANCES, Signal
 from tidegate_contract.names import REVISION_PATTERN
 
 FIRST_PORT, LAST_PORT = 10000, 14999
@@ -56,6 +57,8 @@ class Route(msgspec.Struct, frozen=True, rename="camel"):
     """The longest deadline of the versions in the slots."""
     sticky_seconds: int = 0
     """How long a client stays with the version that chance gave it; 0: chance decides each request."""
+    tolerance_errors: float = TOLERANCES[Signal.ERRORS]
+    """How far above stable's share of errors is no harm yet: a share of all requests."""
 
     def changed(
         self,
@@ -64,6 +67,7 @@ class Route(msgspec.Struct, frozen=True, rename="camel"):
         stable: Slot | None = None,
         timeout_seconds: float | None = None,
         sticky_seconds: int | None = None,
+        tolerance_errors: float | None = None,
     ) -> "Route":
         """The route that follows it, with the next generation."""
         return msgspec.structs.replace(
@@ -73,6 +77,7 @@ class Route(msgspec.Struct, frozen=True, rename="camel"):
             stable=stable or self.stable,
             timeout_seconds=timeout_seconds or self.timeout_seconds,
             sticky_seconds=self.sticky_seconds if sticky_seconds is None else sticky_seconds,
+            tolerance_errors=tolerance_errors or self.tolerance_errors,
         )
 
 
@@ -94,6 +99,8 @@ def route_of(told: object) -> Route:
         raise RouteError(f"the timeout is above 0 and at most {LONGEST_SECONDS:g} seconds")
     if not 0 <= route.sticky_seconds <= LONGEST_STICKY_SECONDS:
         raise RouteError(f"a client stays for 0 to {LONGEST_STICKY_SECONDS} seconds")
+    if not 0 < route.tolerance_errors < 1:
+        raise RouteError("a tolerance is a share of all requests, above 0 and below 1")
     if route.stable not in SHARED or route.stable not in route.slots:
         raise RouteError("stable is one of the slots a and b, and there is a version in it")
     if any(share.weight < 0 for share in route.slots.values()) or total(route.slots) != WHOLE:

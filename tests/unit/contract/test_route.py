@@ -3,6 +3,7 @@
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from tidegate_contract.route import (
     FIRST_PORT,
@@ -31,6 +32,7 @@ def test_a_route_is_read() -> None:
     [
         pytest.param({"timeoutSeconds": LONGEST_SECONDS}, id="the longest deadline"),
         pytest.param({"stickySeconds": LONGEST_STICKY_SECONDS}, id="the longest stay"),
+        pytest.param({"toleranceErrors": 0.5}, id="half of the requests may fail"),
         pytest.param({"port": LAST_PORT}, id="the last port"),
         pytest.param({"stable": "b"}, id="b is stable"),
         pytest.param({"slots": {"a": A | {"weight": 100}, "shadow": {"revision": "0c0c0c0c"}}}, id="a shadow"),
@@ -56,6 +58,9 @@ def test_what_a_later_release_adds_is_left_out() -> None:
         pytest.param({"timeoutSeconds": 3601}, "at most 3600 seconds", id="too long a time"),
         pytest.param({"stickySeconds": -1}, "a client stays for 0 to", id="a stay that is no time"),
         pytest.param({"stickySeconds": LONGEST_STICKY_SECONDS + 1}, "a client stays for 0 to", id="too long a stay"),
+        pytest.param({"toleranceErrors": 0}, "above 0 and below 1", id="no tolerance"),
+        pytest.param({"toleranceErrors": 1}, "above 0 and below 1", id="everything is tolerated"),
+        pytest.param({"toleranceErrors": float("nan")}, "above 0 and below 1", id="a tolerance that is no number"),
         pytest.param({"stable": "shadow"}, "stable is one of", id="a shadow is stable"),
         pytest.param({"stable": "c"}, "Invalid enum value", id="no such slot"),
         pytest.param({"slots": {"b": B | {"weight": 100}}}, "there is a version in it", id="stable has no version"),
@@ -85,3 +90,19 @@ def test_none_of_these_may_be_missing(field: str) -> None:
 def test_what_is_no_object_is_no_route(told: object) -> None:
     with pytest.raises(RouteError):
         route_of(told)
+
+
+@pytest.mark.parametrize(
+    "news",
+    [
+        pytest.param({}, id="nothing"),
+        pytest.param({"slots": {Slot.A: Share("0c0c0c0c", 100)}}, id="other versions"),
+        pytest.param({"stable": Slot.B}, id="another stable"),
+        pytest.param({"timeout_seconds": 2.0}, id="another deadline"),
+        pytest.param({"sticky_seconds": 0}, id="no stay"),
+        pytest.param({"tolerance_errors": 0.1}, id="another tolerance"),
+    ],
+)
+def test_what_follows_a_route_says_what_is_new_and_all_the_rest_again(news: dict[str, Any]) -> None:
+    route = route_of(TOLD | {"timeoutSeconds": 3, "stickySeconds": 60, "toleranceErrors": 0.02})
+    assert route.changed(**news) == replace(route, generation=8, **news)
