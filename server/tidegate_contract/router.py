@@ -23,6 +23,11 @@ ENV_NAMESPACE = "TIDEGATE_NAMESPACE"
 ENV_FOLDER = "TIDEGATE_ROUTER_DIR"
 ENV_TOKEN_FILE = "TIDEGATE_TOKEN_FILE"  # noqa: S105 - a variable's name
 
+REPLICAS, SURGE = 2, 1
+"""Routers of a namespace, and how many more there are while they are replaced."""
+MOST_ROUTERS = REPLICAS + SURGE
+"""Each of them judges candidates by itself, and all of them together may be wrong as seldom as one judge."""
+
 SPREAD_SECONDS = 5
 """How long a router that goes still takes new connections: until the last kube-proxy has taken it out."""
 DRAIN_SECONDS = 30

@@ -13,7 +13,6 @@ from tidegate_operator.core.types import Identity, Manifest
 NAME = "tidegate-router"
 """Of all its objects, and of the ClusterRole with their rights."""
 ENVOY, AGENT = "envoy", "agent"
-REPLICAS = 2
 WORKERS = 2
 """Threads of Envoy; by itself it takes as many as the node has processors."""
 SELECTED = {labels.COMPONENT: labels.ROUTER}
@@ -58,10 +57,10 @@ def _object(api: str, kind: str, namespace: str, owners: list[Manifest]) -> Mani
 
 def _deployment(images: Images) -> Manifest:
     return {
-        "replicas": REPLICAS,
+        "replicas": router.REPLICAS,
         "revisionHistoryLimit": 2,
         "selector": {"matchLabels": SELECTED},
-        "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0}},
+        "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": router.SURGE, "maxUnavailable": 0}},
         "template": {"metadata": {"labels": LABELS}, "spec": _pod(images)},
     }
 
