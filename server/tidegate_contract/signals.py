@@ -51,6 +51,8 @@ class SlotSignals(msgspec.Struct, frozen=True, kw_only=True):
     """Requests that were given to it by chance: evidence."""
     named: Counts = Counts()
     """Requests that named it, and what is no prediction."""
+    latched: str = ""
+    """Why this router gives it no requests any more, in numbers, until a route gives it none; empty if it does."""
 
 
 class ModelSignals(msgspec.Struct, frozen=True, kw_only=True):

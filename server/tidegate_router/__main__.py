@@ -59,7 +59,7 @@ async def serve(settings: Settings, connection: Connection, port: int, stopped: 
     said = Answers(agent, envoy, settings.pod, settings.token_file, pods)
     answers = web.AppRunner(said.app, access_log=None, shutdown_timeout=1)
     reading = [reflector.run() for reflector in watch.reflectors]
-    work = [agent.run(), agent.insist(), agent.checks.run(), *reading, stopped.wait()]
+    work = [agent.run(), agent.insist(), agent.guard(envoy), agent.checks.run(), *reading, stopped.wait()]
     tasks = [asyncio.ensure_future(each) for each in work]
     server = await xds.listen(settings.folder / XDS_SOCKET)
     holding = await agent.hold.listen(settings.folder / HOLD_SOCKET)

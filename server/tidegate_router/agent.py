@@ -2,27 +2,30 @@
 
     watch -> models -> Envoy (xds)        whenever a route, a pod or the leadership changes
     Envoy (counters, what it confirms) -> signals        whenever the operator asks
+    Envoy (counters of candidates) -> latch              each LOOK_SECONDS
 
 It needs no operator to route, to follow pods that come and go, and to drain. Only candidates want one: without a
-question of its own for LED_SECONDS, they have no weight.
+question of its own for LED_SECONDS, they have no weight. And those that fail have none from then on.
 """
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from math import inf
 from pathlib import PurePosixPath
 
+from tidegate_contract.evidence import Arm
 from tidegate_contract.route import SHARED, Share
 from tidegate_contract.router import DRAIN_SECONDS
 from tidegate_contract.signals import ModelSignals
-from tidegate_router import signals
+from tidegate_router import latch, signals
 from tidegate_router.checks import Checks, Way
 from tidegate_router.delta import Key, Resource
 from tidegate_router.documents import ENDPOINTS, LISTENER, ROUTE, cluster_name, model_of
 from tidegate_router.endpoints import Address
+from tidegate_router.envoy import UNREACHABLE, Envoy
 from tidegate_router.hold import Hold
 from tidegate_router.models import Model, confirmed, resources
 from tidegate_router.watch import Watch
@@ -30,6 +33,8 @@ from tidegate_router.weights import Weights
 from tidegate_router.xds import Xds
 
 LED_SECONDS = 60.0
+LOOK_SECONDS = 1.0
+"""Between two looks at how the requests of candidates end."""
 AGAIN_SECONDS = 10.0
 """After so long Envoy is asked once more for what it refused."""
 
@@ -47,6 +52,8 @@ class _Served:
     """As the last route says that meant something."""
     resources: dict[Key, Resource]
     refused: str
+    trial: latch.Trial | None = None
+    """Of the version that is to have some weight beside stable."""
     until: float = inf
     """When it goes, on the agent's clock, if its route was taken away. Until then those who are connected are answered,
     and nobody else gets in."""
@@ -73,6 +80,8 @@ class Agent:
         """Whether anything is known of the cluster."""
         self._stale: set[str] = set()
         self._wake = asyncio.Event()
+        self._dividing = asyncio.Event()
+        """A version that had no weight is to have some."""
 
     # ---------------------------------------------------------------- what is new
 
@@ -110,6 +119,35 @@ class Agent:
             await asyncio.sleep(AGAIN_SECONDS)
             self._xds.try_again()
 
+    async def guard(self, envoy: Envoy) -> None:
+        """For ever: look how the requests of candidates end."""
+        while True:
+            self._dividing.clear()
+            running = [name for name, served in self._models.items() if served.trial and served.trial.runs]
+            if running:
+                with suppress(*UNREACHABLE):  # its probe says so, and the next look counts what has come since
+                    in_force = self.in_force()
+                    epoch, stats = await envoy.epoch(), await envoy.counts(signals.failures_of(running))
+                    self._judge(running, in_force, epoch, stats)
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._dividing.wait(), LOOK_SECONDS if running else None)
+
+    def _judge(self, models: Iterable[str], in_force: InForce, epoch: str, stats: signals.Stats) -> None:
+        for name in models:
+            served = self._models.get(name)
+            if served is None or served.model is None or served.trial is None:
+                continue
+            trial, model = served.trial, served.model
+            ours, theirs = (
+                signals.counts(stats, cluster_name(name, slot)) for slot in (trial.slot, model.route.stable)
+            )
+            arms = (Arm(told.answered, told.first_failures) for told in (ours, theirs))
+            weight = in_force[name][1].get(trial.slot, 0)
+            served.trial = latch.look(trial, latch.Reading(epoch, *arms), weight, model.weights[trial.slot])
+            if served.trial.latched:
+                _logger.warning("%s: %s has no weight any more: %s", name, trial.revision, served.trial.latched)
+                self.model_changed(name)
+
     def _look(self) -> None:
         now = self._monotonic()
         led = now < self._asked_at + LED_SECONDS
@@ -141,8 +179,13 @@ class Agent:
         if route is None:
             self._models[name] = _Served(None, {}, told.refused)
             return
-        model = Model(name, route, told.pods, self._led)
-        served = self._models[name] = _Served(model, resources(self._folder, model), told.refused, until)
+        trial = latch.follow(known.trial if known else None, route)
+        model = Model(name, route, told.pods, self._led, trial.slot if trial and trial.latched else None)
+        if trial:
+            trial = latch.asked(trial, model.weights[trial.slot])
+            if trial.runs and trial.before is None:
+                self._dividing.set()
+        served = self._models[name] = _Served(model, resources(self._folder, model), told.refused, trial, until)
         if served.leaving:
             del served.resources[LISTENER, name]
 
@@ -222,7 +265,8 @@ class Agent:
         for slot, share in model.route.slots.items() if model else ():
             pods = len(model.addresses(slot)) if model and self._served(cluster_name(name, slot)) else 0
             in_force = Share(share.revision, weights.get(slot, 0))
-            slots[slot] = signals.of_slot(name, slot, in_force, pods, stats)
+            latched = served.trial.latched if served.trial and served.trial.slot == slot else ""
+            slots[slot] = signals.of_slot(name, slot, in_force, pods, stats, latched)
         return ModelSignals(
             generation=generation,
             slots=slots,

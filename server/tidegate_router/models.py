@@ -28,6 +28,8 @@ class Model:
     pods: Pods
     led: bool
     """An operator has asked lately how it goes."""
+    latched: Slot | None = None
+    """The slot of a version that has failed here too often."""
 
     def addresses(self, slot: Slot) -> tuple[Address, ...]:
         share = self.route.slots.get(slot)
@@ -42,7 +44,8 @@ class Model:
     @property
     def weights(self) -> Weights:
         """Those in force."""
-        return effective(self.route, [slot for slot in Slot if self.addresses(slot)], led=self.led)
+        served = [slot for slot in Slot if self.addresses(slot)]
+        return effective(self.route, served, led=self.led, latched=self.latched)
 
 
 def resources(folder: PurePosixPath, model: Model) -> dict[Key, Resource]:

@@ -1,6 +1,6 @@
 """From Envoy's counters to what the operator is told. Pure."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from tidegate_contract.route import Share, Slot
 from tidegate_contract.signals import Counts, SlotSignals
@@ -23,8 +23,15 @@ So is an answer after which it asks again: of answers, only that of the hold slo
 """
 PATTERN = rf"^cluster\.[^.]*/[^.]*\.({'|'.join(_FIELDS)})$"
 """The stats that are wanted, of all models."""
+_FAILURES = "upstream_rq_completed", "upstream_rq_2xx", "upstream_rq_retry_success", "retry.upstream_rq_completed"
+"""Of these, those that tell answers and first failures."""
 
 Stats = Mapping[str, int]
+
+
+def failures_of(models: Iterable[str]) -> str:
+    """The stats that tell how the requests have ended that chance divided, of these models alone."""
+    return rf"^cluster\.({'|'.join(models)})/[ab]\.({'|'.join(_FAILURES)})$"
 
 
 def counts(stats: Stats, cluster: str) -> Counts:
@@ -32,14 +39,15 @@ def counts(stats: Stats, cluster: str) -> Counts:
     return Counts(**{field: stats.get(f"cluster.{cluster}.{name}", 0) for name, field in _FIELDS.items()})
 
 
-def of_slot(model: str, slot: Slot, share: Share, pods: int, stats: Stats) -> SlotSignals:
-    """Of the version in one slot. `share`: with the weight in force."""
+def of_slot(model: str, slot: Slot, share: Share, pods: int, stats: Stats, latched: str = "") -> SlotSignals:
+    """Of the version in one slot. `share`: with the weight in force; `latched`: why it gets nothing here."""
     return SlotSignals(
         revision=share.revision,
         weight=share.weight,
         pods=pods,
         divided=counts(stats, cluster_name(model, slot)),
         named=counts(stats, cluster_name(model, slot, NAMED)),
+        latched=latched,
     )
 
 

@@ -1,10 +1,11 @@
 """What the agent knows and says before, and beside, any Envoy."""
 
 import asyncio
+import re
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, cast
 
 import aiohttp
 import pytest
@@ -14,9 +15,11 @@ from routed import NAMESPACE, Cluster
 from tidegate_cluster.api import Api
 from tidegate_cluster.connection import Connection
 from tidegate_contract import labels
-from tidegate_router import agent
+from tidegate_contract.evidence import Arm, Scrape, Signal, harm_of
+from tidegate_router import agent, signals
 from tidegate_router.agent import Agent
 from tidegate_router.endpoints import Address
+from tidegate_router.envoy import Envoy
 from tidegate_router.settings import Settings, SettingsError, read_settings
 from tidegate_router.watch import Watch
 from tidegate_router.xds import Xds
@@ -125,6 +128,110 @@ async def test_while_an_operator_asks_nobody_is_warned(
     await asyncio.sleep(0.3)
     assert len(caplog.messages) == 1
     assert "no operator has asked" in caplog.messages[0]
+
+
+# ---------------------------------------------------------------- candidates
+
+DIVIDED = ROUTE | {"slots": {"a": {"revision": "aaaaaaaa", "weight": 95}, "b": {"revision": "bbbbbbbb", "weight": 5}}}
+
+
+class Counting:
+    """An Envoy's counters."""
+
+    def __init__(self) -> None:
+        self.stats: dict[str, int] = {}
+        self.asked: list[str] = []
+        self.away = False
+
+    async def epoch(self) -> str:
+        if self.away:
+            raise aiohttp.ClientError
+        return "life"
+
+    async def counts(self, pattern: str) -> dict[str, int]:
+        self.asked.append(pattern)
+        return {name: count for name, count in self.stats.items() if re.search(pattern, name)}
+
+    def have(self, cluster: str, answered: int, ok: int) -> None:
+        self.stats |= {f"cluster.{cluster}.upstream_rq_completed": answered, f"cluster.{cluster}.upstream_rq_2xx": ok}
+
+
+async def until(holds: Callable[[], bool]) -> None:
+    """Soon."""
+    for _ in range(600):
+        if holds():
+            return
+        await asyncio.sleep(0.005)
+    pytest.fail("it never came")
+
+
+@pytest.fixture
+async def counting(world: World, monkeypatch: pytest.MonkeyPatch) -> Counting:
+    """Of an Envoy that has confirmed everything, beside an agent that an operator has asked."""
+    monkeypatch.setattr(agent, "LOOK_SECONDS", 0.02)
+    monkeypatch.setattr(world.xds, "confirmed", lambda key: "x 1 a=95 b=5")
+    for revision in ("aaaaaaaa", "bbbbbbbb"):
+        told = {labels.MODEL: "flights", labels.REVISION: revision}
+        ports = [{"name": "http", "port": 80}]
+        world.cluster.put("endpointslices", revision, labels=told, endpoints=[{"addresses": ["10.0.0.1"]}], ports=ports)
+    made = Counting()
+    world.agent.asked()
+    world.run()
+    world.tasks.append(asyncio.ensure_future(world.agent.guard(cast(Envoy, made))))
+    return made
+
+
+async def is_quiet(counting: Counting) -> bool:
+    """Soon."""
+    await asyncio.sleep(0.1)
+    many = len(counting.asked)
+    await asyncio.sleep(0.1)
+    return len(counting.asked) == many
+
+
+async def test_only_models_whose_route_gives_a_candidate_weight_are_looked_at(world: World, counting: Counting) -> None:
+    world.cluster.model("alone", ROUTE)
+    await asyncio.sleep(0.1)
+    assert counting.asked == []
+    world.cluster.model("flights", DIVIDED)
+    await until(lambda: len(counting.asked) > 2)
+    assert set(counting.asked) == {signals.failures_of(["flights"])}
+    world.cluster.model("flights", ROUTE | {"generation": 2})
+    assert await is_quiet(counting)
+
+
+async def test_a_candidate_that_can_get_nothing_is_not_looked_at(
+    world: World, counting: Counting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.cluster.model("flights", DIVIDED)
+    await until(lambda: len(counting.asked) > 2)
+    monkeypatch.setattr(world.xds, "confirmed", lambda key: "x 1 a=100 b=0")
+    world.cluster.remove("endpointslices", "bbbbbbbb")
+    assert await is_quiet(counting)
+
+
+async def test_each_version_is_counted_by_its_own_slot_and_the_candidates_weight(
+    world: World, counting: Counting
+) -> None:
+    counting.have("flights/a", 900, 900)
+    world.cluster.model("flights", DIVIDED)
+    await until(lambda: len(counting.asked) > 2)
+    counting.have("flights/b", 5, 4)
+    counting.have("flights/a", 995, 993)
+    asked = len(counting.asked)
+    await until(lambda: len(counting.asked) > asked + 2)
+    trial = world.agent._models["flights"].trial
+    assert trial is not None
+    assert trial.harm == harm_of(Signal.ERRORS).after(Scrape(0.05, Arm(5, 1), Arm(95, 2)))
+
+
+async def test_an_envoy_that_does_not_answer_is_asked_again(world: World, counting: Counting) -> None:
+    counting.away = True
+    world.cluster.model("flights", DIVIDED)
+    await asyncio.sleep(0.2)
+    assert counting.asked == []
+    counting.away = False
+    await until(lambda: len(counting.asked) > 2)
 
 
 # ---------------------------------------------------------------- settings

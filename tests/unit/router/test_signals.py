@@ -6,7 +6,7 @@ import pytest
 
 from tidegate_contract.route import Share, Slot
 from tidegate_contract.signals import Counts, SlotSignals
-from tidegate_router.signals import PATTERN, counts, of_slot
+from tidegate_router.signals import PATTERN, counts, failures_of, of_slot
 
 STATS = {
     "cluster.flights/a.upstream_rq_completed": 10,
@@ -37,6 +37,11 @@ def test_of_a_version_evidence_and_the_rest_are_told_apart() -> None:
     found = of_slot("flights", Slot.A, Share("0a0a0a0a", 95), 2, STATS)
     named = Counts(answered=100)
     assert found == SlotSignals(revision="0a0a0a0a", weight=95, pods=2, divided=DIVIDED, named=named)
+
+
+def test_why_a_version_gets_nothing_is_told() -> None:
+    found = of_slot("flights", Slot.B, Share("0b0b0b0b"), 1, {}, "7 of 7 answers failed")
+    assert found == SlotSignals(revision="0b0b0b0b", weight=0, pods=1, latched="7 of 7 answers failed")
 
 
 @pytest.mark.parametrize(
@@ -70,3 +75,33 @@ def test_every_count_is_asked_for(name: str) -> None:
 )
 def test_nothing_else_is_asked_for(name: str) -> None:
     assert not re.search(PATTERN, name)
+
+
+# ---------------------------------------------------------------- how the requests of some models end
+
+
+def test_what_tells_first_failures_is_asked_for() -> None:
+    asked = {name: count for name, count in STATS.items() if re.search(failures_of(["flights"]), name)}
+    found, all_of_it = counts(asked, "flights/a"), counts(STATS, "flights/a")
+    assert (found.answered, found.first_failures) == (all_of_it.answered, all_of_it.first_failures) == (10, 4)
+    assert counts(asked, "flights/b").answered == 1000
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "cluster.flights/a.upstream_rq_active",
+        "cluster.flights/a/named.upstream_rq_completed",
+        "cluster.flights/shadow.upstream_rq_completed",
+        "cluster.flight/a.upstream_rq_completed",
+        "cluster.more-flights/a.upstream_rq_completed",
+        "cluster.third/a.upstream_rq_completed",
+    ],
+)
+def test_and_of_other_requests_and_models_nothing(name: str) -> None:
+    assert not re.search(failures_of(["flights", "second"]), name)
+
+
+def test_models_are_asked_for_together() -> None:
+    for model in ("flights", "second"):
+        assert re.search(failures_of(["flights", "second"]), f"cluster.{model}/b.upstream_rq_completed")

@@ -26,5 +26,18 @@ def test_the_weights_in_force(stable: Slot, served: set[Slot], led: bool, weight
     assert effective(route, served, led=led) == weights
 
 
+@pytest.mark.parametrize(
+    ("latched", "weights"),
+    [
+        pytest.param(B, {A: 100, B: 0}, id="a candidate that has failed too often has none"),
+        pytest.param(None, {A: 95, B: 5}, id="others have theirs"),
+        pytest.param(A, {A: 95, B: 5}, id="stable is served whatever happens"),
+    ],
+)
+def test_a_latch_is_of_one_slot(latched: Slot | None, weights: Weights) -> None:
+    route = Route(10000, 1, A, {A: Share("0a", 95), B: Share("0b", 5), SHADOW: Share("0c")})
+    assert effective(route, BOTH, led=True, latched=latched) == weights
+
+
 def test_stable_alone_has_all() -> None:
     assert effective(Route(10000, 1, B, {B: Share("0b", 100)}), set(), led=False) == {B: 100}

@@ -6,6 +6,7 @@ import io
 import itertools
 import logging
 import os
+import re
 import sys
 import time
 from collections import Counter
@@ -406,6 +407,116 @@ async def test_a_candidate_without_pods_has_no_weight(world: World) -> None:
     assert await model.answers(20) == {"a1": 20}
     model.pods_are(CANDIDATE, await model.pod("b1"))
     await model.signals_when(lambda found: weights(found) == {"a": 50, "b": 50})
+
+
+# ---------------------------------------------------------------- a candidate that fails
+
+
+async def ask_until(model: Model, holds: Callable[[], bool]) -> int:
+    """One request after the other; how many of them failed."""
+    failed = 0
+    for _ in range(600):
+        status, _ = await model.infer()
+        failed += status != 200
+        if holds():
+            return failed
+        await asyncio.sleep(0.005)
+    pytest.fail("it never came")
+
+
+@pytest.fixture
+def soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Looks at candidates follow each other quickly."""
+    monkeypatch.setattr(agent, "LOOK_SECONDS", 0.1)
+
+
+def latched(caplog: pytest.LogCaptureFixture, model: Model) -> list[str]:
+    return [message for message in caplog.messages if message.startswith(f"{model.name}: {CANDIDATE} has no weight")]
+
+
+@pytest.mark.usefixtures("soon")
+async def test_a_candidate_that_fails_gets_nothing_though_no_operator_asks_until_one_has_spoken(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    model = await world.model()
+    model.pods[1].status = 500
+    await model.runs(80, 20)
+    failed = await ask_until(model, lambda: bool(latched(caplog, model)))
+    await asyncio.sleep(0.1)
+    assert await model.answers(60) == {"a1": 60}
+    told = await model.signals()
+    assert weights(told) == {"a": 100, "b": 0}
+    count, others = (told["slots"][slot]["divided"]["answered"] for slot in ("b", "a"))
+    assert failed == count
+    words = told["slots"]["b"]["latched"]
+    found = re.fullmatch(r"(\d+) of (\d+) answers failed, against 0 of (\d+) of the other version", words)
+    assert found
+    assert 2 <= int(found[1]) == int(found[2]) <= count
+    assert int(found[3]) <= others - 60
+    assert told["slots"]["a"]["latched"] == ""
+    assert latched(caplog, model) == [f"{model.name}: {CANDIDATE} has no weight any more: {words}"]
+
+    model.pods[1].status = 200
+    model.tell(50, 50)  # a step that was on its way
+    told = await model.signals_when(lambda found: found.get("generation") == model.generation)
+    assert (weights(told), told["slots"]["b"]["latched"]) == ({"a": 100, "b": 0}, words)
+    assert await model.answers(20) == {"a1": 20}
+    told = await model.runs(100, 0)
+    assert told["slots"]["b"]["latched"] == ""
+    await model.runs(50, 50)
+    assert (await model.answers(40)).keys() == {"a1", "b1"}
+    await asyncio.sleep(0.3)
+    assert (await model.signals())["slots"]["b"]["latched"] == ""
+    assert len(latched(caplog, model)) == 1
+
+
+@pytest.mark.usefixtures("soon")
+async def test_what_fails_by_all_versions_or_was_asked_for_by_name_latches_nobody(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    both, named = await world.model(), await world.model()
+    for pod in (*both.pods, named.pods[1]):
+        pod.status = 500
+    await both.runs(50, 50)
+    await named.runs(50, 50)
+    for _ in range(60):
+        assert (await both.infer())[0] == 500
+        assert (await named.infer(f"/versions/{CANDIDATE}/infer"))[0] == 500
+        await asyncio.sleep(0.005)
+    await asyncio.sleep(0.3)
+    assert weights(await both.signals()) == weights(await named.signals()) == {"a": 50, "b": 50}
+    assert latched(caplog, both) == latched(caplog, named) == []
+
+
+@pytest.mark.usefixtures("soon")
+async def test_a_latch_outlives_envoy(world: World, caplog: pytest.LogCaptureFixture) -> None:
+    model = await world.model()
+    model.pods[1].status = 500
+    await model.runs(50, 50)
+    await ask_until(model, lambda: bool(latched(caplog, model)))
+    world.router.kill_envoy()
+    world.router.start_envoy()
+    await asyncio.sleep(0.1)
+    await world.router.ready()
+    told = await model.signals_when(lambda found: found.get("generation") == model.generation)
+    assert (weights(told), bool(told["slots"]["b"]["latched"])) == ({"a": 100, "b": 0}, True)
+
+
+@pytest.mark.usefixtures("soon")
+async def test_an_agent_that_starts_anew_has_forgotten_and_gives_nothing_until_it_is_asked(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    model = await world.model()
+    model.pods[1].status = 500
+    await model.runs(50, 50)
+    await ask_until(model, lambda: bool(latched(caplog, model)))
+    await world.router.stop_agent()
+    world.router.start_agent()
+    await world.router.ready()
+    assert await model.answers(20) == {"a1": 20}
+    told = await model.signals_when(lambda found: weights(found) == {"a": 50, "b": 50})
+    assert told["slots"]["b"]["latched"] == ""
+    await ask_until(model, lambda: len(latched(caplog, model)) == 2)
 
 
 # ---------------------------------------------------------------- no pod
