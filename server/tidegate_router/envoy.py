@@ -1,5 +1,6 @@
 """Envoy's own admin interface: what it has counted, and that it is to drain."""
 
+import asyncio
 import secrets
 from pathlib import PurePosixPath
 
@@ -42,6 +43,7 @@ class Envoy:
         """Must be made inside the event loop."""
         connector = aiohttp.UnixConnector(path=str(folder / socket))
         self._session = aiohttp.ClientSession(connector=connector, timeout=aiohttp.ClientTimeout(total=2))
+        self._naming = asyncio.Lock()
 
     async def close(self) -> None:
         await self._session.close()
@@ -56,12 +58,16 @@ class Envoy:
         return msgspec.json.decode(await self._get("/server_info"), type=_ServerInfo).state == "LIVE"
 
     async def epoch(self) -> str:
-        """The name of its life: given by the first agent who asks, and kept by Envoy. Raises UNREACHABLE."""
-        found = msgspec.json.decode(await self._get("/runtime?format=json"), type=_Runtime).entries.get(EPOCH)
-        if found is not None:
-            return found.final_value
-        await self._post(f"/runtime_modify?{EPOCH}={secrets.token_hex(8)}")
-        return await self.epoch()
+        """The name of its life: given by the first agent who asks, and kept by Envoy. Raises UNREACHABLE.
+
+        Of several who ask at once one gives it: with a second name all counts would be counted twice.
+        """
+        async with self._naming:
+            while True:
+                found = msgspec.json.decode(await self._get("/runtime?format=json"), type=_Runtime).entries.get(EPOCH)
+                if found is not None:
+                    return found.final_value
+                await self._post(f"/runtime_modify?{EPOCH}={secrets.token_hex(8)}")
 
     async def drain(self) -> None:
         """Ask every client to come by a new connection from now on; what is connected is still answered.
