@@ -7,6 +7,7 @@ Each resource goes out in a message of its own, so that Envoy's answer is about 
 refuses holds up nobody else's. Protocol: envoyproxy.io/docs/envoy/latest/api-docs/xds_protocol, "Incremental xDS".
 """
 
+import zlib
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 
@@ -25,10 +26,15 @@ class Resource:
     """What Envoy should have under a key."""
 
     version: str
-    body: bytes
-    """Its document as JSON: a hundred models have 1,200 of them, and as objects they take ten times as much."""
+    packed: bytes
+    """Its document, compressed: a hundred models have 1,200 of them, and as JSON they take 700 kB more."""
     after: frozenset[Key] = frozenset()
     """Resources that Envoy must have before it is told of this one."""
+
+    @property
+    def body(self) -> bytes:
+        """The document as JSON."""
+        return zlib.decompress(self.packed)
 
 
 Catalog = Mapping[Key, Resource]

@@ -1,5 +1,6 @@
 """What one model asks of Envoy, from its route and its pods. Pure."""
 
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from hashlib import blake2b
@@ -59,7 +60,7 @@ def resources(folder: PurePosixPath, model: Model) -> dict[Key, Resource]:
     found[LISTENER, name] = _resource(documents.listener(name, model.route.port), after=frozenset(found))
     weights = model.weights
     body = _body(documents.route(name, model.route, weights))
-    found[ROUTE, name] = Resource(version_of(model.route.generation, weights, _digest(body)), body)
+    found[ROUTE, name] = Resource(version_of(model.route.generation, weights, _digest(body)), zlib.compress(body))
     return found
 
 
@@ -87,7 +88,7 @@ def confirmed(version: str) -> tuple[int, Weights]:
 
 def _resource(document: Document, after: frozenset[Key] = frozenset()) -> Resource:
     body = _body(document)
-    return Resource(_digest(body), body, after)
+    return Resource(_digest(body), zlib.compress(body), after)
 
 
 def _body(document: Document) -> bytes:

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import zlib
 from collections.abc import AsyncIterator
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -16,7 +17,7 @@ from tidegate_router.xds import Xds
 
 KEY: Key = (CLUSTER, "flights/a")
 DOCUMENT = clusters("flights")[0]
-BODY = json.dumps(DOCUMENT).encode()
+BODY = zlib.compress(json.dumps(DOCUMENT).encode())
 
 
 class World:
@@ -94,7 +95,7 @@ async def test_a_new_stream_takes_over_and_the_old_one_ends(world: World) -> Non
 
 
 async def test_what_cannot_be_written_down_is_refused_and_stops_nothing_else(world: World) -> None:
-    bad = Resource("1", json.dumps(DOCUMENT | {"connect_timeout": "1e+15s"}).encode())
+    bad = Resource("1", zlib.compress(json.dumps(DOCUMENT | {"connect_timeout": "1e+15s"}).encode()))
     world.xds.tell({KEY: bad, (CLUSTER, "others/a"): Resource("1", BODY)})
     assert await told(await world.stream()) == ([("others/a", "1")], [])
     version, why = world.xds.refused(KEY)
