@@ -77,6 +77,8 @@ class _Running:
     saved_at: float | None = None
     """When what it holds of this trial was last kept; None: nothing is."""
     heard: datetime | None = None
+    latched: str = ""
+    """Why a router gives the version no requests any more: it has seen enough by itself."""
     said: tuple[bool, ...] = ()
     marked_at: float = field(default=float("-inf"))
 
@@ -169,10 +171,12 @@ class Trials:
         running.tally = hear(running.tally, readings)
         if (pods := _pods(key[1], [(told, model) for told, model in found if model], running.trial)) is not None:
             running.tally = hear_pods(running.tally, pods)
+        slots = [slot for _, model in found if model and (slot := _slot(model, running.trial.revision))]
+        running.latched = running.latched or next((slot.latched for slot in slots if slot.latched), "")
         if all_told and len(readings) == len(round):
             running.heard = self._now()
         means, now = meaning(running.tally), self._monotonic()
-        said = _gist(means)
+        said = (*_gist(means), running.latched != "")
         if said != running.said or now - running.marked_at >= AT_LEAST_SECONDS:
             running.said, running.marked_at = said, now
             self._mark(key)
@@ -191,7 +195,7 @@ class Trials:
             heard=running.heard,
             requests=means.requests,
             suspicion=means.suspicion,
-            harm=means.harm,
+            harm=means.harm or (f"a router has found by itself: {running.latched}" if running.latched else ""),
             proof=means.proof,
             broken=means.broken,
             summary=means.summary,

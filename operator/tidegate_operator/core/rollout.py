@@ -264,7 +264,7 @@ def _through(scene: Scene) -> Way:
             # What they say of a route that is gone would be taken for what they say of this one.
             return Way(status, versions, waits=LETS_GO, arrived=False, moves=True)
         longest = _longest(scene, {aim.stable}, DEADLINE_SECONDS)
-        route = first(aim, observed.port, longest, scene.desired.sticky)
+        route = first(aim, observed.port, longest, scene.desired.sticky, scene.desired.tolerance.errors)
         port = None if enters else route.port
         return Way(replace(status, route=route), versions, port, waits=AT_FIRST, arrived=False, moves=True)
     fleets = _fleets(scene, sizes)
@@ -461,12 +461,18 @@ def _succeeded(scene: Scene, port: int | None) -> set[Ref]:
 
 
 def _told(scene: Scene, before: Route, after: Route) -> Route:
-    """With the longest deadline of its versions, and what the owner says of clients that come again."""
+    """With the longest deadline of its versions, and what the owner says of clients that come again and of errors."""
     longest = _longest(scene, {share.revision for share in after.slots.values()}, after.timeout_seconds)
-    sticky = scene.desired.sticky
-    if (longest, sticky) == (after.timeout_seconds, after.sticky_seconds):
+    sticky, errors = scene.desired.sticky, scene.desired.tolerance.errors
+    if (longest, sticky, errors) == (after.timeout_seconds, after.sticky_seconds, after.tolerance_errors):
         return after
-    return before.changed(slots=after.slots, stable=after.stable, timeout_seconds=longest, sticky_seconds=sticky)
+    return before.changed(
+        slots=after.slots,
+        stable=after.stable,
+        timeout_seconds=longest,
+        sticky_seconds=sticky,
+        tolerance_errors=errors,
+    )
 
 
 def _longest(scene: Scene, revisions: Iterable[str], default: float) -> float:

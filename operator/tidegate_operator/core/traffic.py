@@ -12,6 +12,7 @@ says what it waits for. It moves no faster than the slowest router says that it 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
+from tidegate_contract.evidence import TOLERANCES, Signal
 from tidegate_contract.route import SHARED, WHOLE, Route, Share, Slot
 from tidegate_operator.core.guards import ALL, Guard, Guards
 from tidegate_operator.core.types import Router
@@ -56,9 +57,9 @@ class Step:
     """Revisions of which no router knows any more: their pods may go."""
 
 
-def first(aim: Aim, port: int, timeout: float, sticky: int = 0) -> Route:
+def first(aim: Aim, port: int, timeout: float, sticky: int = 0, errors: float = TOLERANCES[Signal.ERRORS]) -> Route:
     """The route of a model that has none: its requests wait where there is no pod yet."""
-    return Route(port, 1, Slot.A, {Slot.A: Share(aim.stable, WHOLE)}, timeout, sticky)
+    return Route(port, 1, Slot.A, {Slot.A: Share(aim.stable, WHOLE)}, timeout, sticky, errors)
 
 
 def step(route: Route, aim: Aim, fleets: Mapping[str, Fleet], routers: Iterable[Router], guards: Guards = ALL) -> Step:

@@ -84,9 +84,7 @@ def one_request(weight: float, candidate: float, stable: float) -> Iterator[tupl
         pytest.param(lambda: Wealth((0.0, math.inf)), "logarithms that are numbers", id="a wealth without end"),
         pytest.param(lambda: bettors(2, 1.0), "reserve must be 0 or more and below 1, not 1.0", id="all in reserve"),
         pytest.param(lambda: bettors(2, -0.1), "reserve must be", id="less than no reserve"),
-        pytest.param(
-            lambda: Ratio(1.5, bettors(39)), "39 bettors instead of 40", id="another test's on a ratio"
-        ),
+        pytest.param(lambda: Ratio(1.5, bettors(39)), "39 bettors instead of 40", id="another test's on a ratio"),
         pytest.param(lambda: Excess(0.1, bettors(9)), "9 bettors instead of 8", id="another test's on an excess"),
         pytest.param(lambda: Contrast((1,), (1, 2), (0.0,)), "as many bins of the one", id="more bins of stable"),
         pytest.param(lambda: Contrast((1,), (1,), ()), "as many bins of the one", id="fewer bins of the past"),

@@ -130,6 +130,19 @@ async def test_harm_is_told_at_once(world: World) -> None:
     assert world.marked == [KEY, KEY]
 
 
+async def test_what_a_router_has_found_by_itself_is_harm(world: World) -> None:
+    await world.follow()
+    world.told((0, 0), (0, 0), weight=0)
+    told = signals((3, 3), (60, 0), 0)
+    slots = told.models[ME.name].slots
+    latched = slots | {Slot.B: msgspec.structs.replace(slots[Slot.B], latched="3 of 3 answers failed")}
+    models = {ME.name: msgspec.structs.replace(told.models[ME.name], slots=latched)}
+    world.marked.clear()
+    world.trials.told(ME.namespace, [msgspec.structs.replace(told, models=models)], all_told=True)
+    assert world.evidence().harm == "a router has found by itself: 3 of 3 answers failed"
+    assert world.marked == [KEY]
+
+
 async def test_another_process_goes_on_where_the_last_one_was_and_loses_no_request(world: World) -> None:
     await world.follow()
     world.told((0, 0), (0, 0), weight=0)
