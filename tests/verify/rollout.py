@@ -14,12 +14,10 @@ from typing import NamedTuple
 from tidegate_contract.actions import Verb
 from tidegate_contract.route import WHOLE
 from tidegate_operator.core.guards import ALL, Guard, Guards
-from tidegate_operator.core.types import Approval, Kind, Status, Strategy, Via
+from tidegate_operator.core.types import Kind, Status, Strategy, Via
 from verify.routed import (
-    FIRST_WEIGHT,
     LETTERS,
     NAMES,
-    STEPS,
     Budget,
     Envoy,
     Looks,
@@ -37,6 +35,8 @@ from verify.routed import (
     written,
 )
 from verify.search import Counterexample, Result
+from verify.verdicts import of_a_bake, of_a_verdict, waits_for_requests, weights_at_rest
+from verify.words import Said
 from worlds import ME
 
 # ---------------------------------------------------------------- promises
@@ -47,6 +47,8 @@ def of_a_look(state: State, made: Made) -> str:
     if made.flight.status:
         after, route, _ = made.flight.status
         if route != state.route and (words := of_a_route(state, after.value, made)):
+            return words
+        if words := of_a_verdict(state, made, after.value):
             return words
     if made.leads is False and state.straight is not False and (words := of_the_way_in(state)):
         return words
@@ -152,7 +154,7 @@ def always(state: State) -> str:
             for revision, _ in fleet.pods if fleet.name != ME.name else ():
                 if revision not in allowed and revision in ready:
                     return f"the Service leads to the pods of {LETTERS[revision]}, which should have no share"
-    return ""
+    return of_a_bake(state)
 
 
 def at_rest(state: State) -> str:
@@ -190,15 +192,9 @@ def routed_at_rest(state: State) -> str:
     words = f"it comes to rest with weights {weights}, Deployments of {deployments}, stable {stable}"
     if status.paused and candidate:
         return "" if stable in weights and set(weights) <= deployments else words
-    expected = {status.revision: WHOLE}
-    if candidate:
-        steps = STEPS[state.spec.strategy]
-        if candidate.step >= len(steps) or not isinstance(steps[candidate.step], Approval):
-            return f"it comes to rest before step {candidate.step + 1} of {len(steps)}"
-        first = FIRST_WEIGHT if state.spec.strategy is Strategy.CANARY else 0
-        expected = {stable: WHOLE - first, candidate.revision: first}
-    elif stable != status.revision:
-        return words
+    expected = weights_at_rest(state)
+    if isinstance(expected, str):
+        return expected
     return "" if weights == expected and deployments == set(expected) else f"{words}, and not {expected}"
 
 
@@ -228,6 +224,8 @@ class Settler:
             if after is None:
                 if wrong := at_rest(state):
                     return wrong, way
+                if waits_for_requests(state) and not self.looks.moves(state):
+                    return "it waits for what requests or routers say, and does not say so", way
                 self.ends.add(state)
                 break
             if words:
@@ -282,7 +280,8 @@ def rested(state: State) -> State:
 def new(spec: Spec, routers: int = 2) -> State:
     """A model that has just been made."""
     each = tuple(Envoy((), (), said=(0, ())) for _ in range(routers))
-    return State(spec, None, normal(Status()), (), shared_revisions(()), (), (), each)
+    words = () if spec.strategy is Strategy.AUTO else None
+    return State(spec, None, normal(Status()), (), shared_revisions(()), (), (), each, words=words)
 
 
 @cache
@@ -295,6 +294,13 @@ def waiting(strategy: Strategy, routers: int = 2) -> State:
     """A serves, and B waits for an approval."""
     state = serving(Via.ROUTER, strategy, routers)
     return rested(state._replace(spec=state.spec._replace(version="B")))
+
+
+@cache
+def tried(*, bakes: bool = False) -> State:
+    """A serves, and B has its first requests, which have not said anything yet."""
+    state = serving(Via.ROUTER, Strategy.AUTO)
+    return rested(state._replace(spec=state.spec._replace(version="B", bakes=bakes)))
 
 
 BOTH = (Via.ROUTER, Via.SERVICE)
@@ -361,6 +367,20 @@ def starts() -> tuple[Start, ...]:
             (Budget(1, 1, 0), Budget(0, 2, 0), Budget(0, 1, 1)),
             Rules(verbs=PEOPLE),
         ),
+        Start(
+            "evidence",
+            "B has its first requests; what they say decides whether it goes on, and people may decide otherwise",
+            tried,
+            (Budget(0, 0, 0, 3),),
+            Rules("AB", verbs=PEOPLE, words=tuple(Said)),
+        ),
+        Start(
+            "bake",
+            "the same, and after B has taken over it is compared with A for a while",
+            partial(tried, bakes=True),
+            (Budget(0, 0, 0, 3),),
+            Rules("AB", verbs=PEOPLE, words=tuple(Said)),
+        ),
     )
 
 
@@ -372,6 +392,9 @@ MISSED = {
     Guard.NOT_PAUSED: "approval",
     Guard.ROUTERS_KNOWN: "copies",
     Guard.SUCCEEDED: "entering",
+    Guard.COUNTED: "evidence",
+    Guard.EVIDENT: "evidence",
+    Guard.AFRESH: "evidence",
 }
 """Where each of the guards on this way is missed."""
 

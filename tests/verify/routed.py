@@ -4,10 +4,13 @@ The looks are the real ones of `core/look.py`, run once for every distinct thing
 what is true when they begin, but for what routers say: that is as old as the last question, and a router that has just
 started the operator may not have heard of. What a look writes it writes one by one, while others go on; it may be lost
 before any of its writes.
+
+The clock stands still between looks, and each of them comes `LATE`: no step and no bake waits for time to pass.
 """
 
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import timedelta
 from functools import cache
 from typing import Any, NamedTuple
 
@@ -23,6 +26,7 @@ from tidegate_operator.core.look import (
     Known,
     ReadModel,
     ReadRouters,
+    Save,
     Tell,
     Together,
     WriteStatus,
@@ -31,9 +35,11 @@ from tidegate_operator.core.look import (
 from tidegate_operator.core.types import (
     Apply,
     Approval,
+    Bake,
     Child,
     Decision,
     Desired,
+    Evidence,
     Keep,
     Kind,
     Observed,
@@ -52,15 +58,20 @@ from tidegate_operator.core.types import (
     Write,
 )
 from verify.values import Shared, manifest_of, status_of
+from verify.words import Said, Words, current, evidence_of, unsaid
 from worlds import ME, NOW, RELEASE
 
 PORT = 10000
 VERSIONS = "ABC"
 FIRST_WEIGHT = 5
+BAKE = Bake(150, 5)
+LATE = timedelta(minutes=4)
+"""After a bake, before its patience ends and before anybody gives up what is not heard."""
 STEPS: dict[Strategy, tuple[RolloutStep, ...]] = {
     Strategy.IMMEDIATE: (),
     Strategy.CANARY: (Weight(FIRST_WEIGHT), Approval()),
     Strategy.SHADOW: (Approval(),),
+    Strategy.AUTO: (Weight(FIRST_WEIGHT), Weight(50)),
 }
 
 
@@ -68,12 +79,14 @@ class Spec(NamedTuple):
     version: str
     via: Via = Via.ROUTER
     strategy: Strategy = Strategy.IMMEDIATE
+    bakes: bool = False
 
 
 @cache
 def desired(spec: Spec) -> Desired:
     asked = worlds.asking(digest="sha256:" + spec.version.lower() * 64)
-    return replace(asked, replicas=1, via=spec.via, strategy=spec.strategy, steps=STEPS[spec.strategy])
+    bake = BAKE if spec.bakes else None
+    return replace(asked, replicas=1, via=spec.via, strategy=spec.strategy, steps=STEPS[spec.strategy], bake=bake)
 
 
 NAMES = {version: worlds.name(desired(Spec(version))) for version in VERSIONS}
@@ -131,7 +144,7 @@ class Flight(NamedTuple):
 
     status: tuple[Shared[Status], Told | tuple[()], Shared[tuple[Revision, ...]]] | tuple[()]
     """The status, its route, and the revisions, which are written with it; nothing if that is right or done."""
-    writes: tuple[Shared[Write], ...]
+    writes: tuple[Shared[Write | Save], ...]
 
 
 class State(NamedTuple):
@@ -147,6 +160,21 @@ class State(NamedTuple):
     fleets: tuple[Fleet, ...]
     routers: tuple[Envoy, ...]
     flight: Flight | None = None
+    words: Words | tuple[()] | None = None
+    """What the requests of a trial say, as far as the process knows: maybe of one that has ended; empty: of none.
+    None: in this world they say nothing, which is kept."""
+
+    @property
+    def says(self) -> Said | None:
+        """What is known of the trial that the status speaks of; None: nothing, it has not begun."""
+        return self.words.says if self.words and self.words.trial == current(self.status) else None
+
+    @property
+    def keeps(self) -> bool:
+        """Whether anything of that trial is kept."""
+        if self.words:
+            return self.words.trial == current(self.status) and self.words.kept is not None
+        return self.words is None
 
     @property
     def ready(self) -> frozenset[str]:
@@ -180,9 +208,16 @@ class Budget(NamedTuple):
     """Of people."""
     troubles: int = 0
     """A router starts, ends or falls silent; pods are not ready any more."""
+    words: int = 0
+    """The requests of a trial say something else."""
 
     def covers(self, other: "Budget") -> bool:
-        return self.edits >= other.edits and self.verbs >= other.verbs and self.troubles >= other.troubles
+        return (
+            self.edits >= other.edits
+            and self.verbs >= other.verbs
+            and self.troubles >= other.troubles
+            and self.words >= other.words
+        )
 
 
 # ---------------------------------------------------------------- children
@@ -261,32 +296,41 @@ class Looks:
 
     def __init__(self, guards: Guards = ALL) -> None:
         self.guards = guards
-        self._made: dict[Any, Made | None] = {}
+        self._made: dict[Any, tuple[Made | None, bool]] = {}
 
     def __len__(self) -> int:
         return len(self._made)
 
     def begin(self, state: State) -> Made | None:
         """What a look that begins now would write; None if there is nothing to write."""
+        return self._look(state)[0]
+
+    def moves(self, state: State) -> bool:
+        """Whether a look that begins now says that another one may find something new."""
+        return self._look(state)[1]
+
+    def _look(self, state: State) -> tuple[Made | None, bool]:
         told = tuple(sorted(router.said for router in state.routers if router.listed))
         unlisted = len(state.routers) - len(told)
-        key = (*state[:7], told, unlisted)
+        words = state.words and (state.words.trial, state.words.says, state.words.kept is not None)
+        key = (*state[:7], told, unlisted, words)
         if key not in self._made:
             self._made[key] = self._run(state, told, unlisted)
         return self._made[key]
 
-    def _run(self, state: State, told: tuple[Any, ...], unlisted: int) -> Made | None:
+    def _run(self, state: State, told: tuple[Any, ...], unlisted: int) -> tuple[Made | None, bool]:
         heard = {f"r{place}": heard_from(said) for place, said in enumerate(told)}
         observed = observed_of(state, heard)
         status = replace(state.status.value, route=route_of(state.route))
-        steps = look(Known(ME, "1", desired(state.spec), status, observed, RELEASE, NOW), self.guards)
-        writes: list[Write] = []
+        steps = look(Known(ME, "1", desired(state.spec), status, observed, RELEASE, NOW + LATE), self.guards)
+        writes: list[Write | Save] = []
         after, revisions = status, {found.name: found for found in state.revisions.value}
         answer: Any = None
         while True:
             try:
                 step = steps.send(answer)
-            except StopIteration:
+            except StopIteration as end:
+                moves = end.value.moves
                 break
             answer = None
             match step:
@@ -303,7 +347,9 @@ class Looks:
                     answer = (None,) * len(together)
                 case Tell():
                     pass
-                case Apply() | Remove():
+                case Save() if state.words is None:
+                    pass  # it is kept
+                case Apply() | Remove() | Save():
                     writes.append(step)
                 case _ if type(step).__name__ in ("ReadChild", "ReadRevision"):
                     pass  # what the caches do not show is not there
@@ -312,22 +358,23 @@ class Looks:
         said = normal(after), told_of(after.route), shared_revisions(revisions.values())
         changes = said != (state.status, state.route, state.revisions)
         if not changes and not writes:
-            return None
-        return Made(
+            return None, moves
+        made = Made(
             Flight(said if changes else (), tuple(map(shared_write, writes))),
             frozenset(w.name for w in writes if isinstance(w, Remove) and w.kind == Kind.DEPLOYMENT),
             next((leads for w in writes if (leads := leads_straight(w)) is not None), None),
         )
+        return made, moves
 
 
-def leads_straight(write: Write) -> bool | None:
+def leads_straight(write: Write | Save) -> bool | None:
     """Whether it makes the model's Service lead to pods, and not to routers; None: it is about something else."""
     if isinstance(write, Apply) and (write.kind, write.manifest["metadata"]["name"]) == (Kind.SERVICE, ME.name):
         return manifest_of(write.manifest) is DIRECT
     return None
 
 
-def shared_write(write: Write) -> Shared[Write]:
+def shared_write(write: Write | Save) -> Shared[Write | Save]:
     if isinstance(write, Apply):
         return Shared.of(write, ("apply", manifest_of(write.manifest)))
     return Shared.of(write, write)
@@ -356,7 +403,16 @@ def observed_of(state: State, routers: dict[str, Router | None]) -> Observed:
         routers=routers,
         reachable=len(routers),
         port=None if state.route else PORT,
+        evidence=heard_of(state),
     )
+
+
+def heard_of(state: State) -> Evidence | None:
+    """What the process knows of requests."""
+    if state.words is None:
+        trial = current(state.status)
+        return unsaid(trial, NOW + LATE) if trial else None
+    return evidence_of(state.words, NOW + LATE) if state.words else None
 
 
 def workload(state: State, fleet: Fleet) -> Workload:
@@ -373,15 +429,22 @@ def workload(state: State, fleet: Fleet) -> Workload:
 
 
 def normal(status: Status) -> Shared[Status]:
-    """Without what nothing is decided by: words, conditions, what was answered, all decisions but the last moves."""
+    """Without what nothing is decided by: words, times, conditions, answers, all decisions but the last moves."""
     last = {
         made.revision: Decision(NOW, made.what, made.revision, "", "")
         for made in status.decisions
         if made.what in MOVES
     }
+    stable, candidate, baking = status.stable, status.candidate, status.baking
+    if candidate:
+        reached = candidate.reached and NOW
+        candidate = replace(candidate, since=NOW, began=NOW, reached=reached)
     return status_of(
         replace(
             status,
+            stable=stable and replace(stable, since=NOW),
+            candidate=candidate,
+            baking=baking and replace(baking, since=NOW),
             route=None,
             phase="",
             url="",
@@ -432,6 +495,7 @@ class Rules(NamedTuple):
     vias: tuple[Via, ...] = (Via.ROUTER,)
     verbs: tuple[Verb, ...] = ()
     troubles: tuple[str, ...] = ("starts", "ends", "falls silent", "unready")
+    words: tuple[Said, ...] = ()
 
 
 def following(rules: Rules, looks: Looks, state: State, budget: Budget) -> Iterator[Move]:
@@ -443,6 +507,11 @@ def following(rules: Rules, looks: Looks, state: State, budget: Budget) -> Itera
     else:
         for words, after in listens(state):
             yield words, after, budget, None
+    if (left := ended(state)) is not None:
+        yield "the operator ends, and another one begins", left, budget, None
+    if budget.words:
+        for words, after in sayings(rules, state):
+            yield words, after, budget._replace(words=budget.words - 1), None
     if budget.edits:
         for version in rules.versions:
             for via in rules.vias:
@@ -465,6 +534,24 @@ def following(rules: Rules, looks: Looks, state: State, budget: Budget) -> Itera
             yield words, after, budget._replace(troubles=budget.troubles - 1), None
 
 
+def sayings(rules: Rules, state: State) -> Iterator[tuple[str, State]]:
+    """The requests of the trial that the status speaks of say something else."""
+    if state.words and state.says is not None:
+        for says in rules.words:
+            if says != state.words.says:
+                who = LETTERS[state.words.trial.revision]
+                yield f"the requests of {who} say {says}", state._replace(words=state.words._replace(says=says))
+
+
+def ended(state: State) -> State | None:
+    """A process that ends takes its look along, and what it has not kept; None if that is only a lost look."""
+    words = state.words
+    if not words or words.says == words.kept:
+        return None
+    left = words._replace(says=words.kept) if words.kept and state.says is not None else ()
+    return state._replace(words=left, flight=None)
+
+
 def told_people(state: State) -> State:
     """The object has changed: a look that has not written its status yet can write it no more, and ends."""
     return state._replace(flight=None) if state.flight and state.flight.status else state
@@ -485,7 +572,8 @@ def written(state: State, flight: Flight) -> tuple[str, State]:
     if flight.status:
         status, route, revisions = flight.status
         left = flight._replace(status=()) if flight.writes else None
-        after = state._replace(status=status, route=route, revisions=revisions, action=None, flight=left)
+        words = state.words if status.value.candidate or status.value.baking else state.words and ()
+        after = state._replace(status=status, route=route, revisions=revisions, action=None, flight=left, words=words)
         return f"the operator writes the status, with {f'route {route}' if route else 'no route'}", after
     write, *rest = flight.writes
     left = flight._replace(writes=tuple(rest)) if rest else None
@@ -500,6 +588,10 @@ def written(state: State, flight: Flight) -> tuple[str, State]:
             elif kind == Kind.DEPLOYMENT:
                 more = f" of {LETTERS[template_of(applied)[0]]}{', held' if template_of(applied)[1] else ''}"
             return f"the operator applies {kind} {name}{more}", with_kid(state, applied)
+        case Save():
+            assert state.words, "a trial runs"
+            kept = state.words._replace(kept=state.words.says)
+            return f"the operator keeps what requests say: {kept.says}", state._replace(words=kept)
         case Remove(kind=kind, name=name):
             return f"the operator removes {kind} {called(name)}", without_kid(state, (kind, name))
     raise AssertionError(write.value)
@@ -564,6 +656,12 @@ def listens(state: State) -> Iterator[tuple[str, State]]:
             yield f"the operator hears of router {place}", with_router(state, place, router._replace(listed=True))
         elif heard(router.says(), state.route) != router.said:
             yield f"router {place} is asked", with_router(state, place, router._replace(said=router.says()))
+    trial = current(state.status)
+    if state.words is not None and trial and not (state.words and state.words.trial == trial):
+        both = {trial.revision, trial.against}
+        if all(router.route and both <= router.route.weights.keys() for router in state.routers if router.listed):
+            words = f"the requests of {LETTERS[trial.revision]} begin to count, for trial {trial.number}"
+            yield words, state._replace(words=Words(trial))
 
 
 def troubles(rules: Rules, state: State) -> Iterator[tuple[str, State]]:
