@@ -35,15 +35,17 @@ import time
 class Model:
     def load(self, directory):
         self.fails, self.takes = float(os.environ.get("FAILS", 0)), float(os.environ.get("TAKES", 0))
+        self.begins = time.monotonic() + float(os.environ.get("AFTER", 0))
 
     def predict(self, inputs):
-        if (inputs["x"] == 0.0).all():
+        if (inputs["x"] == 0.0).all() and time.monotonic() >= self.begins:
             time.sleep(self.takes)
             if random.random() < self.fails:
                 raise RuntimeError("as it should")
         return {"predict": (inputs["x"] > 0.1).astype(int)}
 """
-"""Answers its golden rows, none of which has x 0, and fails for a share FAILS of others, after TAKES seconds."""
+"""Answers its golden rows, none of which has x 0. From AFTER seconds on it takes TAKES seconds for others, and fails
+for a share FAILS of them."""
 ROWS = pd.DataFrame({"x": np.linspace(-2.0, 2.0, 40), "y": np.tile([0.0, 1.0], 20)})
 
 

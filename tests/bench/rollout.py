@@ -4,6 +4,7 @@
     .venv/bin/python tests/bench/rollout.py fails        one of them
 
 fails    it answers 500 to everything, at 5 of 100 requests: the first strike, and the second
+latch    the same after a while, when no operator is there
 good     it is as good as stable: until it has all requests
 
 Needs the cluster and the operator of `make cluster images install`.
@@ -14,6 +15,7 @@ import contextlib
 import os
 import sys
 import tempfile
+import time
 import uuid
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
@@ -24,7 +26,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # tests, where the
 import deployed
 import models
 from bench.scenarios.report import Report
-from bench.soak import PATIENCE, SERVER, Load, pushed
+from bench.soak import PATIENCE, SERVER, Load, no_operator, pushed
 from deployed import Pushed, model, until_ready
 from kube import Kube, Object, wait_for
 
@@ -82,6 +84,26 @@ def fails(stage: Stage) -> None:
     report.figure("answers in all", str(load.asked))
 
 
+def latch(stage: Stage) -> None:
+    """It begins to fail when no operator is there: the routers find out, and the operator hears of it afterwards."""
+    with stage.load() as load:
+        rollout = {"strategy": "Canary", "steps": [{"weight": 5}, {"weight": 50}], "retryToken": "3"}
+        stage.apply(rollout, FAILS=1, AFTER=25)
+        wait_for("its first requests", lambda: stage.status.get("candidate", {}).get("weight") == 5, PATIENCE)
+        with no_operator(stage.kube):
+            time.sleep(40)
+            assert not stage.decided("Strike")
+        wait_for("a strike", lambda: stage.decided("Strike"), PATIENCE)
+        stage.apply({"strategy": "Immediate"})
+        until_ready(stage.kube, stage.namespace, seconds=PATIENCE)
+    times = sorted(due for seen in load.seen for due, _, _ in seen.lost)
+    lasted, report = times[-1] - times[0], stage.report
+    report.figure("the strike says", stage.decided("Strike")[-1]["why"])
+    passed = lasted <= 2 or len(times) <= 40
+    said = f"{lasted:.2f} s, {len(times)} requests"
+    report.bar("from the first failed answer to the last", said, "<= 2 s or <= 40", passed=passed)
+
+
 def good(stage: Stage) -> None:
     """As good as stable, without an error."""
     began = datetime.now(UTC)
@@ -99,7 +121,7 @@ def good(stage: Stage) -> None:
     stage.report.bar("requests lost", f"{lost} of {load.asked}", "0", passed=not lost)
 
 
-CASES: tuple[Callable[[Stage], None], ...] = (fails, good)
+CASES: tuple[Callable[[Stage], None], ...] = (fails, latch, good)
 
 
 @contextlib.contextmanager

@@ -606,7 +606,7 @@ class Route(Api):
     sticky_seconds: Annotated[int, Field(ge=0, le=LONGEST_STICKY_SECONDS)] = Field(
         0, description="How long a client stays with the version that chance gave it; 0: not at all."
     )
-    tolerance_errors: Annotated[float, Field(gt=0, lt=1)] = Field(
+    tolerance_errors: Annotated[float, Field(ge=0.00001, le=0.5)] = Field(
         0.01, description="How many more of its answers may fail than of stable's: above that a router ends it itself."
     )
 

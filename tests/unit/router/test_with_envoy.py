@@ -173,6 +173,7 @@ async def test_weights_are_confirmed_and_reach_both_versions(world: World) -> No
         "revision": STABLE,
         "weight": 50,
         "pods": 1,
+        "latched": "",
         "divided": 0,
         "named": 0,
     }
