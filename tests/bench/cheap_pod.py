@@ -1,6 +1,6 @@
 """A serving pod that costs next to nothing: it says its name, and which generation of the route sent the request.
 
-    python tests/bench/cheap_pod.py 127.0.7.1 18080 a1 --seconds 0.02
+    python tests/bench/cheap_pod.py 127.0.7.1 18080 a1 --seconds 0.02 --status 500
 
 It counts what is posted, and tells by GET /count. At SIGTERM it takes no more connections, answers what it has, and
 ends; a connection that does nothing is closed at once.
@@ -24,9 +24,11 @@ _GENERATION = re.compile(rb"\r\ntidegate-generation: *(\d+)", re.IGNORECASE)
 class Pod:
     """What all connections share."""
 
-    def __init__(self, name: str, seconds: float) -> None:
+    def __init__(self, name: str, seconds: float, status: int = 200) -> None:
         self.name = name.encode()
         self.seconds = seconds
+        self.status = status
+        """Of its answers to what is posted."""
         self.count = 0
         self.connections: set[Connection] = set()
         self.leaving = False
@@ -77,23 +79,25 @@ class Connection(asyncio.Protocol):
             return
         self._read = b""
         if request.startswith(b"GET /count "):
-            self._answer(str(self._pod.count).encode())
+            self._answer(str(self._pod.count).encode(), 200)
             return
-        self._pod.count += request.startswith(b"POST ")  # the router asks too, by GET, whether it is ready
+        posted = request.startswith(b"POST ")  # the router asks too, by GET, whether it is ready
+        self._pod.count += posted
+        status = self._pod.status if posted else 200
         generation = _GENERATION.search(request, 0, end + 2)
         said = b'{"pod": "%s", "generation": %s}' % (self._pod.name, generation[1] if generation else b"0")
         if self._pod.seconds:
-            asyncio.get_running_loop().call_later(self._pod.seconds, self._answer, said)
+            asyncio.get_running_loop().call_later(self._pod.seconds, self._answer, said, status)
         else:
-            self._answer(said)
+            self._answer(said, status)
 
-    def _answer(self, body: bytes) -> None:
+    def _answer(self, body: bytes, status: int) -> None:
         self.busy = False
         if self._transport is None:
             return
         more = b"connection: close\r\n" if self._pod.leaving else b""
-        head = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n%scontent-length: %d\r\n\r\n" % (more, len(body))
-        self._transport.write(head + body)
+        head = b"HTTP/1.1 %d \r\ncontent-type: application/json\r\n%scontent-length: %d\r\n\r\n"
+        self._transport.write(head % (status, more, len(body)) + body)
         if self._pod.leaving:
             self._transport.close()
 
@@ -115,9 +119,10 @@ def main() -> None:
     parser.add_argument("port", type=int)
     parser.add_argument("name")
     parser.add_argument("--seconds", type=float, default=0.0, help="how long an answer takes")
+    parser.add_argument("--status", type=int, default=200, help="of its answers to what is posted")
     options = parser.parse_args()
     os.sched_setaffinity(0, {CORE})
-    uvloop.run(serve(options.ip, options.port, Pod(options.name, options.seconds)))
+    uvloop.run(serve(options.ip, options.port, Pod(options.name, options.seconds, options.status)))
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@
 
 fails    it answers 500 to everything, at 5 of 100 requests: the first strike, and the second
 latch    the same after a while, when no operator is there
+kills    both operators are killed when a bad one has its first strike, at each step of a good one and in its bake
 good     it is as good as stable: until it has all requests
 
 Needs the cluster and the operator of `make cluster images install`.
@@ -26,7 +27,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # tests, where the
 import deployed
 import models
 from bench.scenarios.report import Report
-from bench.soak import PATIENCE, SERVER, Load, no_operator, pushed
+from bench.soak import PATIENCE, SERVER, Load, kill_operators, no_operator, pushed
 from deployed import Pushed, model, until_ready
 from kube import Kube, Object, wait_for
 
@@ -39,6 +40,7 @@ class Stage:
 
     def __init__(self, kube: Kube, namespace: str, bundle: Pushed, report: Report) -> None:
         self.kube, self.namespace, self.bundle, self.report = kube, namespace, bundle, report
+        self.past: list[Object] = []
 
     def apply(self, rollout: Object, **env: object) -> None:
         template = {"env": [{"name": name, "value": str(value)} for name, value in env.items()]}
@@ -52,8 +54,13 @@ class Stage:
         found: Object = self.kube.get("mdep", MODEL, self.namespace)["status"]
         return found
 
+    def begin(self) -> None:
+        """What was decided until now is the past."""
+        self.past = self.status["decisions"]
+
     def decided(self, what: str) -> list[Object]:
-        return [decision for decision in self.status["decisions"] if decision["what"] == what]
+        found = (decision for decision in self.status["decisions"] if decision not in self.past)
+        return [decision for decision in found if decision["what"] == what]
 
     @contextlib.contextmanager
     def load(self) -> Iterator[Load]:
@@ -79,8 +86,8 @@ def fails(stage: Stage) -> None:
     report.bar("first trial: from the first failed answer to the last", f"{lasted:.2f} s", "<= 3 s", passed=lasted <= 3)
     report.bar("first trial: failed answers", str(gap), "<= 20", passed=gap <= 20)
     report.bar("failed answers in all", str(len(times)), "<= 40", passed=len(times) <= 40)
-    rejected = stage.status["rejected"]
-    report.bar("rejected", str(len(rejected)), "1", passed=len(rejected) == 1)
+    rejected = [entry["revision"] for entry in stage.status["rejected"]]
+    report.bar("it is rejected", str(strike["revision"] in rejected), "True", passed=strike["revision"] in rejected)
     report.figure("answers in all", str(load.asked))
 
 
@@ -121,7 +128,31 @@ def good(stage: Stage) -> None:
     stage.report.bar("requests lost", f"{lost} of {load.asked}", "0", passed=not lost)
 
 
-CASES: tuple[Callable[[Stage], None], ...] = (fails, latch, good)
+def kills(stage: Stage) -> None:
+    """SIGKILL of both operators in every phase."""
+    with stage.load() as load:
+        stage.apply({"strategy": "Canary", "steps": [{"weight": 5}, {"weight": 50}], "retryToken": "4"}, FAILS=1)
+        wait_for("a strike", lambda: stage.decided("Strike"), PATIENCE)
+        kill_operators(stage.kube)
+        wait_for("a rollback", lambda: stage.decided("Rollback"), 2 * PATIENCE)
+    strikes = stage.decided("Strike")
+    stage.report.bar("strikes before the rollback", str(len(strikes)), "1", passed=len(strikes) == 1)
+    stage.report.figure("failed answers in all", str(load.lost.total()))
+    with stage.load() as load:
+        rollout = {"strategy": "Canary", "steps": [{"weight": 10}, {"weight": 50}], "retryToken": "5"}
+        stage.apply(rollout | {"bake": {"duration": "20s"}}, RELEASE="5")
+        for phase in ("Step 1", "Step 2", "Baking"):
+            wait_for(phase, lambda phase=phase: stage.status["phase"] == phase, 200)
+            time.sleep(5)
+            kill_operators(stage.kube)
+        until_ready(stage.kube, stage.namespace, seconds=200)
+    promoted = len(stage.decided("Promoted"))
+    stage.report.bar("a good one takes over", str(promoted), "1", passed=promoted == 1)
+    lost = load.lost.total()
+    stage.report.bar("requests lost", f"{lost} of {load.asked}", "0", passed=not lost)
+
+
+CASES: tuple[Callable[[Stage], None], ...] = (fails, latch, kills, good)
 
 
 @contextlib.contextmanager
@@ -159,6 +190,7 @@ def main() -> int:
     with staged(Kube(), os.environ["CLUSTER_REGISTRY"], report) as stage:
         for name in options.cases or names:
             report.scenario = name
+            stage.begin()
             names[name](stage)
     return report.end()
 

@@ -1,7 +1,7 @@
 """What a router adds to a request, how soon it follows, and what is lost when something beside it dies.
 
-    .venv/bin/python tests/bench/router.py                about six minutes
-    .venv/bin/python tests/bench/router.py --short        under two
+    .venv/bin/python tests/bench/router.py                about nine minutes
+    .venv/bin/python tests/bench/router.py --short        under three
     .venv/bin/python tests/bench/router.py hold away      some parts only
 
 acknowledged   from a new route in the API server to its confirmation in /signals: 1 model, 100, and with a poisoned one
@@ -12,6 +12,8 @@ dead           one pod of two is killed, and is in the endpoints for 3 s more; o
 killed         Envoy is killed, with clients who know no other router
 hold           stable has no pod for 2 s
 away           the agent is killed, and comes back later to 100 models
+latch          a candidate answers 500 to everything, and the operator asks once and never again; and what it costs to
+               look at the candidates of 99 models
 
 Lost is every answer but 200, and none at all, by a client that never asks again. Envoy and agent have core 0; pods,
 clients and the API server have core 1. Needs nothing else to run on either.
@@ -31,6 +33,8 @@ from collections import Counter
 from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
 from typing import Any
+
+import aiohttp
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # tests, where the packages are
 
@@ -67,6 +71,10 @@ MANY = 100
 CONNECTIONS = 64
 RATE = 400.0
 HELD_RATE = 200.0
+LATCH_RATE, LATCH_WEIGHT, LATCH_SECONDS = 100.0, 5, 12.0
+LATCH_BAR = 2.0, 40
+"""Seconds or answers of the candidate, whichever is later."""
+LOOKED_SECONDS = 5.0
 ANSWER_SECONDS = 0.02
 """Of a pod that is to be asked while something dies: a few requests are always on their way."""
 FRESH = 0.5
@@ -527,6 +535,88 @@ async def away(report: Report, folder: Path) -> Figures:
     return {"asked": seen.asked, "lost": seen.lost, "told": told, "ready": ready}
 
 
+# ---------------------------------------------------------------- latch
+
+
+async def latch(report: Report, folder: Path) -> Figures:
+    figures: Figures = {"rounds": []}
+    cluster, found = Cluster(), ports(MANY)
+    port = found[0]
+    cluster.model(MODEL, route(port, 1))
+    with pods(folder, PODS[STABLE][0]) as (good,), pods(folder, PODS[CANDIDATE][0], status=500) as (bad,):
+        for revision, pod in ((STABLE, good), (CANDIDATE, bad)):
+            await pod.wait()
+            tell_pods(cluster, revision, pod)
+        async with routing(folder / "latch", cluster) as router:
+            for turn in range(2 if report.short else 10):
+                figures["rounds"].append(await _latched(report, cluster, router, port, 2 * turn + 2))
+            figures["looks"] = await _looks(report, cluster, router, good, found[1:])
+    seconds, failed = zip(*figures["rounds"], strict=True)
+    later = [one <= LATCH_BAR[0] or many <= LATCH_BAR[1] for one, many in figures["rounds"]]
+    said = f"{percentile(list(seconds), 0.5):.2f} {max(seconds):.2f} s, {percentile(list(failed), 0.5):g} {max(failed)}"
+    what = f"{LATCH_WEIGHT} % of {LATCH_RATE:.0f} requests/s fail, {len(later)} times: until the last, p50 max"
+    bar = f"<= the later of {LATCH_BAR[0]:g} s and {LATCH_BAR[1]} answers"
+    report.bar(what, f"{said} answers", bar, passed=all(later))
+    return figures
+
+
+async def _latched(report: Report, cluster: Cluster, router: Router, port: int, generation: int) -> tuple[float, int]:
+    """Seconds from the first answer that failed to the last, and how many there were.
+
+    The operator has asked when the candidate gets weight, and not again before the end: what has taken the weight away
+    by then is not its absence, which is borne for a minute.
+    """
+    load = await clients(port, rate=LATCH_RATE, seconds=LATCH_SECONDS)
+    await asyncio.sleep(1)
+    cluster.model(MODEL, route(port, generation, LATCH_WEIGHT))
+    await router.runs(MODEL, generation)
+    seen = await load.seen()
+    told = (await router.signals())[MODEL]["slots"]["b"]
+    report.say(f"weight {told['weight']}: {told['latched']}")
+    assert told["latched"], told
+    assert all(what.startswith("500") for _, _, what in seen.lost), seen.lost
+    cluster.model(MODEL, route(port, generation + 1))
+    await router.runs(MODEL, generation + 1)
+    first, last = min(at for _, at, _ in seen.lost), max(at for _, at, _ in seen.lost)
+    return last - first, len(seen.lost)
+
+
+async def _looks(report: Report, cluster: Cluster, router: Router, pod: ServingPod, found: Sequence[int]) -> Figures:
+    """The processor that agent and Envoy take while they have nothing to do but to look at candidates."""
+    figures: Figures = {}
+    for candidates in (0, len(found)):
+        for place, port in enumerate(found):
+            name = f"other-{place:02}"
+            for revision in (STABLE, CANDIDATE):
+                cluster.slice(name, revision, [endpoint(pod)])
+            cluster.model(name, route(port, candidates + 1, LATCH_WEIGHT * bool(candidates)))
+        await router.runs(f"other-{len(found) - 1:02}", candidates + 1)
+        await _ask_each(found)
+        await router.ready()
+        before = [cpu_seconds(each.pid) for each in (router.agent, router.envoy)]
+        await asyncio.sleep(LOOKED_SECONDS)
+        used = [
+            (cpu_seconds(each.pid) - known) / LOOKED_SECONDS
+            for each, known in zip((router.agent, router.envoy), before, strict=True)
+        ]
+        figures[str(candidates)] = used
+        said = f"{used[0]:.1%} and {used[1]:.1%} of a core"
+        report.figure(f"{len(found)} models, {candidates} candidates: agent and Envoy take", said)
+    figures["agent"] = agent = memory(router.agent.pid)
+    report.figure(f"{len(found)} candidates, all with pods: the agent's memory", mebibytes(agent))
+    return figures
+
+
+async def _ask_each(found: Sequence[int]) -> None:
+    """Until each of these models has counted something of both versions, as a rule: Envoy tells only what it has."""
+    async with aiohttp.ClientSession() as session:
+        for place, port in enumerate(found):
+            for _ in range(40):
+                url = f"http://127.0.0.1:{port}/v2/models/other-{place:02}/infer"
+                async with session.post(url, data=b"{}") as answer:
+                    assert answer.status == 200
+
+
 # ---------------------------------------------------------------- all of it
 
 Part = Callable[[Report, Path], Coroutine[Any, Any, Figures]]
@@ -539,6 +629,7 @@ PARTS: dict[str, Part] = {
     "killed": killed,
     "hold": hold,
     "away": away,
+    "latch": latch,
 }
 
 

@@ -103,9 +103,10 @@ def _scheduled(pid: int) -> tuple[float, float]:
 class ServingPod(Program):
     """One serving pod."""
 
-    def __init__(self, folder: Path, ip: str, seconds: float = 0.0) -> None:
+    def __init__(self, folder: Path, ip: str, seconds: float = 0.0, status: int = 200) -> None:
         self.ip = ip
-        argv = [sys.executable, cheap_pod.__file__, ip, str(Pod.HTTP), ip, "--seconds", str(seconds)]
+        flags = ["--seconds", str(seconds), "--status", str(status)]
+        argv = [sys.executable, cheap_pod.__file__, ip, str(Pod.HTTP), ip, *flags]
         super().__init__(f"pod {ip}", argv, {"PATH": os.environ["PATH"]}, folder / f"pod-{ip}.log")
 
     async def wait(self) -> None:
@@ -255,9 +256,9 @@ async def until(holds: Callable[[], Coroutine[Any, Any, bool]], seconds: float, 
 
 
 @contextmanager
-def pods(folder: Path, *ips: str, seconds: float = 0.0) -> Iterator[list[ServingPod]]:
-    """Serving pods that are started; `seconds`: how long each answer takes."""
-    found = [ServingPod(folder, ip, seconds) for ip in ips]
+def pods(folder: Path, *ips: str, seconds: float = 0.0, status: int = 200) -> Iterator[list[ServingPod]]:
+    """Serving pods that are started; `seconds`: how long each answer takes; `status`: what it is."""
+    found = [ServingPod(folder, ip, seconds, status) for ip in ips]
     try:
         for pod in found:
             pod.start()
