@@ -62,6 +62,9 @@ class Stage:
         found = (decision for decision in self.status["decisions"] if decision not in self.past)
         return [decision for decision in found if decision["what"] == what]
 
+    def until_phase(self, phase: str) -> None:
+        wait_for(phase, lambda: self.status["phase"] == phase, 200)
+
     @contextlib.contextmanager
     def load(self) -> Iterator[Load]:
         ip = self.kube.get("service", MODEL, self.namespace)["spec"]["clusterIP"]
@@ -142,7 +145,7 @@ def kills(stage: Stage) -> None:
         rollout = {"strategy": "Canary", "steps": [{"weight": 10}, {"weight": 50}], "retryToken": "5"}
         stage.apply(rollout | {"bake": {"duration": "20s"}}, RELEASE="5")
         for phase in ("Step 1", "Step 2", "Baking"):
-            wait_for(phase, lambda phase=phase: stage.status["phase"] == phase, 200)
+            stage.until_phase(phase)
             time.sleep(5)
             kill_operators(stage.kube)
         until_ready(stage.kube, stage.namespace, seconds=200)
