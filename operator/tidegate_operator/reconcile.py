@@ -142,7 +142,8 @@ class Reconciler:
         known = self._refusals.known(key, identity, status)
         desired = self._desired(model)
         if isinstance(desired, core.Desired):
-            await self._trials.follow(key, identity.uid, trial_of(status), desired.tolerance)
+            trial = trial_of(status) if desired.steps else None  # without steps nothing waits for what it says
+            await self._trials.follow(key, identity.uid, trial, desired.tolerance)
         observed = self._observe(key, model, known)
         version = model.metadata.resourceVersion
         release = self._policy.release

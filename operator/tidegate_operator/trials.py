@@ -21,7 +21,7 @@ from tidegate_cluster.api import Api, NotFound
 from tidegate_cluster.store import Key
 from tidegate_contract import counters
 from tidegate_contract.evidence import Arm, StateError, dump, load
-from tidegate_contract.signals import ModelSignals, Signals, SlotSignals
+from tidegate_contract.signals import Counts, ModelSignals, PodCounters, Signals, SlotSignals
 from tidegate_operator.cluster import resources as r
 from tidegate_operator.core import types as core
 from tidegate_operator.core.evidence.tally import Meaning, Pods, Reading, Tally, begin, hear, hear_pods, meaning
@@ -37,6 +37,8 @@ AT_LEAST_SECONDS = 5.0
 """How often a model is looked at whose trial says nothing new: time passes in it all the same."""
 
 
+MOST_ANSWERS = 2**53
+"""Of a pod: more is no count."""
 MOST_KEPT = 3
 """Trials of a version."""
 
@@ -219,8 +221,10 @@ class Trials:
         number = running.trial.number
         body = r.TrialBody(number, running.trial.against, packed(Kept(uid, running.tally)))
         others = [each for each in running.earlier if each.number != number]
-        name = object_name(key[1], running.trial.revision)
-        await self._writer.trials(key[0], name, running.revision_uid, [*others, body][-MOST_KEPT:])
+        name, revision_uid = object_name(key[1], running.trial.revision), running.revision_uid
+        running.revision_uid = ""  # unless it is taken: that object may be gone, and another one be there
+        await self._writer.trials(key[0], name, revision_uid, [*others, body][-MOST_KEPT:])
+        running.revision_uid = revision_uid
         running.saved_at = self._monotonic()
 
     async def save_all(self, uid_of: Callable[[Key], str]) -> None:
@@ -245,21 +249,37 @@ def _reading(epoch: str, model: ModelSignals, trial: Trial) -> Reading | None:
     ours, theirs = _slot(model, trial.revision), _slot(model, trial.against)
     if ours is None or theirs is None:
         return None
-    arms = (Arm(slot.divided.answered, slot.divided.first_failures) for slot in (ours, theirs))
-    return Reading(epoch, ours.weight, *arms)
+    return Reading(epoch, ours.weight, _arm(ours.divided), _arm(theirs.divided))
+
+
+def _arm(counts: Counts) -> Arm:
+    """Counts that are read one after another may contradict each other for a moment."""
+    answered = max(0, counts.answered)
+    return Arm(answered, min(answered, max(0, counts.first_failures)))
+
+
+def _slow(counted: PodCounters) -> tuple[str, tuple[int, ...]] | None:
+    """The life of a pod's process, and its answers in each cell of time; None if it does not say that."""
+    try:
+        found = counters.decode(counted.counters)
+    except msgspec.DecodeError:
+        return None
+    cells = found.evidence.slow
+    usable = len(cells) == len(counters.SLOW_BOUNDS) + 1 and all(0 <= cell < MOST_ANSWERS for cell in cells)
+    return (found.epoch, cells) if usable else None
 
 
 def _pods(name: str, round: Iterable[tuple[Signals, ModelSignals]], trial: Trial) -> Pods | None:
     """What all pods of both versions say; None where one of them is missing, or nobody was asked."""
-    for told, model in round:
-        read = [each for each in told.counters if each.model == name]
+    for signals, model in round:
+        read = [each for each in signals.counters if each.model == name]
         arms: list[dict[str, tuple[int, ...]]] = []
         for revision in (trial.revision, trial.against):
             slot = _slot(model, revision)
-            found = [counters.decode(each.counters) for each in read if each.revision == revision]
+            found = [told for each in read if each.revision == revision and (told := _slow(each))]
             if slot is None or len(found) < max(1, slot.pods):
                 break
-            arms.append({each.epoch: each.evidence.slow for each in found})
+            arms.append(dict(found))
         if len(arms) == 2:
             return Pods(*arms)
     return None

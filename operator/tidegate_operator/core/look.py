@@ -213,13 +213,13 @@ def look(known: Known, guards: Guards = ALL) -> Steps:
     keeps = tuple(sent(write, guards) for write in plan.writes if isinstance(write, Keep))
     answers = (yield Together((*said, *keeps))) if said or keeps else ()
     refused = {about(keep): words for keep, words in zip(keeps, answers[len(said) :], strict=True) if words}
-    words = (yield Save()) if plan.saves else None
-    refused |= {EVIDENCE: words} if words else {}
     for write in plan.writes:
         if isinstance(write, Keep):
             continue
         words = yield sent(write, guards)
         refused |= {about(write): words} if words else {}
+    words = (yield Save()) if plan.saves else None
+    refused |= {EVIDENCE: words} if words else {}
     return Looked(refused, plan.look_again, plan.moves)
 
 

@@ -11,7 +11,7 @@ import pytest
 from aiohttp import web
 
 from answering import answering
-from tidegate_cluster.api import Api, NotFound
+from tidegate_cluster.api import Api, Conflict, NotFound
 from tidegate_cluster.connection import Connection
 from tidegate_contract.counters import Counters, Evidence, encode
 from tidegate_contract.route import Slot
@@ -96,6 +96,10 @@ def of_a_pod(revision: str, requests: int) -> PodCounters:
         pod=revision, revision=revision, digest="d", epoch=revision, sequence=1, evidence=Evidence(slow=slow)
     )
     return PodCounters(model=ME.name, revision=revision, address="10.0.0.1", counters=msgspec.Raw(encode(counted)))
+
+
+def of_cells(slow: tuple[int, ...]) -> bytes:
+    return encode(Counters(pod="p", revision="r", digest="d", epoch="e", sequence=1, evidence=Evidence(slow=slow)))
 
 
 @pytest.fixture
@@ -230,6 +234,44 @@ async def test_the_times_of_pods_count_when_all_pods_are_read(world: World) -> N
         told = signals((step * 50, 0), (step * 950, 0), 5, counters if step != 30 else counters[:1])
         world.trials.told(ME.namespace, [told], all_told=True)
     assert world.evidence().proof.startswith("it is no worse: 0 of 2950 answers")
+
+
+@pytest.mark.parametrize(
+    "counted",
+    [
+        pytest.param(b"{}", id="nothing"),
+        pytest.param(b"[", id="no JSON"),
+        pytest.param(encode(Counters(pod="p", revision="r", digest="d", epoch="e", sequence=1)), id="usual"),
+        pytest.param(of_cells((1, 2)), id="too few cells"),
+        pytest.param(of_cells((-1,) * 65), id="below nothing"),
+        pytest.param(of_cells((2**62,) * 65), id="too many"),
+    ],
+)
+async def test_whatever_a_pod_says_the_rest_goes_on(world: World, counted: bytes) -> None:
+    await world.follow()
+    told = PodCounters(model=ME.name, revision=TRIAL.revision, address="10.0.0.1", counters=msgspec.Raw(counted))
+    for step in range(3):
+        counters = (told, of_a_pod(TRIAL.against, 5000))
+        world.trials.told(ME.namespace, [signals((step, 0), (step * 20, 0), 5, counters)], all_told=True)
+    assert world.evidence().summary == "0 of 2 answers of bbbbbbbb failed, 0 of 40 of aaaaaaaa"
+
+
+async def test_counts_that_contradict_each_other_are_no_reason_to_stop(world: World) -> None:
+    await world.follow()
+    world.told((0, 0), (0, 0), weight=0)
+    world.told((10, -3), (20, 30))
+    assert world.evidence().requests == 10
+
+
+async def test_where_another_revision_of_that_name_is_made_the_trial_is_kept_there(world: World) -> None:
+    await world.follow()
+    world.told((0, 0), (0, 0), weight=0)
+    await world.trials.save(KEY, ME.uid)
+    world.server.body = {"metadata": {"name": f"{ME.name}-bbbbbbbb", "uid": "another"}}
+    with pytest.raises(Conflict):
+        await world.trials.save(KEY, ME.uid)
+    await world.trials.save(KEY, ME.uid)
+    assert world.server.numbers == [1]
 
 
 async def test_all_that_runs_is_kept_at_the_end(world: World) -> None:

@@ -151,7 +151,7 @@ def hear(tally: Tally, readings: Iterable[Reading]) -> Tally:
     """With what routers say now. One that was not there at the begin has begun to count since."""
     for reading in readings:
         known = tally.routers.get(reading.source, Reading(reading.source, reading.weight, NONE, NONE))
-        tally = replace(tally, routers=tally.routers | {reading.source: reading})
+        tally = replace(tally, routers=tally.routers | {reading.source: _highest(known, reading)})
         smallest, largest = sorted((known.weight, reading.weight))
         tally = _count(tally, Signal.ERRORS, smallest, largest, _gain(known, reading))
         low, high = tally.pods_weight
@@ -159,8 +159,21 @@ def hear(tally: Tally, readings: Iterable[Reading]) -> Tally:
     return tally
 
 
+def _highest(before: Reading, now: Reading) -> Reading:
+    """What has been used up of a router's counts.
+
+    It reads them one after another while requests go on. A failure that was counted as its success was not read yet is
+    made up for by the next one.
+    """
+
+    def arm(one: Arm, two: Arm) -> Arm:
+        return Arm(max(one.requests, two.requests), max(one.events, two.events))
+
+    return Reading(now.source, now.weight, arm(before.candidate, now.candidate), arm(before.stable, now.stable))
+
+
 def _gain(before: Reading, now: Reading) -> Sum:
-    """A count that has gone back says nothing: who asks twice at once may be answered in another order."""
+    """What has come since. A count that has gone back says nothing."""
 
     def arm(one: Arm, two: Arm) -> Arm:
         requests, events = max(0, two.requests - one.requests), max(0, two.events - one.events)

@@ -134,6 +134,14 @@ def test_a_count_that_goes_back_says_nothing() -> None:
     assert meaning(hear(found, [reading((8, 1), (90, 0))])).summary == meaning(found).summary
 
 
+def test_a_failure_whose_success_was_not_read_yet_is_made_up_for_by_the_next() -> None:
+    found = hear(begun(), [reading((100, 1), (1900, 0))])
+    found = hear(found, [reading((200, 0), (3800, 0))])
+    assert meaning(found).summary.startswith("1 of 200 ")
+    assert meaning(hear(found, [reading((300, 1), (5700, 0))])).summary.startswith("1 of 300 ")
+    assert meaning(hear(found, [reading((300, 2), (5700, 0))])).summary.startswith("2 of 300 ")
+
+
 def test_it_survives_json_to_the_last_bit() -> None:
     found = healthy(hear(begun(), [reading((7, 3), (95, 2))]), 200)
     assert load(Tally, dump(found)) == found
