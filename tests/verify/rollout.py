@@ -326,6 +326,20 @@ def starts() -> tuple[Start, ...]:
             Rules(verbs=PEOPLE),
         ),
         Start(
+            "bake",
+            "B has its first requests; what they say decides, and after it has taken over it is compared with A for a while",
+            partial(tried, bakes=True),
+            (Budget(0, 1, 0, 3), Budget(0, 0, 0, 4), Budget(0, 0, 1, 2), Budget(1, 0, 0, 3)),
+            Rules("AB", verbs=PEOPLE, words=tuple(Said)),
+        ),
+        Start(
+            "evidence",
+            "the same, and B is alone as soon as it has taken over",
+            tried,
+            (Budget(0, 1, 0, 3), Budget(0, 0, 0, 4), Budget(0, 0, 1, 2), Budget(1, 1, 0, 1)),
+            Rules("AB", verbs=PEOPLE, words=tuple(Said)),
+        ),
+        Start(
             "entering",
             "A serves straight, and its owner wants it to come through routers",
             partial(serving, Via.SERVICE, Strategy.IMMEDIATE),
@@ -347,6 +361,13 @@ def starts() -> tuple[Start, ...]:
             Rules("AB", BOTH, PEOPLE),
         ),
         Start(
+            "another",
+            "what the first requests of B say decides; its owner asks for other versions before and after it has taken over",
+            partial(tried, bakes=True),
+            (Budget(1, 0, 0, 2), Budget(2, 0, 0, 1)),
+            Rules(words=tuple(Said)),
+        ),
+        Start(
             "approval",
             "B has a first part of the requests; people approve, promote, take back, pause and resume",
             canary,
@@ -366,20 +387,6 @@ def starts() -> tuple[Start, ...]:
             partial(waiting, Strategy.SHADOW),
             (Budget(1, 1, 0), Budget(0, 2, 0), Budget(0, 1, 1)),
             Rules(verbs=PEOPLE),
-        ),
-        Start(
-            "evidence",
-            "B has its first requests; what they say decides whether it goes on, and people may decide otherwise",
-            tried,
-            (Budget(0, 0, 0, 3),),
-            Rules("AB", verbs=PEOPLE, words=tuple(Said)),
-        ),
-        Start(
-            "bake",
-            "the same, and after B has taken over it is compared with A for a while",
-            partial(tried, bakes=True),
-            (Budget(0, 0, 0, 3),),
-            Rules("AB", verbs=PEOPLE, words=tuple(Said)),
         ),
     )
 

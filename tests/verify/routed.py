@@ -58,7 +58,7 @@ from tidegate_operator.core.types import (
     Write,
 )
 from verify.values import Shared, manifest_of, status_of
-from verify.words import Said, Words, current, evidence_of, unsaid
+from verify.words import Said, Words, current, evidence_of, tried_in, unsaid
 from worlds import ME, NOW, RELEASE
 
 PORT = 10000
@@ -552,6 +552,11 @@ def ended(state: State) -> State | None:
     return state._replace(words=left, flight=None)
 
 
+def remembered(words: Words | tuple[()] | None, status: Shared[Status]) -> Words | tuple[()] | None:
+    """What a process still knows after this status: of the version that is tried, maybe of its last trial."""
+    return () if words and tried_in(status) != words.trial.revision else words
+
+
 def told_people(state: State) -> State:
     """The object has changed: a look that has not written its status yet can write it no more, and ends."""
     return state._replace(flight=None) if state.flight and state.flight.status else state
@@ -572,7 +577,7 @@ def written(state: State, flight: Flight) -> tuple[str, State]:
     if flight.status:
         status, route, revisions = flight.status
         left = flight._replace(status=()) if flight.writes else None
-        words = state.words if status.value.candidate or status.value.baking else state.words and ()
+        words = remembered(state.words, status)
         after = state._replace(status=status, route=route, revisions=revisions, action=None, flight=left, words=words)
         return f"the operator writes the status, with {f'route {route}' if route else 'no route'}", after
     write, *rest = flight.writes

@@ -182,6 +182,8 @@ def weights_at_rest(state: State) -> dict[str, int] | str:
     candidate, baking, stable = status.candidate, status.baking, status.stable
     serves = stable.revision if stable else ""
     if baking:
+        if serves != status.revision:
+            return f"{LETTERS[baking.revision]} is still compared with, and {LETTERS.get(status.revision)} should serve"
         if says is not Said.DOUBT:
             return f"the bake never ends, and requests say {says}"
         return {serves: WHOLE - BAKE.holdback, baking.revision: BAKE.holdback}
@@ -193,7 +195,7 @@ def weights_at_rest(state: State) -> dict[str, int] | str:
 
 def _weight_at_rest(state: State, candidate: Candidate) -> int | str:
     steps, says, letter = STEPS[state.spec.strategy], state.says, LETTERS[candidate.revision]
-    if candidate.standing is Standing.INCONCLUSIVE and says is Said.UNHEARD:
+    if candidate.standing is Standing.INCONCLUSIVE and says in (Said.OLD, Said.UNHEARD):
         return 0
     if candidate.standing is not Standing.TRIED:
         return f"it comes to rest with {letter} {candidate.standing}"

@@ -9,8 +9,8 @@ from enum import StrEnum
 from functools import cache
 from typing import NamedTuple
 
-from tidegate_operator.core.trial import LOST, STEP_REQUESTS, Trial, trial_of
-from tidegate_operator.core.types import Evidence, Status
+from tidegate_operator.core.trial import LOST, STALE, STEP_REQUESTS, Trial
+from tidegate_operator.core.types import Evidence, Standing, Status
 from verify.values import Shared
 
 
@@ -23,6 +23,8 @@ class Said(StrEnum):
     DOUBT = "doubt"
     HARM = "harm"
     PROOF = "proof"
+    OLD = "proof, a while ago"
+    """Nothing was heard since: too old for a step."""
     UNHEARD = "nothing that is heard"
     """What was heard last was proof, and that is too long ago."""
 
@@ -36,12 +38,25 @@ class Words(NamedTuple):
     """What it has kept of it outside of itself; None: nothing."""
 
 
-OLDER = LOST + timedelta(seconds=1)
+AGO = {Said.OLD: STALE, Said.UNHEARD: LOST}
 
 
 @cache
 def current(status: Shared[Status]) -> Trial | None:
-    return trial_of(status.value)
+    """The trial that a status speaks of, said once more and not asked of the core: it might ask for none."""
+    candidate, baking, stable = status.value.candidate, status.value.baking, status.value.stable
+    if stable and baking:
+        return Trial(stable.revision, baking.revision, baking.trial)
+    if stable and candidate and candidate.revision != stable.revision and candidate.standing is not Standing.SUSPECT:
+        return Trial(candidate.revision, stable.revision, candidate.trial)
+    return None
+
+
+@cache
+def tried_in(status: Shared[Status]) -> str:
+    """The revision that has still to prove itself, or is compared with the one before; empty if there is none."""
+    candidate, baking, stable = status.value.candidate, status.value.baking, status.value.stable
+    return stable.revision if stable and baking else candidate.revision if candidate else ""
 
 
 def evidence_of(words: Words, now: datetime) -> Evidence:
@@ -50,11 +65,11 @@ def evidence_of(words: Words, now: datetime) -> Evidence:
         words.trial.revision,
         words.trial.number,
         saved=words.kept is not None,
-        heard=now - OLDER if said is Said.UNHEARD else now,
+        heard=now - AGO.get(said, timedelta(0)),
         requests=0 if said is Said.NOTHING else STEP_REQUESTS,
         suspicion="doubt" if said in (Said.DOUBT, Said.HARM) else "",
         harm="harm" if said is Said.HARM else "",
-        proof="proof" if said in (Said.PROOF, Said.UNHEARD) else "",
+        proof="proof" if said in (Said.PROOF, *AGO) else "",
     )
 
 
