@@ -25,6 +25,7 @@ from tidegate_operator.core.types import (
     Revision,
     Role,
     Stable,
+    Standing,
     Status,
 )
 
@@ -251,6 +252,9 @@ def _promote(desired: Desired, status: Status, action: Action, now: datetime) ->
     skipped = len(steps) - candidate.step
     if skipped <= 0:
         return _answered(status, action, Outcome.REFUSED, f"{candidate.revision} takes over already")
+    if candidate.standing is Standing.SUSPECT:
+        said = f"the requests of {candidate.revision} have spoken against it: new pods of it are tried first"
+        return _answered(status, action, Outcome.REFUSED, said)
     return _goes_on(status, candidate, len(steps), action, now, f"it takes over without the {skipped} steps left")
 
 

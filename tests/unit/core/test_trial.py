@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from routed_worlds import GOOD, ROUTED, Cluster, canary, deployment_of
-from tidegate_contract.actions import Action
+from tidegate_contract.actions import Action, Outcome
 from tidegate_operator.core.types import Bake, Deadline, Desired, Evidence, Overdue, Standing, Weight
 from worlds import asking, name
 
@@ -119,6 +119,15 @@ def test_the_first_strike_takes_all_requests_and_new_pods_are_tried() -> None:
     found.until(lambda one: one.weights().get(B) == 5)
     assert found.status.candidate is not None
     assert (found.status.candidate.trial, found.status.candidate.strikes) == (2, 1)
+
+
+def test_a_suspect_is_not_promoted_before_its_second_trial() -> None:
+    found = struck(rolling()).until(lambda one: one.status.phase == "Suspect", 3)
+    found.action = Action("promote", "Promote", by="ada")
+    found.look()
+    assert found.status.action is not None
+    assert found.status.action.outcome == Outcome.REFUSED
+    assert "new pods of it are tried first" in found.status.action.message
 
 
 def test_the_second_strike_rejects_it() -> None:
