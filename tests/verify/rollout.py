@@ -327,7 +327,7 @@ def starts() -> tuple[Start, ...]:
         ),
         Start(
             "bake",
-            "B has its first requests; what they say decides, and after it has taken over it is compared with A for a while",
+            "what the first requests of B say decides; after it has taken over it is compared with A for a while",
             partial(tried, bakes=True),
             (Budget(0, 1, 0, 3), Budget(0, 0, 0, 4), Budget(0, 0, 1, 2), Budget(1, 0, 0, 3)),
             Rules("AB", verbs=PEOPLE, words=tuple(Said)),
@@ -362,7 +362,7 @@ def starts() -> tuple[Start, ...]:
         ),
         Start(
             "another",
-            "what the first requests of B say decides; its owner asks for other versions before and after it has taken over",
+            "the same; its owner asks for other versions before and after B has taken over",
             partial(tried, bakes=True),
             (Budget(1, 0, 0, 2), Budget(2, 0, 0, 1)),
             Rules(words=tuple(Said)),
