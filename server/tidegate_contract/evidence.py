@@ -11,8 +11,8 @@ every scrape, under any traffic and through any change of weights, and act at th
 
 A wealth is kept as its natural logarithm (nats), which 1e8 requests neither overflow nor exhaust. States are frozen,
 `after` gives the next one, and `dump` and `load` bring them through JSON to the last bit. It is plain arithmetic of
-the standard library: of 50 numbers numpy makes nothing faster, and neither the operator nor an agent has it in memory
-otherwise.
+the standard library: numpy, which neither the operator nor an agent has in memory otherwise, would save little on 50
+numbers.
 """
 
 import math
@@ -161,8 +161,7 @@ def log_mean(logs: Sequence[float]) -> float:
 
 def log_sum(one: float, other: float) -> float:
     """ln of the sum of two numbers that are given as their logarithms, the first of them above 0."""
-    low, high = (one, other) if one < other else (other, one)
-    return high + math.log1p(math.exp(low - high))
+    return max(one, other) + math.log1p(math.exp(-abs(one - other)))
 
 
 class Wealth(msgspec.Struct, frozen=True):
@@ -397,9 +396,8 @@ def scores(weight: float, candidate: Mapping[float, int], stable: Mapping[float,
         whole(count, "a count")
         if not 0 <= loss <= 1:
             raise ValueError(f"a loss must lie in [0, 1], not be {loss!r}")
-    return [(loss / weight, count) for loss, count in candidate.items() if count] + [
-        (-loss / (1 - weight), count) for loss, count in stable.items() if count
-    ]
+    ours = [(loss / weight, count) for loss, count in candidate.items()]
+    return ours + [(-loss / (1 - weight), count) for loss, count in stable.items()]
 
 
 class Harm(msgspec.Struct, frozen=True):

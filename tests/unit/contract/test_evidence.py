@@ -456,6 +456,12 @@ def test_of_versions_that_were_not_both_seen_under_one_weight_there_is_no_differ
     assert contrast(2).after(0.2, (3, 17), (0, 0)).after(0.3, (0, 0), (1, 9)).difference() is None
 
 
+def test_it_begins_with_nothing_under_no_weight() -> None:
+    assert contrast(2) == Contrast((0, 0), (0, 0), (0.0, 0.0), 0.0, 0.0)
+    assert harm_of(Signal.ERRORS).contrast == contrast(2)
+    assert harm_of(Signal.ERRORS).cusum == 0
+
+
 def test_each_weight_is_compared_with_itself() -> None:
     """Equal shares by day and by night: pooled, the candidate, which had most of its requests by night, would look
     worse."""
@@ -482,6 +488,16 @@ def test_the_size_of_harm_is_told_from_where_it_seems_to_have_begun() -> None:
         harm = harm.after(Scrape(0.1, Arm(100, 30), Arm(900, 9)))
     assert harm.contrast.difference() == (exact(0.3 - 0.01), exact(0.01 - 0.3))
     assert (harm.contrast.candidate, harm.contrast.stable) == ((150, 350), (45, 4455))
+
+
+def test_what_was_seen_while_there_was_no_suspicion_is_left_out_and_what_came_since_is_not() -> None:
+    harm = harm_of(Signal.ERRORS)
+    for _ in range(3):
+        harm = harm.after(Scrape(0.4, Arm(40), Arm(60)))
+    assert (harm.cusum, harm.contrast.candidate) == (0, (0, 40))
+    harm = harm.after(Scrape(0.4, Arm(40, 1), Arm(60)))
+    assert 0 < harm.cusum < 1
+    assert harm.after(Scrape(0.4, Arm(40), Arm(60))).contrast.candidate == (1, 79)
 
 
 def test_the_cusum_follows_the_bettor_on_the_nearest_ratio_and_never_starts_below_0() -> None:

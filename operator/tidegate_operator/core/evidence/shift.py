@@ -87,9 +87,7 @@ def _log_won(present: Contrast) -> float:
         return 0.0
     a, b, begins = _prior(present.weight)
     won = [
-        _log_beta(a + ours, b + theirs) - begins
-        for ours, theirs in zip(present.candidate, present.stable, strict=True)
-        if ours or theirs
+        _log_beta(a + ours, b + theirs) - begins for ours, theirs in zip(present.candidate, present.stable, strict=True)
     ]
     expected = sum(present.candidate) * math.log(present.weight) + sum(present.stable) * math.log1p(-present.weight)
     return math.fsum(won) - expected

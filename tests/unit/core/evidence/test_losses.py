@@ -152,6 +152,7 @@ def test_it_is_a_bound_of_95_percent_if_nothing_else_is_asked() -> None:
 
 def test_of_no_pairs_or_of_none_that_agree_there_is_no_bound() -> None:
     assert (Disagreement().upper(), Disagreement(5, 5).upper()) == (1.0, 1.0)
+    assert 0.999 < Disagreement(3000, 2999).upper() < 1
 
 
 @pytest.mark.parametrize(("pairs", "bound"), [(10, 0.36), (100, 0.06), (1000, 0.008), (10_000, 0.001)])

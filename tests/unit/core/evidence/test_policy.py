@@ -57,6 +57,14 @@ def test_a_step_is_over(wealths: tuple[float, ...], requests: int, seconds: floa
     assert may_leave_step([Owning(wealth) for wealth in wealths], requests, seconds) is over
 
 
+def test_what_is_lost_to_rounding_is_no_suspicion() -> None:
+    @dataclass(frozen=True)
+    class Rounded:
+        log_evidence: float
+
+    assert [may_leave_step([Rounded(log)], 20, 30) for log in (0.99e-9, 1e-9)] == [True, False]
+
+
 def test_a_signal_that_has_seen_no_request_holds_nobody_up() -> None:
     assert may_leave_step([harm_of(Signal.SLOW), harm_of(Signal.ERRORS).after(Scrape(0.1, Arm(0), Arm(0)))], 20, 30)
 

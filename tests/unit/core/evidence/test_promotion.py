@@ -132,29 +132,42 @@ def test_without_any_error_it_is_known_from_the_start_how_long_it_takes(weight: 
     assert expected == pytest.approx(ours.requests, rel=0.1)
 
 
-def test_what_is_still_needed_is_the_smallest_number_that_is_enough() -> None:
-    """By hand, with one bettor: n g >= ln 20 - ln wealth, and w n requests of the candidate, rounded up."""
-    promotion = Promotion(0.01, bettors(7))
-    stakes = [f * 0.95 / (1 / 0.25 - 0.01) for f in FRACTIONS]
-    theirs = (30 + 0.1) / (3000 + 100)
-    ours = (8 + 100 * theirs) / (900 + 100)
+@pytest.mark.parametrize(
+    ("weight", "ours", "theirs", "lead"),
+    [
+        (0.25, Arm(900, 8), Arm(3000, 30), 0.0),
+        (0.9, Arm(900, 8), Arm(3000, 30), 0.5),
+        (0.9, Arm(40), Arm(10), 0.0),
+        (0.97, Arm(0), Arm(0), -1.0),
+        (0.93, Arm(40), Arm(50), 2.9),
+    ],
+)
+def test_what_is_still_needed_is_the_smallest_number_that_is_enough(
+    weight: float, ours: Arm, theirs: Arm, lead: float
+) -> None:
+    """By hand, request after request; `lead` is ln of what every bettor owns to begin with."""
+    stakes = [f * 0.95 / (1 / weight - 0.01) for f in FRACTIONS]
+    stable = (theirs.events + 0.1) / (theirs.requests + 100)
+    candidate = (ours.events + 100 * stable) / (ours.requests + 100)
     growth = [
-        0.25 * ours * math.log1p(stake * (0.01 - 4))
-        + 0.75 * theirs * math.log1p(stake * (0.01 + 4 / 3))
-        + (1 - 0.25 * ours - 0.75 * theirs) * math.log1p(stake * 0.01)
+        weight * candidate * math.log1p(stake * (0.01 - 1 / weight))
+        + (1 - weight) * stable * math.log1p(stake * (0.01 + 1 / (1 - weight)))
+        + (1 - weight * candidate - (1 - weight) * stable) * math.log1p(stake * 0.01)
         for stake in stakes
     ]
     requests = 0
-    while sum(math.exp(requests * each) for each in growth) / 7 < 20:
+    while sum(math.exp(lead + requests * each) for each in growth) / 7 < 20:
         requests += 1
-    assert still_needed(promotion, 0.25, Arm(900, 8), Arm(3000, 30)) == math.ceil(requests * 0.25)
+    found = still_needed(Promotion(0.01, Wealth((lead,) * 7)), weight, ours, theirs)
+    assert found == math.ceil(requests * weight)
 
 
-def test_nothing_is_needed_any_more_once_it_is_proven() -> None:
-    rates = 0.1, Arm(1000), Arm(9000)
-    assert still_needed(Promotion(0.01, Wealth((math.log(20.1),) * 7)), *rates) == 0
-    assert still_needed(Promotion(0.01, Wealth((math.log(5.1),) * 7)), *rates, 0.2) == 0
-    assert (still_needed(Promotion(0.01, Wealth((math.log(19.9),) * 7)), *rates) or 0) >= 1
+def test_nothing_is_needed_any_more_once_it_is_proven_and_one_request_just_before() -> None:
+    def needed(log: float, beta: float = 0.05) -> int | None:
+        return still_needed(Promotion(0.01, Wealth((log,) * 7)), 0.9, Arm(1000), Arm(9000), beta)
+
+    enough = -math.log(0.05)
+    assert (needed(enough), needed(enough - 1e-6), needed(enough - 1e-6, 0.06)) == (0, 1, 0)
 
 
 def test_a_candidate_that_is_worse_by_the_tolerance_needs_longer_than_anybody_waits() -> None:

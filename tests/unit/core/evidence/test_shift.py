@@ -5,6 +5,7 @@ from itertools import product
 
 import pytest
 
+from tidegate_contract.evidence import Contrast
 from tidegate_operator.core.evidence.shift import Shift, radius, shift_of, shifted
 
 
@@ -88,10 +89,11 @@ def test_equal_answers_are_no_shift_however_many() -> None:
 
 
 def test_a_constant_answer_is_a_shift_at_once() -> None:
-    shift, scrapes = Shift(), 0
-    while not shifted(shift):
-        shift, scrapes = shift.after(0.1, [0] * 7 + [10] + [0] * 12, [4] * 20), scrapes + 1
-    assert scrapes <= 2
+    shift, found = Shift(), []
+    for _ in range(3):
+        shift = shift.after(0.1, [0] * 7 + [10] + [0] * 12, [4] * 20)
+        found.append(shifted(shift))
+    assert found == [True, True, True]
 
 
 def test_a_shift_that_is_proven_but_small_is_not_told() -> None:
@@ -102,6 +104,17 @@ def test_a_shift_that_is_proven_but_small_is_not_told() -> None:
     assert not shifted(shift, distance=0.081)
     assert shifted(shift_of(2).after(0.5, [6100, 3900], [5000, 5000]))
     assert not shifted(shift_of(2).after(0.5, [5990, 4010], [5000, 5000]))
+
+
+def test_a_shift_of_just_enough_is_told() -> None:
+    """A wealth of 100, a distance of .1: all of it under weights that are over."""
+
+    def over(wealth: float, distance: float) -> Shift:
+        return Shift(Contrast((0, 0), (0, 0), (distance, -distance), 1.0), math.log(wealth))
+
+    assert shifted(Shift(over(1, 0.1).contrast, -math.log(0.01)))
+    assert not shifted(over(99.5, 0.1))
+    assert not shifted(over(101, 0.0999))
 
 
 def test_a_shift_is_proven_by_a_wealth_of_100() -> None:

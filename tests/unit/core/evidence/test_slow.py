@@ -44,6 +44,7 @@ def test_it_is_the_99_percent_quantile_of_the_product_s_own_cells_if_nothing_els
     assert quantile(cells) == pytest.approx(SLOW_BOUNDS[30] * 1.2**0.5, rel=1e-12)
     assert quantile(cells, least=1001) is None
     assert quantile([0] * 65, least=0) is None
+    assert quantile([0, 1, 0], (1.0, 2.0), least=0) == pytest.approx(2**0.99)
 
 
 @pytest.mark.parametrize(
