@@ -182,6 +182,12 @@ verify: venv
 	@echo "== the core, in every state of its small worlds"
 	$(BIN)/python -m verify
 
+## mutants: change the evidence's code in every small way, one at a time, and see that a test fails
+.PHONY: mutants
+mutants: venv
+	@echo "== the evidence, changed in every small way"
+	$(BIN)/python -m mutants
+
 ## test-bars: what bench-operator measures, in a short form
 .PHONY: test-bars
 test-bars: venv tools
