@@ -19,7 +19,7 @@ import yaml
 
 from tidegate_contract import names, source
 from tidegate_operator.api import v1alpha1
-from tidegate_operator.core.types import Approval, Weight
+from tidegate_operator.core.types import Approval, RolloutStep, Weight
 
 EXAMPLE = Path(demo.__file__).parent
 
@@ -147,9 +147,16 @@ def test_the_manifest_is_a_model_deployment_as_it_stands() -> None:
     assert (desired.replicas, desired.content.timeout) == (2, 10.0)
 
 
-def test_the_canary_is_the_same_object_with_another_version_and_steps() -> None:
-    first, second = (yaml.safe_load((EXAMPLE / f"{name}.yaml").read_text()) for name in ("flights", "canary"))
-    assert v1alpha1.parse(second["spec"]).steps == (Approval(), Weight(5), Approval(), Weight(50), Approval())
+@pytest.mark.parametrize(
+    ("name", "steps"),
+    [
+        pytest.param("canary", (Approval(), Weight(5), Approval(), Weight(50), Approval()), id="by a person"),
+        pytest.param("evidence", (Weight(5), Weight(20), Weight(50)), id="by its requests"),
+    ],
+)
+def test_a_canary_is_the_same_object_with_another_version_and_steps(name: str, steps: tuple[RolloutStep, ...]) -> None:
+    first, second = (yaml.safe_load((EXAMPLE / f"{each}.yaml").read_text()) for each in ("flights", name))
+    assert v1alpha1.parse(second["spec"]).steps == steps
     assert second["spec"].pop("rollout")
     for document in (first, second):
         del document["spec"]["model"]["uri"], document["spec"]["traffic"]
