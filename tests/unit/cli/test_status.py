@@ -265,14 +265,24 @@ def _rolling(rollout: Any, candidate: dict[str, Any], **status: Any) -> dict[str
     ("rollout", "steps"),
     [
         ({"strategy": "Canary", "steps": [{"weight": 5}, {"approval": {}}]}, 2),
-        ({"strategy": "Canary"}, 8),
+        ({"strategy": "Canary"}, 3),
+        ({"strategy": "Auto"}, 3),
         ({"strategy": "BlueGreen"}, 1),
         ({"strategy": "Later"}, None),
         ({"strategy": ["Canary"], "steps": "7"}, None),
         ({}, None),
         (None, None),
     ],
-    ids=["as written", "by default", "of BlueGreen", "of a later strategy", "of something else", "of none", "null"],
+    ids=[
+        "as written",
+        "by default",
+        "of Auto",
+        "of BlueGreen",
+        "of a later strategy",
+        "of something else",
+        "of none",
+        "null",
+    ],
 )
 def test_how_many_steps_there_are_is_known_where_spec_says_it(rollout: Any, steps: int | None) -> None:
     found = view(_rolling(rollout, CANDIDATE)).candidate
@@ -305,7 +315,8 @@ def test_a_candidate_that_says_little_is_no_error() -> None:
 def test_one_model_with_a_candidate_and_how_it_goes_on(
     conditions: list[dict[str, Any]], goes_on: str, api: Api
 ) -> None:
-    api.models["flights"] = _rolling({"strategy": "Canary"}, CANDIDATE, conditions=conditions)
+    steps = [step for weight in (1, 5, 25, 50) for step in ({"weight": weight}, {"approval": {}})]
+    api.models["flights"] = _rolling({"strategy": "Canary", "steps": steps}, CANDIDATE, conditions=conditions)
     result = _status("flights")
     assert result.exit_code == 0, result.output
     lines = result.output.splitlines()
