@@ -224,6 +224,13 @@ bench-limits: venv
 bench-router: venv
 	@$(BIN)/python tests/bench/router.py
 
+## bench-rollout: what a bad version costs until its requests have rejected it, and a good one until it has all of them
+.PHONY: bench-rollout
+bench-rollout: venv tools
+	@$(MAKE) cluster images install
+	$(WITH_CLUSTER)
+	$(BIN)/python tests/bench/rollout.py
+
 ## bench-operator: 1,000 to 5,000 models, failover, outages, faults; API server, etcd and controllers alone; an hour
 .PHONY: bench-operator
 bench-operator: venv tools

@@ -13,6 +13,14 @@ URI = "oci://registry.example/flights:1"
 
 
 ROUTED = {"via": "Router"}
+UNSAID: dict[str, Any] = {
+    "paused": False,
+    "retryToken": "",
+    "tolerance": {"errors": "1%", "slow": "0.5%"},
+    "bake": {"duration": "30m", "holdback": 5},
+    "deadline": {"after": "24h", "then": "Hold"},
+}
+"""What is stored of a rollout that spec says nothing of."""
 
 
 def canary(*steps: dict[str, Any], strategy: str = "Canary") -> dict[str, Any]:
@@ -20,8 +28,13 @@ def canary(*steps: dict[str, Any], strategy: str = "Canary") -> dict[str, Any]:
     return {"model": {"uri": URI}, "rollout": {"strategy": strategy, "steps": list(steps)}, "traffic": ROUTED}
 
 
+def auto(**rollout: Any) -> dict[str, Any]:
+    """A spec with this of its rollout."""
+    return {"model": {"uri": URI}, "rollout": {"strategy": "Auto", **rollout}, "traffic": ROUTED}
+
+
 def weights(*percent: int) -> list[dict[str, Any]]:
-    """Steps as they may stand: an approval behind each weight."""
+    """Steps that people approve: an approval behind each weight."""
     found: list[dict[str, Any]] = []
     for each in percent:
         found += [{"weight": each}, {"approval": {}}]
@@ -98,7 +111,7 @@ ROWS = [
     ),
     pytest.param(
         {"model": {"uri": URI}, "rollout": {"strategy": "Magic"}},
-        'supported values: "Canary", "BlueGreen", "Shadow", "Immediate"',
+        'supported values: "Auto", "Canary", "BlueGreen", "Shadow", "Immediate"',
         id="no such strategy",
     ),
     pytest.param(
@@ -126,14 +139,29 @@ ROWS = [
         "write strategy: Canary, or leave steps out",
         id="steps of no strategy",
     ),
-    pytest.param(canary({"weight": 5}), "write {approval: {}} behind each weight", id="nobody approves the last one"),
-    pytest.param(
-        canary({"weight": 5}, {"weight": 50}, {"approval": {}}),
-        "write {approval: {}} behind each weight",
-        id="nobody approves one in the middle",
-    ),
     pytest.param(canary(*weights(5, 25, 5)), "the weights must rise", id="a weight that falls"),
     pytest.param(canary(*weights(5, 5)), "the weights must rise", id="a weight twice"),
+    pytest.param(canary({"weight": 50}, {"weight": 5}), "the weights must rise", id="one that nobody approves falls"),
+    pytest.param(
+        canary({"weight": 5}, strategy="Auto"), "write strategy: Canary, or leave steps out", id="steps of Auto"
+    ),
+    pytest.param(
+        {"model": {"uri": URI}, "rollout": {"strategy": "Auto"}, "traffic": {"via": "Service"}},
+        "write traffic.via: Router",
+        id="evidence without a router",
+    ),
+    pytest.param(auto(tolerance={"errors": "0%"}), "errors must be above 0% and at most 50%", id="no tolerance at all"),
+    pytest.param(auto(tolerance={"errors": "50.1%"}), "errors must be above 0% and at most 50%", id="more than half"),
+    pytest.param(auto(tolerance={"slow": "0.0%"}), "slow must be above 0% and at most 50%", id="nothing may be slow"),
+    pytest.param(auto(tolerance={"slow": "0.5"}), "should match", id="a tolerance without a unit"),
+    pytest.param(auto(tolerance={"errors": "100%"}), "should match", id="a tolerance of everything"),
+    pytest.param(auto(tolerance={"late": "1%"}), 'unknown field "spec.rollout.tolerance.late"', id="no such signal"),
+    pytest.param(auto(bake={"duration": "169h"}), "a bake lasts for at most 168h", id="more than a week"),
+    pytest.param(auto(bake={"duration": "1d"}), "should match", id="a duration in days"),
+    pytest.param(auto(bake={"holdback": 0}), "greater than or equal to 1", id="nothing to compare with"),
+    pytest.param(auto(bake={"holdback": 51}), "less than or equal to 50", id="most is held back"),
+    pytest.param(auto(deadline={"after": "59s"}), "after must be at least 1m", id="no time at all"),
+    pytest.param(auto(deadline={"then": "Promote"}), 'supported values: "Hold", "Rollback"', id="no such end"),
 ]
 
 
@@ -183,7 +211,7 @@ def test_variables_of_payloads_are_the_owners(kube: Kube) -> None:
 def test_the_address_alone_is_a_working_object(kube: Kube, uri: str) -> None:
     made = created(kube, {"model": {"uri": uri}})
     assert made["spec"]["scaling"] == {"mode": "Fixed"}
-    assert made["spec"]["rollout"] == {"paused": False, "retryToken": ""}
+    assert made["spec"]["rollout"] == UNSAID
     assert made["spec"]["server"]["resources"]["requests"] == {"cpu": "250m", "memory": "512Mi"}
     assert made["spec"]["server"]["slo"] == {"timeout": "10s"}
 
@@ -196,12 +224,24 @@ def test_the_address_alone_is_a_working_object(kube: Kube, uri: str) -> None:
         [*weights(5), {"approval": {}}, *weights(6)],
         [{"approval": {}}],
         weights(*range(1, 11)),
+        [{"weight": 5}],
+        [{"weight": 5}, {"weight": 50}, {"approval": {}}],
+        [{"weight": percent} for percent in range(1, 21)],
     ],
-    ids=["those of a canary", "an approval first", "two approvals", "an approval alone", "as many as there may be"],
+    ids=[
+        "those of a canary",
+        "an approval first",
+        "two approvals",
+        "an approval alone",
+        "as many as there may be",
+        "nobody approves the last one",
+        "nobody approves one in the middle",
+        "nobody approves any",
+    ],
 )
-def test_steps_that_rise_and_are_approved_are_taken(kube: Kube, steps: list[dict[str, Any]]) -> None:
+def test_steps_that_rise_are_taken_whoever_decides_them(kube: Kube, steps: list[dict[str, Any]]) -> None:
     made = created(kube, canary(*steps))
-    assert made["spec"]["rollout"] == {"paused": False, "retryToken": "", "strategy": "Canary", "steps": steps}
+    assert made["spec"]["rollout"] == UNSAID | {"strategy": "Canary", "steps": steps}
 
 
 @pytest.mark.parametrize(
@@ -216,8 +256,28 @@ def test_steps_that_rise_and_are_approved_are_taken(kube: Kube, steps: list[dict
 )
 def test_a_strategy_and_a_way_that_fit_are_taken_and_nothing_is_added(kube: Kube, more: dict[str, Any]) -> None:
     made = created(kube, {"model": {"uri": URI}} | more)["spec"]
-    assert made["rollout"] == {"paused": False, "retryToken": ""} | more.get("rollout", {})
+    assert made["rollout"] == UNSAID | more.get("rollout", {})
     assert made["traffic"] == more.get("traffic", {})
+
+
+@pytest.mark.parametrize(
+    ("said", "stored"),
+    [
+        ({"tolerance": {"errors": "50%"}}, {"tolerance": {"errors": "50%", "slow": "0.5%"}}),
+        ({"tolerance": {"slow": "0.001%"}}, {"tolerance": {"errors": "1%", "slow": "0.001%"}}),
+        ({"bake": {"duration": "168h"}}, {"bake": {"duration": "168h", "holdback": 5}}),
+        ({"bake": {"duration": "0s", "holdback": 50}}, {"bake": {"duration": "0s", "holdback": 50}}),
+        ({"deadline": {"after": "1m"}}, {"deadline": {"after": "1m", "then": "Hold"}}),
+        ({"deadline": {"then": "Rollback"}}, {"deadline": {"after": "24h", "then": "Rollback"}}),
+        ({}, {}),
+    ],
+    ids=["many errors", "hardly any slow answer", "a week", "no bake", "a minute", "an end", "nothing is said"],
+)
+def test_what_evidence_is_held_to_is_taken_at_its_bounds(
+    kube: Kube, said: dict[str, Any], stored: dict[str, Any]
+) -> None:
+    made = created(kube, auto(**said))["spec"]["rollout"]
+    assert made == UNSAID | {"strategy": "Auto"} | stored
 
 
 def test_a_bare_number_of_cpus_is_fine(kube: Kube) -> None:
