@@ -49,6 +49,8 @@ class Kept(msgspec.Struct, frozen=True):
     uid: str
     """Of the ModelDeployment."""
     tally: Tally
+    began: datetime | None = None
+    """When its rollout did."""
 
 
 def packed(kept: Kept) -> str:
@@ -139,7 +141,7 @@ class Trials:
                 log.warning("trial %d of %s: %s", body.number, trial.revision, error, extra={"model": "/".join(key)})
                 continue
             tally = kept.tally
-            if (kept.uid, Trial(tally.revision, tally.against, tally.trial)) == (uid, trial):
+            if (kept.uid, Trial(tally.revision, tally.against, tally.trial, kept.began)) == (uid, trial):
                 running.tally, running.saved_at = tally, self._monotonic()
         running.earlier = tuple(body for body in running.earlier if body.number != trial.number)
         return running
@@ -219,7 +221,7 @@ class Trials:
             if not running.revision_uid:
                 raise NotFound(404, f"revision {running.trial.revision} is not kept")
         number = running.trial.number
-        body = r.TrialBody(number, running.trial.against, packed(Kept(uid, running.tally)))
+        body = r.TrialBody(number, running.trial.against, packed(Kept(uid, running.tally, running.trial.began)))
         others = [each for each in running.earlier if each.number != number]
         name, revision_uid = object_name(key[1], running.trial.revision), running.revision_uid
         running.revision_uid = ""  # unless it is taken: that object may be gone, and another one be there

@@ -539,6 +539,7 @@ class Baking(Api):
     since: Time = Field(description="When the other one had taken over.")
     strikes: Annotated[int, Field(ge=0, le=2)] = Field(0, description="Of what is stable now.")
     trial: Annotated[int, Field(ge=1)] = Field(1, description="Which trial that is in.")
+    began: Time | None = Field(None, description="When the rollout of what is stable now began.")
 
 
 class Resolved(Api):

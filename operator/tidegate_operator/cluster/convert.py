@@ -210,6 +210,7 @@ class _Baking(msgspec.Struct):
     since: datetime
     strikes: int = 0
     trial: int = 1
+    began: datetime | None = None
 
 
 class _Resolved(msgspec.Struct):
@@ -308,7 +309,9 @@ def status(body: msgspec.Raw) -> core.Status:
         revision=found.revision,
         stable=core.Stable(stable.revision, stable.since) if stable else None,
         candidate=_candidate(found.candidate) if found.candidate else None,
-        baking=core.Baking(baking.revision, baking.since, baking.strikes, baking.trial) if baking else None,
+        baking=core.Baking(baking.revision, baking.since, baking.strikes, baking.trial, baking.began)
+        if baking
+        else None,
         route=_route(found.route),
         resolved=core.Resolved(resolved.request, resolved.uri, resolved.digest) if resolved else None,
         rejected=tuple(core.Rejected(entry.revision, entry.retryToken) for entry in found.rejected),

@@ -388,7 +388,7 @@ def _after(scene: Scene, status: Status, route: Route, found: Step, aim: Aim, *,
         status = decided(status, Decision(now, PROMOTED, stable, OPERATOR, why))
         baking = None
         if candidate is not None and scene.desired.bake and not scene.is_left:
-            baking = Baking(scene.serving, now, candidate.strikes, candidate.trial)
+            baking = Baking(scene.serving, now, candidate.strikes, candidate.trial, candidate.began)
         return replace(status, stable=Stable(stable, now), candidate=None, baking=baking), ""
     first_one = not scene.serving and not enters and stable == scene.choice.target and scene.replicas > 0
     if first_one and found.acknowledged and _known(scene, route, stable, 1):

@@ -43,6 +43,8 @@ class Trial:
     revision: str
     against: str
     number: int
+    began: datetime | None = None
+    """When its rollout did: a version that is asked for again is tried anew."""
 
 
 def trial_of(status: Status) -> Trial | None:
@@ -51,10 +53,10 @@ def trial_of(status: Status) -> Trial | None:
     if stable is None:
         return None
     if baking is not None:
-        return Trial(stable.revision, baking.revision, baking.trial)
+        return Trial(stable.revision, baking.revision, baking.trial, baking.began)
     if candidate is None or candidate.standing is Standing.SUSPECT or candidate.revision == stable.revision:
         return None
-    return Trial(candidate.revision, stable.revision, candidate.trial)
+    return Trial(candidate.revision, stable.revision, candidate.trial, candidate.began)
 
 
 def heard_of(status: Status, evidence: Evidence | None) -> Evidence | None:
@@ -92,7 +94,7 @@ def _struck(
         rejected = (*(entry for entry in status.rejected if entry.revision != bad), Rejected(bad, desired.retry_token))
         status = replace(status, revision=back, candidate=None, rejected=rejected)
         return decided(status, Decision(now, Verb.ROLLBACK, back, OPERATOR, f"{bad} is rejected: {why}"))
-    began = tried.began if isinstance(tried, Candidate) else tried.since
+    began = tried.began or now
     suspect = Candidate(bad, 0, 0, now, began, None, Standing.SUSPECT, strikes, tried.trial)
     said = f"{why}; it gets no requests until new pods of it are tried"
     return decided(replace(status, candidate=suspect), Decision(now, STRIKE, bad, OPERATOR, said))

@@ -514,6 +514,8 @@ class Baking:
     strikes: int = 0
     """Of what is stable now."""
     trial: int = 1
+    began: datetime | None = None
+    """When the rollout of what is stable now did."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ import pytest
 
 from routed_worlds import GOOD, ROUTED, Cluster, canary, deployment_of
 from tidegate_contract.actions import Action, Outcome
+from tidegate_operator.core.trial import trial_of
 from tidegate_operator.core.types import Bake, Deadline, Desired, Evidence, Overdue, Standing, Weight
 from worlds import asking, name
 
@@ -141,6 +142,19 @@ def test_the_second_strike_rejects_it() -> None:
     assert found.status.phase == "Idle"
     assert found.condition("SpecInSync") == ("False", "RevisionRejected")
     assert looks(found, 100).weights() == {A: 100}
+
+
+def test_a_version_that_is_asked_for_again_begins_a_trial_of_its_own() -> None:
+    found = rolling()
+    first = trial_of(found.status)
+    struck(found).until(lambda one: bool(one.status.rejected), 200).settle()
+    found.says, found.desired = replace(found.says, harm=""), replace(AUTO, retry_token="again")
+    found.until(lambda one: one.weights().get(B) == 5, 60)
+    again = trial_of(found.status)
+    assert first is not None
+    assert again is not None
+    assert (again.number, again.revision, again.against) == (first.number, first.revision, first.against)
+    assert again != first
 
 
 def test_another_version_begins_after_a_rejection() -> None:

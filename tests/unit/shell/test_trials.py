@@ -166,6 +166,7 @@ async def test_another_process_goes_on_where_the_last_one_was_and_loses_no_reque
     [
         pytest.param(replace(TRIAL, number=2), ME.uid, id="another trial"),
         pytest.param(replace(TRIAL, against="cccccccc"), ME.uid, id="another stable"),
+        pytest.param(replace(TRIAL, began=datetime(2026, 1, 2, tzinfo=UTC)), ME.uid, id="asked for again"),
         pytest.param(TRIAL, "another", id="another object of the same name"),
     ],
 )
