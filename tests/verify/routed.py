@@ -444,7 +444,7 @@ def normal(status: Status) -> Shared[Status]:
             status,
             stable=stable and replace(stable, since=NOW),
             candidate=candidate,
-            baking=baking and replace(baking, since=NOW),
+            baking=baking and replace(baking, since=NOW, began=NOW),
             route=None,
             phase="",
             url="",
