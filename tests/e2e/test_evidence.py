@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from bench.rollout import MODEL, Stage, fails, kills, latch, staged
+from bench.rollout import MODEL, Stage, fails, latch, staged
 from bench.scenarios.report import Report
 from deployed import LOCAL, Figure
 from kube import Kube
@@ -20,7 +20,7 @@ def stage(kube: Kube, registry: str) -> Iterator[Stage]:
         yield found
 
 
-@pytest.mark.parametrize("case", [fails, latch, kills], ids=lambda case: str(case.__name__))
+@pytest.mark.parametrize("case", [fails, latch], ids=lambda case: str(case.__name__))
 def test_every_bar_holds(case: Callable[[Stage], None], stage: Stage, figure: Figure) -> None:
     stage.report.scenario = name = case.__name__
     stage.begin()
