@@ -4,7 +4,7 @@ import ast
 
 import pytest
 
-from mutants.__main__ import FOUND, expected
+from mutants.__main__ import FOUND, expected, report
 from mutants.sites import mutants
 
 
@@ -76,3 +76,21 @@ def test_every_survivor_that_is_listed_is_a_mutant_that_there_is() -> None:
     assert len(names) == len(set(names)) > 600
     assert expected().keys() <= set(names)
     assert all(reason.strip() for reason in expected().values())
+
+
+@pytest.mark.parametrize(
+    ("module", "alive", "says"),
+    [
+        pytest.param("tidegate_operator.core.evidence.split", 0, "", id="nothing survives, and nothing may"),
+        pytest.param("tidegate_operator.core.evidence.split", 1, "NEW: no test notices split.py", id="a new one"),
+        pytest.param("tidegate_operator.core.evidence.split", 2, "TOO FEW: at least 90%", id="too many"),
+        pytest.param("tidegate_contract.evidence", 0, "GONE: listed in survivors.toml", id="one that is gone"),
+    ],
+)
+def test_a_run_fails_unless_those_survive_that_may(
+    module: str, alive: int, says: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _, found = FOUND[module]
+    tasks = [(module, number, ["a test"], 1) for number in range(len(found))]
+    assert report(tasks, found[:alive], False, 1.0) == int(bool(says))
+    assert says in capsys.readouterr().out
