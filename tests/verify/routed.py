@@ -594,9 +594,8 @@ def written(state: State, flight: Flight) -> tuple[str, State]:
                 more = f" of {LETTERS[template_of(applied)[0]]}{', held' if template_of(applied)[1] else ''}"
             return f"the operator applies {kind} {name}{more}", with_kid(state, applied)
         case Save():
-            assert state.words, "a trial runs"
-            kept = state.words._replace(kept=state.words.says)
-            return f"the operator keeps what requests say: {kept.says}", state._replace(words=kept)
+            kept = state.words and state.words._replace(kept=state.words.says)
+            return "the operator keeps what requests have said", state._replace(words=kept)
         case Remove(kind=kind, name=name):
             return f"the operator removes {kind} {called(name)}", without_kid(state, (kind, name))
     raise AssertionError(write.value)

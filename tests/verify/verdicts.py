@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 from tidegate_contract.actions import Verb
 from tidegate_contract.route import WHOLE
+from tidegate_operator.core.look import Save
 from tidegate_operator.core.trial import STRIKES
 from tidegate_operator.core.types import Approval, Candidate, Standing, Status, Via, Weight
 from verify.routed import BAKE, LETTERS, STEPS, Made, State, Told
@@ -40,6 +41,7 @@ def of_a_verdict(state: State, made: Made, after: Status) -> str:
         or of_strikes(state, before, after)
         or of_harm(state, before, after)
         or of_the_end_of_a_bake(state, before, after)
+        or of_a_record(state, made, before, after)
         or of_a_step(state, before, after)
         or (of_a_rise(state, after, route) if route and state.route else "")
         or (of_a_suspect(state, after, route) if route else "")
@@ -93,6 +95,19 @@ def of_harm(state: State, before: Status, after: Status) -> str:
     if now is not None and now.strikes == was.strikes + 1 and (suspect or now.trial > was.trial):
         return ""
     return f"the requests of {LETTERS[was.revision]} say harm, and it has no strike"
+
+
+def of_a_record(state: State, made: Made, before: Status, after: Status) -> str:
+    """What has been a strike is kept, so that people can calculate it again."""
+    was, now = tried(before), tried(after)
+    if state.words is None or state.says is None or was is None:
+        return ""
+    struck = was.revision in {entry.revision for entry in after.rejected} - {e.revision for e in before.rejected}
+    struck |= now is not None and now.revision == was.revision and now.strikes > was.strikes
+    saves = any(isinstance(write.value, Save) for write in made.flight.writes)
+    return (
+        f"{LETTERS[was.revision]} has a strike, and what its requests said is not kept" if struck and not saves else ""
+    )
 
 
 def of_the_end_of_a_bake(state: State, before: Status, after: Status) -> str:

@@ -115,7 +115,7 @@ def decide(
 
 def saves(before: Status, after: Status, observed: Observed) -> bool:
     """Whether it is time to keep what a trial has counted: when it begins, now and then, and when it has decided."""
-    found = heard_of(after, observed.evidence)
+    found = heard_of(before, observed.evidence)  # afterwards it may have ended
     return found is not None and (not found.saved or found.due or before.decisions != after.decisions)
 
 

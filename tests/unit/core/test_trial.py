@@ -131,6 +131,21 @@ def test_a_suspect_is_not_promoted_before_its_second_trial() -> None:
     assert "new pods of it are tried first" in found.status.action.message
 
 
+@pytest.mark.parametrize(
+    ("desired", "says", "what"),
+    [
+        pytest.param(AUTO, {"harm": HARM}, "Strike", id="a strike"),
+        pytest.param(AUTO, {}, "Promoted", id="a promotion"),
+        pytest.param(BAKED, {}, "Promoted", id="a promotion before a bake"),
+    ],
+)
+def test_what_was_counted_is_kept_when_it_decides(desired: Desired, says: dict[str, str], what: str) -> None:
+    found = rolling(desired)
+    found.says = replace(found.says, **says)
+    found.until(lambda one: whats(one)[-1] == what, 120)
+    assert found.plans[-1].saves
+
+
 def test_the_second_strike_rejects_it() -> None:
     found = struck(rolling())
     found.until(lambda one: bool(one.status.rejected), 200).settle()
