@@ -329,14 +329,14 @@ def starts() -> tuple[Start, ...]:
             "bake",
             "what the first requests of B say decides; after it has taken over it is compared with A for a while",
             partial(tried, bakes=True),
-            (Budget(0, 1, 0, 3), Budget(0, 0, 0, 4), Budget(0, 0, 1, 2), Budget(1, 0, 0, 3)),
+            (Budget(0, 1, 0, 2), Budget(0, 0, 0, 4), Budget(0, 0, 1, 2), Budget(1, 0, 0, 3)),
             Rules("AB", verbs=PEOPLE, words=tuple(Said)),
         ),
         Start(
             "evidence",
             "the same, and B is alone as soon as it has taken over",
             tried,
-            (Budget(0, 1, 0, 3), Budget(0, 0, 0, 4), Budget(0, 0, 1, 2), Budget(1, 1, 0, 1)),
+            (Budget(0, 1, 0, 3), Budget(0, 0, 0, 4), Budget(0, 0, 1, 2)),
             Rules("AB", verbs=PEOPLE, words=tuple(Said)),
         ),
         Start(
