@@ -757,7 +757,7 @@ class KeptTrial(Api):
     number: Annotated[int, Field(ge=1)] = Field(description="Which trial of this version it is.")
     against: Hash = Field(description="The version that it was compared with.")
     kept: Annotated[str, Field(max_length=262144)] = Field(
-        description="Every count of it: JSON, compressed by zlib, in base64. `tidegate replay` reads it."
+        description="Every count of it: JSON, compressed by zlib, in base64."
     )
 
 

@@ -152,8 +152,8 @@ class Save:
     """Keep what the requests of the trial have said so far."""
 
 
-EVIDENCE: Named = ("ConfigMap", "evidence")
-"""What is said to be refused where it cannot be kept."""
+EVIDENCE: Named = (REVISION_KIND, "its trials")
+"""What is said to be refused where they cannot be kept."""
 
 Step = (
     ReadModel

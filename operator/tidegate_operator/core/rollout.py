@@ -320,6 +320,8 @@ def _aim(scene: Scene, status: Status, *, enters: bool) -> Aim:
         return Aim(scene.returns_to or scene.choice.target)
     if candidate.standing is Standing.SUSPECT:
         return Aim(scene.serving)
+    if candidate.standing is Standing.INCONCLUSIVE:
+        return Aim(scene.serving, candidate.revision, 0)
     if not scene.guards.holds(Guard.NOT_PAUSED, not scene.choice.paused):
         return _as_it_is(route) if route else Aim(scene.serving)
     if candidate.step >= len(steps):
@@ -328,7 +330,7 @@ def _aim(scene: Scene, status: Status, *, enters: bool) -> Aim:
         return Aim(scene.serving, candidate.revision, copies=True)
     weights = [each.percent for each in steps[: candidate.step + 1] if isinstance(each, Weight)]
     found = heard_of(status, scene.observed.evidence)
-    if not weights or candidate.standing is Standing.INCONCLUSIVE:
+    if not weights:
         return Aim(scene.serving, candidate.revision, 0)
     if not scene.guards.holds(Guard.COUNTED, found is not None and found.saved):
         return Aim(scene.serving, candidate.revision, min(weights[-1], candidate.weight))

@@ -213,6 +213,12 @@ def test_without_numbers_for_five_minutes_it_gets_no_requests_and_then_goes_on()
     assert whats(found)[-2:] == ["Inconclusive", "Again"]
 
 
+def test_a_pause_does_not_keep_requests_at_a_version_of_which_nothing_is_heard() -> None:
+    found = rolling()
+    found.action, found.deaf = Action("pause", "Pause", by="ada"), True
+    assert looks(found, 330).weights() == {A: 100, B: 0}
+
+
 @pytest.mark.parametrize("then", list(Overdue))
 def test_a_rollout_that_nothing_decides_has_an_end(then: Overdue) -> None:
     found = rolling(replace(AUTO, deadline=Deadline(120, then)))

@@ -20,7 +20,7 @@ WHOLE = 100
 ENTRY_READINGS = 120
 """So many readings at the most are put together: about a minute of them."""
 MOST_ENTRIES = 4000
-"""Of a record; a trial that is longer enters every other change only, then every fourth, and so on."""
+"""Of a record, about: a trial that is longer enters less and less often."""
 SUSPICIOUS = 1e-9
 NONE, UNSPLIT = Arm(0), Split(AT_FIRST)
 
@@ -240,8 +240,8 @@ def _count(tally: Tally, signal: Signal, smallest: int, largest: int, gain: Sum)
         entry = Entry(signal, largest, smallest, ours.requests, ours.events, theirs.requests, theirs.events)
     tally = replace(tally, open=tally.open | {signal: entry}, readings=tally.readings + 1)
     crowded = len(tally.entries) * 2 // MOST_ENTRIES
-    happened = gain.candidate.events and tally.readings > crowded
-    return enter(tally) if happened or tally.readings >= ENTRY_READINGS << crowded else tally
+    happened = gain.candidate.events and tally.readings >= 4**crowded
+    return enter(tally) if happened or tally.readings >= ENTRY_READINGS << 2 * crowded else tally
 
 
 def enter(tally: Tally) -> Tally:
