@@ -132,16 +132,16 @@ def test_a_suspect_is_not_promoted_before_its_second_trial() -> None:
 
 
 @pytest.mark.parametrize(
-    ("desired", "says", "what"),
+    ("desired", "harm", "what"),
     [
-        pytest.param(AUTO, {"harm": HARM}, "Strike", id="a strike"),
-        pytest.param(AUTO, {}, "Promoted", id="a promotion"),
-        pytest.param(BAKED, {}, "Promoted", id="a promotion before a bake"),
+        pytest.param(AUTO, HARM, "Strike", id="a strike"),
+        pytest.param(AUTO, "", "Promoted", id="a promotion"),
+        pytest.param(BAKED, "", "Promoted", id="a promotion before a bake"),
     ],
 )
-def test_what_was_counted_is_kept_when_it_decides(desired: Desired, says: dict[str, str], what: str) -> None:
+def test_what_was_counted_is_kept_when_it_decides(desired: Desired, harm: str, what: str) -> None:
     found = rolling(desired)
-    found.says = replace(found.says, **says)
+    found.says = replace(found.says, harm=harm)
     found.until(lambda one: whats(one)[-1] == what, 120)
     assert found.plans[-1].saves
 
