@@ -17,7 +17,7 @@ from datetime import datetime
 
 import msgspec
 
-from tidegate_cluster.api import Api, NotFound
+from tidegate_cluster.api import TRANSIENT, Api, NotFound
 from tidegate_cluster.store import Key
 from tidegate_contract import counters
 from tidegate_contract.evidence import Arm, StateError, dump, load
@@ -27,7 +27,7 @@ from tidegate_operator.core import types as core
 from tidegate_operator.core.evidence.tally import Meaning, Pods, Reading, Tally, begin, hear, hear_pods, meaning
 from tidegate_operator.core.records import object_name
 from tidegate_operator.core.trial import STEP_REQUESTS, Trial
-from tidegate_operator.writer import Writer
+from tidegate_operator.writer import NotLeader, Writer
 
 log = logging.getLogger(__name__)
 
@@ -78,6 +78,8 @@ class _Running:
     """Of the ModelRevision; empty: there is none yet."""
     earlier: tuple[r.TrialBody, ...] = ()
     """Other trials that are kept of the version."""
+    saved: Tally | None = None
+    """As it was kept last by this process."""
     saved_at: float | None = None
     """When what it holds of this trial was last kept; None: nothing is."""
     heard: datetime | None = None
@@ -122,10 +124,22 @@ class Trials:
         Raises what the API server answers.
         """
         running = self._running.get(key)
+        if running is not None and running.trial != trial:
+            await self._leave(key, uid, running)
         if trial is None:
             self.end(key)
         elif running is None or running.trial != trial:
             self._running[key] = await self._begun(key, uid, trial, tolerance)
+
+    async def _leave(self, key: Key, uid: str, running: _Running) -> None:
+        """Keep a trial that has ended as it is, if the look that ended it could not. Nothing waits for that."""
+        if running.tally is None or running.tally is running.saved:
+            return
+        try:
+            await self.save(key, uid)
+        except (*TRANSIENT, NotLeader) as error:
+            said = f"the end of trial {running.trial.number} of {running.trial.revision} is not kept"
+            log.warning("%s: %s: %s", said, type(error).__name__, error, extra={"model": "/".join(key)})
 
     def end(self, key: Key) -> None:
         """None runs any more."""
@@ -221,12 +235,14 @@ class Trials:
             if not running.revision_uid:
                 raise NotFound(404, f"revision {running.trial.revision} is not kept")
         number = running.trial.number
-        body = r.TrialBody(number, running.trial.against, packed(Kept(uid, running.tally, running.trial.began)))
+        tally = running.tally
+        body = r.TrialBody(number, running.trial.against, packed(Kept(uid, tally, running.trial.began)))
         others = [each for each in running.earlier if each.number != number]
         name, revision_uid = object_name(key[1], running.trial.revision), running.revision_uid
         running.revision_uid = ""  # unless it is taken: that object may be gone, and another one be there
         await self._writer.trials(key[0], name, revision_uid, [*others, body][-MOST_KEPT:])
         running.revision_uid = revision_uid
+        running.saved = tally
         running.saved_at = self._monotonic()
 
     async def save_all(self, uid_of: Callable[[Key], str]) -> None:

@@ -20,7 +20,7 @@ from tidegate_operator.cluster import resources as r
 from tidegate_operator.core import types as core
 from tidegate_operator.core.evidence.tally import begin
 from tidegate_operator.core.trial import Trial
-from tidegate_operator.trials import AT_LEAST_SECONDS, SAVE_SECONDS, Kept, Trials, packed
+from tidegate_operator.trials import AT_LEAST_SECONDS, SAVE_SECONDS, Kept, Trials, packed, unpacked
 from tidegate_operator.writer import Writer
 from worlds import ME
 
@@ -273,6 +273,26 @@ async def test_where_another_revision_of_that_name_is_made_the_trial_is_kept_the
         await world.trials.save(KEY, ME.uid)
     await world.trials.save(KEY, ME.uid)
     assert world.server.numbers == [1]
+
+
+@pytest.mark.parametrize("after", [None, replace(TRIAL, number=2)], ids=["none", "the next"])
+async def test_a_trial_that_has_ended_is_kept_as_it_ended(world: World, after: Trial | None) -> None:
+    await world.follow()
+    world.told((0, 0), (0, 0), weight=0)
+    await world.trials.save(KEY, ME.uid)
+    world.told((12, 12), (200, 0))
+    await world.follow(after)
+    assert world.server.body is not None
+    (body,) = world.server.body["trials"]
+    assert unpacked(body["kept"]).tally.entries, "what ended it is in it"
+
+
+async def test_nothing_waits_for_the_end_of_a_trial_to_be_kept(world: World) -> None:
+    await world.follow()
+    world.told((0, 0), (0, 0), weight=0)
+    world.server.body = None
+    await world.follow(None)
+    assert world.trials.evidence(KEY) is None
 
 
 async def test_all_that_runs_is_kept_at_the_end(world: World) -> None:
