@@ -24,9 +24,10 @@ from tidegate_contract.evidence import Arm, StateError, dump, load
 from tidegate_contract.signals import Counts, ModelSignals, PodCounters, Signals, SlotSignals
 from tidegate_operator.cluster import resources as r
 from tidegate_operator.core import types as core
+from tidegate_operator.core.evidence.policy import STEP_REQUESTS
 from tidegate_operator.core.evidence.tally import Meaning, Pods, Reading, Tally, begin, hear, hear_pods, meaning
 from tidegate_operator.core.records import object_name
-from tidegate_operator.core.trial import STEP_REQUESTS, Trial
+from tidegate_operator.core.trial import Trial
 from tidegate_operator.writer import NotLeader, Writer
 
 log = logging.getLogger(__name__)

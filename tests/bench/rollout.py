@@ -27,7 +27,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # tests, where the
 import deployed
 import models
 from bench.scenarios.report import Report
-from bench.soak import PATIENCE, SERVER, Load, kill_operators, no_operator, pushed
+from bench.soak import PATIENCE, SERVER, Load, kill_operators, no_operator, pushed, until_two_routers
 from deployed import Pushed, model, until_ready
 from kube import Kube, Object, wait_for
 
@@ -169,17 +169,10 @@ def staged(kube: Kube, registry: str, report: Report) -> Iterator[Stage]:
         stage = Stage(kube, namespace, bundle, report)
         stage.apply({"strategy": "Immediate"})
         until_ready(kube, namespace, seconds=PATIENCE)
-        wait_for("two routers", lambda: until_routers(kube, namespace), 120)
+        until_two_routers(kube, namespace)
         yield stage
     finally:
         kube.delete("namespace", namespace, wait=False)
-
-
-def until_routers(kube: Kube, namespace: str) -> bool:
-    pods = kube.items("pods", namespace, "models.tidegate.dev/component=router")
-    return len(pods) == 2 and all(
-        any(c["type"] == "Ready" and c["status"] == "True" for c in pod["status"].get("conditions", [])) for pod in pods
-    )
 
 
 def main() -> int:

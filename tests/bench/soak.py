@@ -184,13 +184,13 @@ def router_upgrade(stage: Stage) -> None:
     """Both routers are replaced, one after the other."""
     stage.kube.run("rollout", "restart", f"deployment/{NAME}", "-n", stage.namespace)
     stage.kube.run("rollout", "status", f"deployment/{NAME}", "-n", stage.namespace, "--timeout=180s")
-    until_two_routers(stage)
+    until_two_routers(stage.kube, stage.namespace)
 
 
 def end_of_a_router(stage: Stage) -> None:
     """SIGTERM."""
     stage.delete(stage.pods(ROUTERS)[0])
-    until_two_routers(stage)
+    until_two_routers(stage.kube, stage.namespace)
 
 
 def kill_of_the_operator(stage: Stage) -> None:
@@ -250,7 +250,7 @@ def a_router_that_says_nothing(stage: Stage) -> None:
             time.sleep(1)
     stage.report.figure("routers ended", f"{len(ended)} in {stage.away_seconds:.0f} s")
     assert len(ended) <= 1 + stage.away_seconds // 300, "two were ended within five minutes"
-    until_two_routers(stage)
+    until_two_routers(stage.kube, stage.namespace)
     stage.until_ready()
 
 
@@ -289,7 +289,7 @@ def kill_of_a_router(stage: Stage) -> None:
     """SIGKILL of both its containers."""
     kill_pod(stage.pods(ROUTERS)[0])
     time.sleep(2)
-    wait_for("both routers are ready", lambda: ready_routers(stage) == 2, PATIENCE)
+    wait_for("both routers are ready", lambda: ready_routers(stage.pods(ROUTERS)) == 2, PATIENCE)
 
 
 def kill_of_a_pod(stage: Stage) -> None:
@@ -337,16 +337,20 @@ def uids(pods: list[Object]) -> set[str]:
     return {pod["metadata"]["uid"] for pod in pods}
 
 
-def ready_routers(stage: Stage) -> int:
-    return sum(holds(pod, "Ready") for pod in stage.pods(ROUTERS))
+def ready_routers(pods: list[Object]) -> int:
+    return sum(holds(pod, "Ready") for pod in pods)
 
 
 def holds(pod: Object, type: str) -> bool:
     return any(c["type"] == type and c["status"] == "True" for c in pod["status"].get("conditions", []))
 
 
-def until_two_routers(stage: Stage) -> None:
-    wait_for("two routers", lambda: ready_routers(stage) == len(stage.pods(ROUTERS)) == 2, 120)
+def until_two_routers(kube: Kube, namespace: str) -> None:
+    def stand() -> bool:
+        pods = kube.items("pods", namespace, ROUTERS)
+        return ready_routers(pods) == len(pods) == 2
+
+    wait_for("two routers", stand, 120)
 
 
 def answers(kube: Kube) -> bool:
@@ -488,7 +492,7 @@ def staged(kube: Kube, registry: str, report: Report, requests: int, away_second
         stage = Stage(kube, namespace, (first, second), report, requests, away_seconds)
         stage.apply(rollout={"strategy": "Immediate"})
         stage.until_ready()
-        until_two_routers(stage)
+        until_two_routers(stage.kube, stage.namespace)
         yield stage
     finally:
         kube.delete("namespace", namespace, wait=False)

@@ -4,8 +4,8 @@ from typing import NamedTuple
 
 from tidegate_contract.actions import Verb
 from tidegate_contract.route import WHOLE
+from tidegate_operator.core.evidence.policy import STRIKES
 from tidegate_operator.core.look import Save
-from tidegate_operator.core.trial import STRIKES
 from tidegate_operator.core.types import Approval, Candidate, Standing, Status, Via, Weight
 from verify.routed import BAKE, LETTERS, STEPS, Made, State, Told
 from verify.words import Said

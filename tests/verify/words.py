@@ -9,7 +9,8 @@ from enum import StrEnum
 from functools import cache
 from typing import NamedTuple
 
-from tidegate_operator.core.trial import LOST, STALE, STEP_REQUESTS, Trial
+from tidegate_operator.core.evidence.policy import STEP_REQUESTS
+from tidegate_operator.core.trial import LOST, STALE, Trial
 from tidegate_operator.core.types import Evidence, Standing, Status
 from verify.values import Shared
 

@@ -11,7 +11,7 @@ from datetime import datetime
 from tidegate_contract.actions import Action, ActionError, Outcome, Verb, check
 from tidegate_operator.core.guards import Guard, Guards
 from tidegate_operator.core.revision import Asked
-from tidegate_operator.core.trial import OPERATOR, decided, judged
+from tidegate_operator.core.trial import OPERATOR, decided, judged, without
 from tidegate_operator.core.types import (
     Answer,
     Approval,
@@ -143,10 +143,6 @@ def goes_back(status: Status) -> bool:
     """Whether what should serve was chosen by a rollback, and not by spec."""
     chosen = (d.what for d in reversed(status.decisions) if d.revision == status.revision and d.what in MOVES)
     return next(chosen, "") in BACK
-
-
-def without(rejected: Iterable[Rejected], *names: str) -> tuple[Rejected, ...]:
-    return tuple(entry for entry in rejected if entry.revision not in names)
 
 
 def is_rejected(name: str, desired: Desired, status: Status) -> bool:

@@ -5,11 +5,12 @@ are tried afresh: one pod's bad minute rejects nobody. The second time it is rej
 news: without numbers nothing goes on.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from tidegate_contract.actions import Verb
+from tidegate_operator.core.evidence.policy import STEP_REQUESTS, STEP_SECONDS, STRIKES
 from tidegate_operator.core.types import (
     Baking,
     Candidate,
@@ -27,9 +28,6 @@ OPERATOR = "tidegate"
 """Who decides what nobody asked for."""
 STRIKE, HELD, INCONCLUSIVE, AGAIN, IMPOSSIBLE = "Strike", "Held", "Inconclusive", "Again", "RollbackImpossible"
 DECISIONS = 20
-STRIKES = 2
-STEP_REQUESTS, STEP_TIME = 20, timedelta(seconds=30)
-"""The least that a step sees of a version."""
 STALE, LOST = timedelta(seconds=5), timedelta(minutes=5)
 """Older numbers move nothing forward; without any for longer the candidate gets no requests."""
 PATIENCE = 2
@@ -91,13 +89,22 @@ def _struck(
     if status.baking:
         status = replace(status, stable=Stable(back, now), baking=None)
     if strikes >= STRIKES:
-        rejected = (*(entry for entry in status.rejected if entry.revision != bad), Rejected(bad, desired.retry_token))
-        status = replace(status, revision=back, candidate=None, rejected=rejected)
-        return decided(status, Decision(now, Verb.ROLLBACK, back, OPERATOR, f"{bad} is rejected: {why}"))
+        return _rejected(status, bad, back, desired, why, now)
     began = tried.began or now
     suspect = Candidate(bad, 0, 0, now, began, None, Standing.SUSPECT, strikes, tried.trial)
     said = f"{why}; it gets no requests until new pods of it are tried"
     return decided(replace(status, candidate=suspect), Decision(now, STRIKE, bad, OPERATOR, said))
+
+
+def _rejected(status: Status, bad: str, back: str, desired: Desired, why: str, now: datetime) -> Status:
+    rejected = (*without(status.rejected, bad), Rejected(bad, desired.retry_token))
+    status = replace(status, revision=back, candidate=None, rejected=rejected)
+    return decided(status, Decision(now, Verb.ROLLBACK, back, OPERATOR, f"{bad} is rejected: {why}"))
+
+
+def without(rejected: Iterable[Rejected], *names: str) -> tuple[Rejected, ...]:
+    """The rejections of others."""
+    return tuple(entry for entry in rejected if entry.revision not in names)
 
 
 def _heard(status: Status, candidate: Candidate, found: Evidence | None, now: datetime) -> Status:
@@ -127,10 +134,7 @@ def _overdue(status: Status, desired: Desired, now: datetime) -> Status:
         return status
     why = f"nothing is decided after {duration(deadline.seconds)}"
     if deadline.then is Overdue.ROLLBACK:
-        rejected = (*status.rejected, Rejected(candidate.revision, desired.retry_token))
-        status = replace(status, revision=stable.revision, candidate=None, rejected=rejected)
-        said = f"{candidate.revision} is rejected: {why}"
-        return decided(status, Decision(now, Verb.ROLLBACK, stable.revision, OPERATOR, said))
+        return _rejected(status, candidate.revision, stable.revision, desired, why, now)
     if candidate.standing is not Standing.TRIED:
         return status
     status = replace(status, candidate=replace(candidate, standing=Standing.HELD))
@@ -158,8 +162,8 @@ def step_waits(candidate: Candidate, found: Evidence | None, now: datetime, *, l
         return "every router to say how its requests ended"
     if found.requests < STEP_REQUESTS:
         return f"{STEP_REQUESTS} requests, it had {found.requests}"
-    if now - candidate.reached < STEP_TIME:
-        return f"{STEP_TIME.total_seconds():g} s to pass"
+    if now - candidate.reached < timedelta(seconds=STEP_SECONDS):
+        return f"{STEP_SECONDS:g} s to pass"
     if found.suspicion:
         return f"more requests: {found.suspicion}"
     if last and found.broken:

@@ -12,11 +12,11 @@ from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 from tidegate_contract.evidence import ALPHA, Arm, Harm, Scrape, Signal, harm_of, harmful, merged
+from tidegate_contract.route import WHOLE
 from tidegate_operator.core.evidence.promotion import Promotion, needed_by_all, promotion_of, proven, still_needed
-from tidegate_operator.core.evidence.slow import slower_than, threshold
+from tidegate_operator.core.evidence.slow import LEAST, slower_than, threshold
 from tidegate_operator.core.evidence.split import AT_FIRST, Split, broken
 
-WHOLE = 100
 ENTRY_READINGS = 120
 """So many readings at the most are put together: about a minute of them."""
 MOST_ENTRIES = 4000
@@ -226,8 +226,7 @@ def _count(tally: Tally, signal: Signal, smallest: int, largest: int, gain: Sum)
         tally = replace(tally, weight=largest, at_weight={}, slow_above=None)
     if largest == WHOLE or not gain.candidate.requests + gain.stable.requests:
         return tally
-    ours, theirs = gain.candidate, gain.stable
-    entry = Entry(signal, largest, smallest, ours.requests, ours.events, theirs.requests, theirs.events)
+    entry = _entry(signal, smallest, largest, gain.candidate, gain.stable)
     sums = {name: getattr(tally, name) for name in ("whole", "at_weight")}
     sums = {name: known | {signal: known.get(signal, Sum()).after(entry)} for name, known in sums.items()}
     tally = replace(tally, **sums)
@@ -236,12 +235,15 @@ def _count(tally: Tally, signal: Signal, smallest: int, largest: int, gain: Sum)
         tally, waiting = enter(tally), None
     if waiting:
         both = merged((waiting.scrape, entry.scrape))
-        ours, theirs = both.candidate, both.stable
-        entry = Entry(signal, largest, smallest, ours.requests, ours.events, theirs.requests, theirs.events)
+        entry = _entry(signal, smallest, largest, both.candidate, both.stable)
     tally = replace(tally, open=tally.open | {signal: entry}, readings=tally.readings + 1)
     crowded = len(tally.entries) * 2 // MOST_ENTRIES
     happened = gain.candidate.events and tally.readings >= 4**crowded
     return enter(tally) if happened or tally.readings >= ENTRY_READINGS << 2 * crowded else tally
+
+
+def _entry(signal: Signal, smallest: int, largest: int, ours: Arm, theirs: Arm) -> Entry:
+    return Entry(signal, largest, smallest, ours.requests, ours.events, theirs.requests, theirs.events)
 
 
 def enter(tally: Tally) -> Tally:
@@ -322,13 +324,10 @@ def _needs(tally: Tally, found: Judges) -> str:
     if not 0 < tally.weight < WHOLE:
         return ""
     if tally.slow_above is None and not proven(found.promotion[Signal.SLOW]):
-        return f"first about {LEAST_ANSWERS} answers of {tally.against}, to know what is slow"
+        return f"first about {LEAST} answers of {tally.against}, to know what is slow"
     sums = {signal: tally.whole.get(signal, Sum()) for signal in Signal}
     needs = needed_by_all(
         still_needed(found.promotion[signal], tally.weight / WHOLE, each.candidate, each.stable)
         for signal, each in sums.items()
     )
     return "" if needs is None else f"about {needs:,} more requests of its own"
-
-
-LEAST_ANSWERS = 1000
