@@ -219,6 +219,8 @@ class Trials:
             broken=means.broken,
             summary=means.summary,
             needs=means.needs,
+            needed=means.needed,
+            numbers=means.numbers,
         )
 
     # ---------------------------------------------------------------- what is kept

@@ -445,6 +445,7 @@ def normal(status: Status) -> Shared[Status]:
             stable=stable and replace(stable, since=NOW),
             candidate=candidate,
             baking=baking and replace(baking, since=NOW, began=NOW),
+            next_check=None,
             route=None,
             phase="",
             url="",

@@ -542,6 +542,14 @@ class Baking(Api):
     began: Time | None = Field(None, description="When the rollout of what is stable now began.")
 
 
+class NextCheck(Api):
+    """When a step will have seen enough, if requests go on as they did: what to expect, and no promise."""
+
+    at: Time = Field(description="When, about.")
+    requests: Annotated[int, Field(ge=0)] = Field(description="So many more requests of the candidate's until then.")
+    as_of: Time = Field(description="When that was calculated; it is said anew where it is far off, and does not tick.")
+
+
 class Resolved(Api):
     """What an address without a digest held when it was read."""
 
@@ -566,6 +574,48 @@ class Answer(Api):
     message: Annotated[str, Field(max_length=4096)] = Field("", description="What follows from it, or why not.")
 
 
+class Count(Api):
+    """Requests of one version."""
+
+    requests: Annotated[int, Field(ge=0)] = Field(0, description="Those that chance gave to it.")
+    events: Annotated[int, Field(ge=0)] = Field(0, description="Those of them at which it happened.")
+
+
+class Counted(Api):
+    """One signal of a trial."""
+
+    tried: Count = Field(default_factory=Count, description="Of the version under trial.")
+    against: Count = Field(default_factory=Count, description="Of the other one, in the same seconds.")
+    harm: float = Field(0, description="Logarithm of the evidence that the version does harm.")
+    proof: float = Field(0, description="Logarithm of the evidence that the version is no worse.")
+
+
+class Limits(Api):
+    """How much evidence is enough."""
+
+    harm: float = Field(description="From this logarithm on it is a strike.")
+    proof: float = Field(description="From this logarithm on it is proven.")
+
+
+class Numbers(Api):
+    """What the trial had counted when the decision was made: it can be calculated again from the trial's record."""
+
+    revision: Hash = Field(description="The version under trial.")
+    against: Hash = Field(description="The version that it is compared with.")
+    trial: Annotated[int, Field(ge=1)] = Field(description="Which trial of the version that is.")
+    weight: Annotated[int, Field(ge=0, le=WHOLE)] = Field(description="Of 100 requests, the last that it had.")
+    errors: Counted = Field(description="Requests whose first attempt did not end with 2xx in time.")
+    slow: Counted = Field(description="Answers slower than nearly all of the other version's.")
+    limits: Limits = Field(description="How much evidence is enough.")
+    entries: Annotated[int, Field(ge=0)] = Field(description="How many entries the trial's record had.")
+    open: Annotated[list[Annotated[str, Field(max_length=128)]], Field(max_length=8)] = Field(
+        default_factory=list,
+        description="What was counted and not entered yet: signal, largest and smallest weight, requests and events "
+        "of the version under trial, requests and events of the other one.",
+        json_schema_extra=list_of("atomic"),
+    )
+
+
 class Decision(Api):
     """One decision about a revision."""
 
@@ -577,6 +627,7 @@ class Decision(Api):
     revision: Hash = Field("", description="About which revision.")
     by: Annotated[str, Field(max_length=253)] = Field("", description="Who decided; tidegate for the operator.")
     why: Annotated[str, Field(max_length=2048)] = Field("", description="Why.")
+    numbers: Numbers | None = Field(None, description="What the trial had counted; absent where none was on.")
 
 
 class Share(Api):
@@ -626,6 +677,7 @@ class Status(Api):
     stable: Stable | None = Field(None, description="The revision that serves.")
     candidate: Candidate | None = Field(None, description="The revision that is to take over step by step.")
     baking: Baking | None = Field(None, description="What stable is still compared with.")
+    next_check: NextCheck | None = Field(None, description="When the candidate's step will have seen enough.")
     route: Route | None = Field(None, description="How routers divide the requests.")
     resolved: Resolved | None = Field(None, description="What the address held, where spec gives no digest.")
     rejected: Annotated[list[Rejected], Field(max_length=32)] = Field(

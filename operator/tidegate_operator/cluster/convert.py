@@ -127,7 +127,7 @@ def revision(item: r.ModelRevision) -> core.Revision:
             role=record.role,
             since=record.since,
             verdict=core.Verdict(verdict.result, verdict.reason, verdict.at, verdict.retryToken) if verdict else None,
-            decisions=tuple(core.Decision(d.at, d.what, d.revision, d.by, d.why) for d in record.decisions),
+            decisions=tuple(map(_decision, record.decisions)),
             served=record.served,
             orphaned=record.orphaned,
         ),
@@ -178,14 +178,20 @@ def revision_body(revision: core.Revision) -> dict[str, Any]:
     }
 
 
-def decision_body(decision: core.Decision) -> dict[str, str]:
-    return {
+def _decision(body: r.DecisionBody) -> core.Decision:
+    return core.Decision(body.at, body.what, body.revision, body.by, body.why, body.numbers)
+
+
+def decision_body(decision: core.Decision) -> dict[str, Any]:
+    """The inverse."""
+    body = {
         "at": timestamp(decision.at),
         "what": decision.what,
         "revision": decision.revision,
         "by": decision.by,
         "why": decision.why,
     }
+    return body | ({"numbers": msgspec.to_builtins(decision.numbers)} if decision.numbers else {})
 
 
 class _Stable(msgspec.Struct):
@@ -240,6 +246,12 @@ class _Condition(msgspec.Struct):
     message: str = ""
 
 
+class _NextCheck(msgspec.Struct, rename="camel"):
+    at: datetime
+    requests: int
+    as_of: datetime
+
+
 class _Status(msgspec.Struct, rename="camel"):
     observed_generation: int = 0
     phase: str = ""
@@ -248,6 +260,7 @@ class _Status(msgspec.Struct, rename="camel"):
     stable: _Stable | None = None
     candidate: _Candidate | None = None
     baking: _Baking | None = None
+    next_check: _NextCheck | None = None
     route: object = None
     resolved: _Resolved | None = None
     rejected: list[_Rejected] = []
@@ -302,6 +315,7 @@ def status(body: msgspec.Raw) -> core.Status:
     """The status that stands in the object, as far as it is ours; empty before the first decision."""
     found = _status(body)
     stable, baking, resolved, action = found.stable, found.baking, found.resolved, found.action
+    check = found.next_check
     return core.Status(
         observed_generation=found.observed_generation,
         phase=found.phase,
@@ -312,12 +326,13 @@ def status(body: msgspec.Raw) -> core.Status:
         baking=core.Baking(baking.revision, baking.since, baking.strikes, baking.trial, baking.began)
         if baking
         else None,
+        next_check=core.NextCheck(check.at, check.requests, check.as_of) if check else None,
         route=_route(found.route),
         resolved=core.Resolved(resolved.request, resolved.uri, resolved.digest) if resolved else None,
         rejected=tuple(core.Rejected(entry.revision, entry.retryToken) for entry in found.rejected),
         paused=found.paused,
         action=core.Answer(action.id, action.verb, action.outcome, action.message) if action else None,
-        decisions=tuple(core.Decision(d.at, d.what, d.revision, d.by, d.why) for d in found.decisions),
+        decisions=tuple(map(_decision, found.decisions)),
         replicas=found.replicas,
         selector=found.selector,
         conditions=tuple(
@@ -368,6 +383,12 @@ def status_body(status: core.Status) -> dict[str, Any]:
         body["candidate"] = _body(status.candidate)
     if status.baking:
         body["baking"] = _body(status.baking)
+    if check := status.next_check:
+        body["nextCheck"] = {
+            "at": timestamp(check.at),
+            "requests": check.requests,
+            "asOf": timestamp(check.as_of),
+        }
     if status.route:
         body["route"] = msgspec.to_builtins(status.route)
     if status.resolved:

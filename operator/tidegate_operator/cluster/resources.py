@@ -17,7 +17,7 @@ import msgspec
 from tidegate_cluster.resource import Metadata, Resource
 from tidegate_contract import labels, names
 from tidegate_contract.resolution import Card
-from tidegate_operator.core.types import Kind, Role
+from tidegate_operator.core.types import Kind, Numbers, Role
 
 MANAGER = "tidegate-operator"
 TRIALS_MANAGER = "tidegate-operator-trials"
@@ -162,6 +162,7 @@ class DecisionBody(msgspec.Struct):
     revision: str = ""
     by: str = ""
     why: str = ""
+    numbers: Numbers | None = None
 
 
 class VerdictBody(msgspec.Struct):

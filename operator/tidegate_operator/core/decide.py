@@ -17,7 +17,7 @@ from tidegate_operator.core.guards import ALL, Guard, Guards
 from tidegate_operator.core.reasons import Reason, Type
 from tidegate_operator.core.revision import Asked, asked, request_of
 from tidegate_operator.core.rollout import Scene, Way, follow
-from tidegate_operator.core.trial import heard_of
+from tidegate_operator.core.trial import heard_of, numbered
 from tidegate_operator.core.types import (
     Child,
     Condition,
@@ -96,6 +96,7 @@ def decide(
     settled = claims.get(serving) == Claim.OURS and serving not in unkept and not changes
     answered = answers(way, numbers.values(), observed)
     after = next_status(case, wish, choice, way, replicas, wanted, claims, numbers.get(serving), answered, settled)
+    after = numbered(before, after, observed.evidence)
     keeps = tuple(records.keeps(identity, desired, wish, choice, after, observed, card, now, guards))
     return Plan(
         happenings=happenings(status, after),

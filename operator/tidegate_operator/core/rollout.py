@@ -18,7 +18,7 @@ from tidegate_operator.core.claim import Claim, claim
 from tidegate_operator.core.drift import is_latest
 from tidegate_operator.core.guards import Guard, Guards
 from tidegate_operator.core.traffic import Aim, Fleet, Step, first, step
-from tidegate_operator.core.trial import OPERATOR, decided, heard_of, is_baked, step_waits
+from tidegate_operator.core.trial import OPERATOR, decided, expected, heard_of, is_baked, next_check, step_waits
 from tidegate_operator.core.types import (
     Approval,
     Baking,
@@ -86,6 +86,11 @@ class Scene:
     @property
     def before(self) -> Status:
         return self.choice.status
+
+    @property
+    def bare(self) -> Status:
+        """The same without what each look says of a rollout anew."""
+        return replace(self.before, candidate=None, baking=None, next_check=None)
 
     @property
     def serving(self) -> str:
@@ -185,8 +190,7 @@ def _way(scene: Scene) -> Way:
 
 
 def _straight(scene: Scene) -> Way:
-    status = replace(scene.before, candidate=None, baking=None)
-    choice = scene.choice
+    status, choice = scene.bare, scene.choice
     own = Version(choice.target, choice.content, scene.identity.name, scene.replicas, _holds_midway(choice))
     return Way(status, (own,))
 
@@ -203,7 +207,7 @@ def _back(scene: Scene) -> Way:
     All requests to one version, no other has pods -> the Service leads to its pods -> they have successors in the one
     Deployment -> the route ends -> the others may go.
     """
-    status, route = replace(scene.before, candidate=None, baking=None), scene.before.route
+    status, route = scene.bare, scene.before.route
     alone = scene.returns_to or scene.serving
     others = tuple(scene.version(revision, None) for revision in sorted(scene.present))
     reached = scene.observed.routers and not scene.leads_straight  # else there is nobody who divides its requests
@@ -249,8 +253,7 @@ def _refs(scene: Scene, revisions: Iterable[str]) -> frozenset[Ref]:
 def _through(scene: Scene) -> Way:
     choice, observed, guards = scene.choice, scene.observed, scene.guards
     enters = scene.is_ours(Kind.DEPLOYMENT, scene.identity.name) or scene.leads_straight
-    candidate = None if enters else _candidate(scene)
-    status = replace(scene.before, candidate=candidate, baking=None if enters else _baking(scene))
+    status = scene.bare if enters else replace(scene.bare, candidate=_candidate(scene), baking=_baking(scene))
     if not choice.target:
         return Way(status, (), status.route.port if status.route else None, arrived=False, moves=True)
     aim = _aim(scene, status, enters=enters)
@@ -416,6 +419,9 @@ def _stepped(scene: Scene, status: Status, candidate: Candidate) -> tuple[Status
     waits = "" if asks else step_waits(candidate, evidence, now, last=not behind)
     goes_on = scene.guards.holds(Guard.NOT_PAUSED, not scene.choice.paused)
     if not goes_on or not scene.guards.holds(Guard.EVIDENT, not waits):
+        if goes_on:
+            check = next_check(candidate, evidence, now, last=not behind)
+            status = replace(status, next_check=expected(scene.before.next_check, check, now))
         return replace(status, candidate=candidate), f"its step waits for {waits}" if waits else ""
     why = f"every router sends it {candidate.weight} of 100 requests"
     if not asks and evidence is not None:

@@ -17,6 +17,7 @@ from tidegate_operator.core.types import (
     Decision,
     Desired,
     Evidence,
+    NextCheck,
     Overdue,
     Rejected,
     Stable,
@@ -30,6 +31,9 @@ STRIKE, HELD, INCONCLUSIVE, AGAIN, IMPOSSIBLE = "Strike", "Held", "Inconclusive"
 DECISIONS = 20
 STALE, LOST = timedelta(seconds=5), timedelta(minutes=5)
 """Older numbers move nothing forward; without any for longer the candidate gets no requests."""
+ROUGHLY, NEAR_SECONDS, SAID_AGAIN = 1.5, 5.0, timedelta(seconds=10)
+"""What was said of the next check stands as long as it is right by this factor, or within so much; and for so long."""
+FAR = timedelta(days=30).total_seconds()
 PATIENCE = 2
 """So many times as long as it should a bake lasts at the most, while something speaks against what is stable now."""
 
@@ -179,6 +183,39 @@ def is_baked(baking: Baking, desired: Desired, found: Evidence | None, now: date
     if bake is None or lasts >= timedelta(seconds=bake.seconds * PATIENCE):
         return True
     return lasts >= timedelta(seconds=bake.seconds) and not (found and found.suspicion)
+
+
+def next_check(candidate: Candidate, found: Evidence | None, now: datetime, *, last: bool) -> NextCheck | None:
+    """When its step will have seen enough, if requests go on as they did. `last`: a version takes over behind it."""
+    if candidate.reached is None or candidate.standing is not Standing.TRIED:
+        return None
+    if found is None or not found.requests or found.suspicion or (last and found.broken):
+        return None
+    needed = found.needed if last and not found.proof else 0
+    if needed is None:
+        return None
+    lasted = (now - candidate.reached).total_seconds()
+    more = max(needed, STEP_REQUESTS - found.requests, 0)
+    seconds = max(more * lasted / found.requests, STEP_SECONDS - lasted)
+    return NextCheck((now + timedelta(seconds=min(seconds, FAR))).replace(microsecond=0), more, now)
+
+
+def expected(before: NextCheck | None, found: NextCheck | None, now: datetime) -> NextCheck | None:
+    """What to say of the next check: what was said, as long as it is about right. A status does not tick."""
+    if before is None or found is None:
+        return found
+    said, is_now = (max(0.0, (each.at - now).total_seconds()) for each in (before, found))
+    near = abs(said - is_now) <= NEAR_SECONDS or is_now / ROUGHLY <= said <= is_now * ROUGHLY
+    return before if near or now - before.as_of < SAID_AGAIN else found
+
+
+def numbered(before: Status, after: Status, evidence: Evidence | None) -> Status:
+    """With what the trial had counted, at each decision that was made while it was on."""
+    found = heard_of(before, evidence)
+    if found is None or found.numbers is None or after.decisions == before.decisions:
+        return after
+    told = (each if each in before.decisions else replace(each, numbers=found.numbers) for each in after.decisions)
+    return replace(after, decisions=tuple(told))
 
 
 def decided(status: Status, decision: Decision) -> Status:

@@ -196,14 +196,64 @@ class Role(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class Count:
+    """Requests of one version, and at how many of them it happened."""
+
+    requests: int = 0
+    events: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """One signal of a trial: what was counted of both versions, and how much that is."""
+
+    tried: Count = Count()
+    against: Count = Count()
+    harm: float = 0.0
+    """ln of the evidence that it does harm."""
+    proof: float = 0.0
+    """ln of the evidence that it is no worse."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """So much evidence is enough: its logarithms."""
+
+    harm: float
+    proof: float
+
+
+@dataclass(frozen=True, slots=True)
+class Numbers:
+    """What a trial had counted at some moment, and how to find it in its record: every decision can be calculated
+    from it again."""
+
+    revision: str
+    """The version under trial, which a decision need not be about."""
+    against: str
+    trial: int
+    weight: int
+    """Of 100 requests: the last that any router had."""
+    errors: Counted
+    slow: Counted
+    limits: Limits
+    entries: int
+    """How many entries the record had."""
+    open: tuple[str, ...] = ()
+    """What was counted and not entered yet."""
+
+
+@dataclass(frozen=True, slots=True)
 class Decision:
-    """One decision: when, what, about which revision, by whom and why."""
+    """One decision: when, what, about which revision, by whom and why; and what a trial had counted until then."""
 
     at: datetime
     what: str
     revision: str
     by: str
     why: str
+    numbers: Numbers | None = None
+    """None where no trial was on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -394,6 +444,9 @@ class Evidence:
     """What has been counted."""
     needs: str = ""
     """What a proof still needs, about."""
+    needed: int | None = None
+    """So many more requests of its own a proof needs, about; None: nobody can tell."""
+    numbers: Numbers | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -519,6 +572,17 @@ class Baking:
 
 
 @dataclass(frozen=True, slots=True)
+class NextCheck:
+    """When a step will have seen enough, if requests go on as they did: what to expect, and no promise."""
+
+    at: datetime
+    requests: int
+    """So many more of the candidate's own until then, about."""
+    as_of: datetime
+    """When that was calculated."""
+
+
+@dataclass(frozen=True, slots=True)
 class Resolved:
     """The digest that an address without one was found to have."""
 
@@ -559,6 +623,8 @@ class Status:
     """None where nothing is to take over step by step."""
     baking: Baking | None = None
     """None where stable stands alone."""
+    next_check: NextCheck | None = None
+    """None where nobody can tell, or nothing is to come."""
     route: Route | None = None
     """None where there are no routers."""
     resolved: Resolved | None = None

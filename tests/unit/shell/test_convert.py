@@ -123,7 +123,22 @@ times = st.datetimes(datetime(2020, 1, 1), datetime(2040, 1, 1)).map(lambda t: t
 texts = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=20)
 hashes = st.text("0123456789abcdef", min_size=8, max_size=8)
 digests = hashes.map(lambda h: "sha256:" + h * 8)
-decisions = st.builds(core.Decision, times, texts, hashes, texts, texts)
+counts = st.builds(core.Count, st.integers(0, 10**9), st.integers(0, 10**9))
+logarithms = st.floats(-1e9, 1e9)
+counted = st.builds(core.Counted, counts, counts, logarithms, logarithms)
+numbers = st.builds(
+    core.Numbers,
+    hashes,
+    hashes,
+    st.integers(1, 9),
+    st.integers(0, 100),
+    counted,
+    counted,
+    st.builds(core.Limits, logarithms, logarithms),
+    st.integers(0, 4000),
+    st.lists(texts, max_size=2).map(tuple),
+)
+decisions = st.builds(core.Decision, times, texts, hashes, texts, texts, st.none() | numbers)
 
 
 def lists(of: st.SearchStrategy[Any], longest: int = 3) -> st.SearchStrategy[tuple[Any, ...]]:
@@ -166,6 +181,7 @@ statuses = st.builds(
         st.integers(0, 2),
         st.integers(1, 9),
     ),
+    next_check=st.none() | st.builds(core.NextCheck, times, st.integers(0, 10**9), times),
     baking=st.none() | st.builds(core.Baking, hashes, times, st.integers(0, 2), st.integers(1, 9), st.none() | times),
     route=st.none() | routes(),
     resolved=st.none() | st.builds(core.Resolved, hashes, texts, digests),
@@ -289,6 +305,9 @@ def test_a_revision_whose_address_means_nothing_is_refused_in_words() -> None:
         convert.revision(item)
 
 
+NUMBERS = core.Numbers("s", "r", 1, 5, core.Counted(core.Count(9, 1)), core.Counted(), core.Limits(5.3, 3.0), 2, ("e",))
+
+
 def test_what_is_written_is_what_the_schema_takes() -> None:
     """Every key that the operator writes is a field of the API; server-side apply refuses any other."""
     body = convert.revision_body(
@@ -307,12 +326,13 @@ def test_what_is_written_is_what_the_schema_takes() -> None:
         core.Stable("r", worlds.NOW),
         core.Candidate("s", 2, 5, worlds.NOW, worlds.NOW, worlds.NOW, core.Standing.SUSPECT, 1, 2),
         core.Baking("q", worlds.NOW, 1, 2, worlds.NOW),
+        core.NextCheck(worlds.NOW, 40, worlds.NOW),
         Route(FIRST_PORT, 1, Slot.A, {Slot.A: Share("r", 95), Slot.B: Share("s", 5), Slot.SHADOW: Share("t")}),
         core.Resolved("q", "u", "d"),
         (core.Rejected("r", "t"),),
         True,
         core.Answer("1", "Pause", Outcome.OBEYED, ""),
-        (core.Decision(worlds.NOW, "Pause", "r", "ada", ""),),
+        (core.Decision(worlds.NOW, "Pause", "r", "ada", "", NUMBERS),),
         1,
         "s",
         (core.Condition(Type.READY, core.Truth.TRUE, "Serving", "", 1, worlds.NOW),),

@@ -7,15 +7,17 @@ same, and entered when something happens: bets do not depend on how requests are
 of all entries stays small enough to be kept and calculated again.
 """
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 from tidegate_contract.evidence import ALPHA, Arm, Harm, Scrape, Signal, harm_of, harmful, merged
 from tidegate_contract.route import WHOLE
-from tidegate_operator.core.evidence.promotion import Promotion, needed_by_all, promotion_of, proven, still_needed
+from tidegate_operator.core.evidence.promotion import BETA, Promotion, needed_by_all, promotion_of, proven, still_needed
 from tidegate_operator.core.evidence.slow import LEAST, slower_than, threshold
 from tidegate_operator.core.evidence.split import AT_FIRST, Split, broken
+from tidegate_operator.core.types import Count, Counted, Limits, Numbers
 
 ENTRY_READINGS = 120
 """So many readings at the most are put together: about a minute of them."""
@@ -279,6 +281,9 @@ class Meaning:
     broken: str
     summary: str
     needs: str
+    needed: int | None
+    """So many more requests of its own a proof needs, about; None: nobody can tell."""
+    numbers: Numbers
 
 
 HAPPENED = {Signal.ERRORS: "failed", Signal.SLOW: "were slow"}
@@ -288,6 +293,7 @@ def meaning(tally: Tally, *, alpha: float = ALPHA) -> Meaning:
     """What it says now."""
     found = tally.now
     words = {signal: _words(tally, signal, found.harm[signal]) for signal in Signal}
+    needed = _needed(tally, found)
     harm = [words[signal] for signal in Signal if harmful(found.harm[signal], len(Signal), alpha)]
     suspicious = [words[signal] for signal in Signal if found.harm[signal].log_evidence >= SUSPICIOUS]
     is_proven = all(proven(found.promotion[signal]) for signal in Signal)
@@ -306,7 +312,9 @@ def meaning(tally: Tally, *, alpha: float = ALPHA) -> Meaning:
         proof=f"it is no worse: {summary}" if is_proven else "",
         broken=f"the routers do not divide as they should: {split}" if is_broken else "",
         summary=summary,
-        needs="" if is_proven else _needs(tally, found),
+        needs="" if is_proven else _needs(tally, found, needed),
+        needed=needed,
+        numbers=_numbers(tally, found, alpha),
     )
 
 
@@ -320,14 +328,67 @@ def _words(tally: Tally, signal: Signal, harm: Harm) -> str:
     )
 
 
-def _needs(tally: Tally, found: Judges) -> str:
+def _needed(tally: Tally, found: Judges) -> int | None:
+    if not 0 < tally.weight < WHOLE:
+        return None
+    sums = {signal: tally.whole.get(signal, Sum()) for signal in Signal}
+    return needed_by_all(
+        still_needed(found.promotion[signal], tally.weight / WHOLE, each.candidate, each.stable)
+        for signal, each in sums.items()
+    )
+
+
+def _needs(tally: Tally, found: Judges, needed: int | None) -> str:
     if not 0 < tally.weight < WHOLE:
         return ""
     if tally.slow_above is None and not proven(found.promotion[Signal.SLOW]):
         return f"first about {LEAST} answers of {tally.against}, to know what is slow"
-    sums = {signal: tally.whole.get(signal, Sum()) for signal in Signal}
-    needs = needed_by_all(
-        still_needed(found.promotion[signal], tally.weight / WHOLE, each.candidate, each.stable)
-        for signal, each in sums.items()
+    return "" if needed is None else f"about {needed:,} more requests of its own"
+
+
+# ---------------------------------------------------------------- in numbers
+
+DIGITS = 6
+"""Of a logarithm, behind the point, where it is told."""
+
+
+def _numbers(tally: Tally, found: Judges, alpha: float) -> Numbers:
+    """What it has counted until now, and how to find it in the record."""
+    return Numbers(
+        revision=tally.revision,
+        against=tally.against,
+        trial=tally.trial,
+        weight=tally.weight,
+        errors=_counted(tally, Signal.ERRORS, found),
+        slow=_counted(tally, Signal.SLOW, found),
+        limits=Limits(round(math.log(len(Signal) / alpha), DIGITS), round(-math.log(BETA), DIGITS)),
+        entries=len(tally.entries),
+        open=tuple(written(entry) for entry in tally.open.values()),
     )
-    return "" if needs is None else f"about {needs:,} more requests of its own"
+
+
+def _counted(tally: Tally, signal: Signal, found: Judges) -> Counted:
+    known = tally.whole.get(signal, Sum())
+    harm, proof = found.harm[signal].log_evidence, found.promotion[signal].log_evidence
+    return Counted(_count_of(known.candidate), _count_of(known.stable), round(harm, DIGITS), round(proof, DIGITS))
+
+
+def _count_of(arm: Arm) -> Count:
+    return Count(arm.requests, arm.events)
+
+
+def written(entry: Entry) -> str:
+    """In a line.
+
+    >>> written(Entry(Signal.ERRORS, 10, 5, 40, 2, 500, 1))
+    'errors 10 5 40 2 500 1'
+    """
+    return " ".join(map(str, entry))
+
+
+def read(line: str) -> Entry:
+    """The inverse of `written`. Raises ValueError where it is not that."""
+    signal, *counts = line.split(" ")
+    if len(counts) != len(Entry._fields) - 1:
+        raise ValueError(f"{line!r} is no entry: it needs a signal and {len(Entry._fields) - 1} counts")
+    return Entry(Signal(signal), *map(int, counts))
