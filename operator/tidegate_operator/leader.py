@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from tidegate_cluster.api import TRANSIENT, Api, Conflict, NotFound
+from tidegate_contract import labels
 from tidegate_operator.cluster import resources as r
 from tidegate_operator.settings import Settings
 from tidegate_operator.writer import Writer
@@ -37,6 +38,8 @@ class Leader:
         self._renewed = float("-inf")
         self._seen: tuple[str, float] = ("", float("-inf"))
         """The renewal of another holder that was seen last, and when: clocks of two machines are never compared."""
+        self.elsewhere = ""
+        """Where the process that holds the Lease is asked, if it is another one; empty: not known."""
 
     def held(self) -> bool:
         """Whether a write may go out now. Counted from the start of the last renewal that succeeded."""
@@ -103,12 +106,13 @@ class Leader:
         async with asyncio.timeout(self._times.deadline / 4):
             body = await self._read(api)
             if body is not None and not self._free(_spec(body)):
+                self.elsewhere = (body["metadata"].get("annotations") or {}).get(labels.ADDRESS, "")
                 return False
             try:
                 await writer.lease(self._settings.namespace, self._ours(body), create=body is None)
             except Conflict:
                 return None  # somebody wrote it: another process, or we ourselves, by a request given up too early
-        self._renewed = started
+        self._renewed, self.elsewhere = started, ""
         return True
 
     def _free(self, spec: dict[str, Any]) -> bool:
@@ -122,7 +126,12 @@ class Leader:
 
     def _ours(self, body: dict[str, Any] | None) -> dict[str, Any]:
         stamp = self._stamp()
-        metadata = {"name": self._settings.lease_name, "namespace": self._settings.namespace}
+        address = {labels.ADDRESS: self._settings.address}
+        metadata = {
+            "name": self._settings.lease_name,
+            "namespace": self._settings.namespace,
+            "annotations": address,
+        }
         spec = {
             "holderIdentity": self._settings.identity,
             "leaseDurationSeconds": round(self._times.duration),
@@ -138,7 +147,9 @@ class Leader:
         old = _spec(body)
         if old.get("holderIdentity") != self._settings.identity:
             spec |= {"acquireTime": stamp, "leaseTransitions": old.get("leaseTransitions", 0) + 1}
-        return body | {"spec": old | spec}
+        known = body["metadata"]
+        metadata = known | {"annotations": (known.get("annotations") or {}) | address}
+        return body | {"metadata": metadata, "spec": old | spec}
 
     def _stamp(self) -> str:
         return self._now().astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")

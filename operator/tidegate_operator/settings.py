@@ -24,10 +24,22 @@ class Settings:
     log_level: str = "INFO"
     health_port: int = 8080
     metrics_port: int = 9090
+    pod_ip: str = ""
+    """Empty: a standby cannot say what the process that leads counts."""
     resync_seconds: float = 300.0
     workers: int = 8
     lease_name: str = "tidegate-operator"
     lease: "LeaseTimes" = field(default_factory=lambda: LeaseTimes())
+
+    @property
+    def address(self) -> str:
+        """Where other processes ask this one; empty: nowhere.
+
+        >>> Settings(Release("", ""), "", "", pod_ip="fd00::7").address
+        '[fd00::7]:9090'
+        """
+        host = f"[{self.pod_ip}]" if ":" in self.pod_ip else self.pod_ip
+        return f"{host}:{self.metrics_port}" if host else ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +108,7 @@ def read(environment: Mapping[str, str]) -> Settings:
         log_level=text("TIDEGATE_LOG_LEVEL", "INFO").upper(),
         health_port=int(number("TIDEGATE_HEALTH_PORT", 8080)),
         metrics_port=int(number("TIDEGATE_METRICS_PORT", 9090)),
+        pod_ip=text("TIDEGATE_POD_IP", ""),
         resync_seconds=number("TIDEGATE_RESYNC_SECONDS", 300),
         lease_name=text("TIDEGATE_LEASE_NAME", "tidegate-operator"),
         lease=lease,

@@ -42,6 +42,8 @@ from tidegate_operator.cluster.feed import Feed
 from tidegate_operator.core.types import Kind
 from tidegate_operator.keys import Tokens
 from tidegate_operator.leader import Leader, LeaseExpired
+from tidegate_operator.live import PATH as LIVE_PATH
+from tidegate_operator.live import Live
 from tidegate_operator.metrics import Metrics
 from tidegate_operator.queue import BACKOFF_AWAY, BACKOFF_LAST, Queue
 from tidegate_operator.reconcile import Policy, Reconciler, Stores
@@ -328,7 +330,7 @@ class Operator:
         except UNREADABLE as error:
             log.warning("a model is left out, it cannot be read: %s", error, extra={"model": "/".join(key)})
 
-    async def serve_metrics(self) -> None:
+    async def serve_http(self) -> None:
         async def metrics(_: web.Request) -> web.Response:
             return web.Response(
                 body=generate_latest(self.metrics.registry), headers={"Content-Type": CONTENT_TYPE_LATEST}
@@ -337,8 +339,16 @@ class Operator:
         async def readyz(_: web.Request) -> web.Response:
             return web.Response(text="ok") if self.ready else web.Response(status=503, text="the caches are not full")
 
+        live = Live(
+            lambda key: self.stores.models.get(key) is not None,
+            lambda: self.leading,
+            lambda: self.leader.elsewhere,
+            self.trials.evidence,
+            self.routers.heard,
+            lambda: convert.timestamp(clock.now()),
+        )
         app = web.Application()
-        app.add_routes([web.get("/metrics", metrics), web.get("/readyz", readyz)])
+        app.add_routes([web.get("/metrics", metrics), web.get("/readyz", readyz), web.get(LIVE_PATH, live.answer)])
         runner = web.AppRunner(app, access_log=None)
         await runner.setup()
         await web.TCPSite(runner, None, self.settings.metrics_port).start()
@@ -363,7 +373,7 @@ class Operator:
         works: list[tuple[str, Awaitable[None]]] = [
             ("lead", self.lead()),
             ("resync", self.resync()),
-            ("metrics", self.serve_metrics()),
+            ("http", self.serve_http()),
         ]
         works += [("reflector", reflector.run()) for reflector in self.reflectors]
         self.tasks = [asyncio.create_task(supervised(name, work), name=name) for name, work in works]

@@ -19,3 +19,6 @@ REQUEST = f"{DOMAIN}/request"
 
 APPLIED = f"{DOMAIN}/applied"
 """Annotation of a child: the hash of the intent that was applied last."""
+
+ADDRESS = f"{DOMAIN}/address"
+"""Annotation of the operator's Lease: where the process that holds it is asked what it counts."""

@@ -338,6 +338,7 @@ def test_the_settings_reach_the_operator_as_plain_numbers(render: Any) -> None:
     assert {name: value for name, value in found.items() if not name.endswith("_IMAGE")} == {
         "TIDEGATE_NAMESPACE": "",
         "TIDEGATE_POD_NAME": "",
+        "TIDEGATE_POD_IP": "",
         "TIDEGATE_IMAGE_PULL_POLICY": "IfNotPresent",
         "TIDEGATE_WATCH_NAMESPACES": "a,b",
         "TIDEGATE_TRAFFIC_VIA": "Router",
@@ -355,7 +356,8 @@ def test_the_settings_reach_the_operator_as_plain_numbers(render: Any) -> None:
 def test_the_operator_understands_what_the_chart_tells_it(render: Any, variant: str) -> None:
     told = environment(render(VARIANTS[variant]))
     by_kubernetes = {name for name, value in told.items() if not value}
-    assert by_kubernetes - {"TIDEGATE_WATCH_NAMESPACES"} == {"TIDEGATE_NAMESPACE", "TIDEGATE_POD_NAME"}
+    given = {"TIDEGATE_NAMESPACE", "TIDEGATE_POD_NAME", "TIDEGATE_POD_IP"}
+    assert by_kubernetes - {"TIDEGATE_WATCH_NAMESPACES"} == given
     found = settings.read(told | {name: ENVIRONMENT[name] for name in ENVIRONMENT if not told[name]})
     assert found.release.envoy_image == told["TIDEGATE_ENVOY_IMAGE"]
     assert found.via.value == told["TIDEGATE_TRAFFIC_VIA"]

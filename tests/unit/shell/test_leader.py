@@ -265,3 +265,20 @@ async def test_what_is_not_held_is_not_given_back(server: Server) -> None:
     before = server.version
     await server.leader().release(server, server)  # type: ignore[arg-type]
     assert server.version == before
+
+
+def test_a_standby_knows_where_the_process_that_leads_is_asked(server: Server) -> None:
+    async def run() -> None:
+        first = Leader(replace(ME, identity="first", pod_ip="10.0.0.1"), server.now, server.monotonic)
+        second = Leader(replace(ME, identity="second", pod_ip="10.0.0.2"), server.now, server.monotonic)
+        await first.acquire(server, server)  # type: ignore[arg-type]
+        waiting = asyncio.create_task(second.acquire(server, server))  # type: ignore[arg-type]
+        await asyncio.sleep(0.05)
+        assert (first.elsewhere, second.elsewhere) == ("", "10.0.0.1:9090")
+        await first.release(server, server)  # type: ignore[arg-type]
+        await waiting
+        assert second.elsewhere == ""
+        assert server.body
+        assert server.body["metadata"]["annotations"] == {"models.tidegate.dev/address": "10.0.0.2:9090"}
+
+    asyncio.run(run())
