@@ -1,14 +1,28 @@
 """What a version's requests say about its rollout: it goes on, has to go, or is tried once more."""
 
 from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 
 from routed_worlds import GOOD, ROUTED, Cluster, canary, deployment_of
 from tidegate_contract.actions import Action, Outcome
-from tidegate_operator.core.trial import trial_of
-from tidegate_operator.core.types import Bake, Deadline, Desired, Evidence, Overdue, Standing, Weight
-from worlds import asking, name
+from tidegate_operator.core.trial import expected, next_check, trial_of
+from tidegate_operator.core.types import (
+    Bake,
+    Candidate,
+    Counted,
+    Deadline,
+    Desired,
+    Evidence,
+    Limits,
+    NextCheck,
+    Numbers,
+    Overdue,
+    Standing,
+    Weight,
+)
+from worlds import NOW, asking, name
 
 NEXT = asking(ROUTED, digest="sha256:" + "6" * 64)
 THIRD = asking(ROUTED, digest="sha256:" + "7" * 64)
@@ -287,3 +301,75 @@ def test_where_the_version_before_is_not_kept_there_is_nothing_to_go_back_to() -
     assert found.status.rejected == ()
     assert "RollbackImpossible" in whats(found)
     assert found.weights() == {B: 100}
+
+
+# ---------------------------------------------------------------- in numbers
+
+COUNTED = Numbers(B, A, 1, 5, Counted(harm=5.9), Counted(), Limits(5.3, 3.0), 7)
+
+
+def test_a_decision_holds_what_was_counted_until_then() -> None:
+    found = Cluster(ROUTED).settle()
+    found.desired = AUTO
+    found.says = replace(found.says, numbers=COUNTED)
+    found.until(lambda one: "Step" in whats(one))
+    found = struck(found).until(lambda one: "Strike" in whats(one))
+    held = {decision.what: decision.numbers for decision in found.status.decisions}
+    assert held["Step"] == held["Strike"] == COUNTED
+    assert held["Rollout"] is None, "no trial was on when it began"
+    of_b = next(revision for revision in found.settle().revisions.values() if revision.name == B)
+    assert COUNTED in [decision.numbers for decision in of_b.record.decisions]
+
+
+def at(candidate_since: float, **evidence: object) -> NextCheck | None:
+    """Of a step that has lasted for so many seconds."""
+    reached = NOW - timedelta(seconds=candidate_since)
+    candidate = Candidate(B, 0, 5, reached, reached, reached)
+    return next_check(candidate, Evidence(B, 1, **evidence), NOW, last=True)  # type: ignore[arg-type]
+
+
+def test_the_next_check_is_when_a_proof_is_to_be_expected() -> None:
+    found = at(20, requests=100, needed=400)
+    assert found == NextCheck(NOW + timedelta(seconds=80), 400, NOW), "100 took 20 s, so 400 take 80"
+    assert at(10, requests=5, proof="it is no worse") == NextCheck(NOW + timedelta(seconds=30), 15, NOW)
+    assert at(10, requests=50, proof="it is no worse") == NextCheck(NOW + timedelta(seconds=20), 0, NOW)
+
+
+@pytest.mark.parametrize(
+    "evidence",
+    [
+        {"requests": 0, "needed": 400},
+        {"requests": 100, "needed": None},
+        {"requests": 100, "needed": 400, "suspicion": "3 of 9"},
+        {"requests": 100, "needed": 400, "broken": "they do not divide"},
+    ],
+)
+def test_where_nobody_can_tell_nothing_is_said_of_it(evidence: dict[str, object]) -> None:
+    assert at(20, **evidence) is None
+
+
+def test_what_is_said_of_the_next_check_does_not_tick() -> None:
+    said = NextCheck(NOW + timedelta(seconds=100), 500, NOW)
+    later = NOW + timedelta(seconds=40)
+
+    def told(seconds: float, now: object = later) -> NextCheck:
+        return NextCheck(later + timedelta(seconds=seconds), 300, later)
+
+    assert expected(said, told(60), later) == said, "as it was expected"
+    assert expected(said, told(85), later) == said, "about right: 60 s were said to be left"
+    assert expected(said, told(95), later) == told(95), "far off"
+    assert expected(said, told(35), later) == told(35)
+    assert expected(said, None, later) is None
+    soon = NOW + timedelta(seconds=9)
+    assert expected(said, told(900), soon) == said, "far off, and it was said a moment ago"
+
+
+def test_it_is_in_the_status_while_a_step_waits_and_not_afterwards() -> None:
+    found = rolling()
+    found.says = replace(found.says, proof="", needed=10**6)
+    found.until(lambda one: one.weights().get(B) == 50)
+    found.until(lambda one: one.status.next_check is not None)
+    said = found.status.next_check
+    assert looks(found, 8).status.next_check == said
+    found.says = replace(found.says, proof="it is no worse")
+    assert found.until(lambda one: one.weights() == {B: 100}, 120).status.next_check is None
