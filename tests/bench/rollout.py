@@ -30,9 +30,13 @@ from bench.scenarios.report import Report
 from bench.soak import PATIENCE, SERVER, Load, kill_operators, no_operator, pushed, until_two_routers
 from deployed import Pushed, model, until_ready
 from kube import Kube, Object, wait_for
+from tidegate_contract import labels
 
 RATE = 100.0
 MODEL = "small"
+AGAIN = 100
+SETTLED_SECONDS = 5.0
+"""After a change of spec a new version has had its first pod for long by then."""
 
 
 class Stage:
@@ -54,6 +58,9 @@ class Stage:
         found: Object = self.kube.get("mdep", MODEL, self.namespace)["status"]
         return found
 
+    def pods(self) -> list[Object]:
+        return self.kube.items("pods", self.namespace)
+
     def begin(self) -> None:
         """What was decided until now is the past."""
         self.past = self.status["decisions"]
@@ -74,8 +81,9 @@ class Stage:
 
 def fails(stage: Stage) -> None:
     """It answers 500 to everything."""
+    rollout = {"strategy": "Canary", "steps": [{"weight": 5}, {"weight": 50}], "retryToken": "1"}
     with stage.load() as load:
-        stage.apply({"strategy": "Canary", "steps": [{"weight": 5}, {"weight": 50}], "retryToken": "1"}, FAILS=1)
+        stage.apply(rollout, FAILS=1)
         wait_for("a strike", lambda: stage.decided("Strike"), PATIENCE)
         wait_for("a rollback", lambda: stage.decided("Rollback"), 2 * PATIENCE)
     times = sorted((due, known) for seen in load.seen for due, known, _ in seen.lost)
@@ -92,6 +100,25 @@ def fails(stage: Stage) -> None:
     rejected = [entry["revision"] for entry in stage.status["rejected"]]
     report.bar("it is rejected", str(strike["revision"] in rejected), "True", passed=strike["revision"] in rejected)
     report.figure("answers in all", str(load.asked))
+    insisted(stage, rollout, strike["revision"])
+
+
+def insisted(stage: Stage, rollout: Object, rejected: str) -> None:
+    """What was rejected is asked for again and again, as a machine does that keeps a cluster as Git says."""
+    before = stage.status["decisions"]
+    for _ in range(AGAIN):
+        stage.apply(rollout, FAILS=1)
+    time.sleep(SETTLED_SECONDS)
+    made = [pod for pod in stage.pods() if pod["metadata"]["labels"].get(labels.REVISION) == rejected]
+    nothing = stage.status["decisions"] == before and "candidate" not in stage.status and not made
+    said = f"{len(stage.status['decisions']) - len(before)} decisions, {len(made)} pods"
+    stage.report.bar(f"the same applied {AGAIN} times", said, "nothing happens", passed=nothing)
+    stage.apply(rollout, RELEASE="mended")
+    wait_for("a changed one starts", lambda: "candidate" in stage.status, PATIENCE)
+    begun = stage.status["candidate"]["revision"]
+    stage.report.bar("then a changed one", f"{begun} starts", "another one starts", passed=begun != rejected)
+    stage.apply({"strategy": "Immediate"})
+    until_ready(stage.kube, stage.namespace, seconds=PATIENCE)
 
 
 def latch(stage: Stage) -> None:
