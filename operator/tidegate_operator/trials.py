@@ -34,6 +34,8 @@ log = logging.getLogger(__name__)
 
 SAVE_SECONDS = 60.0
 """So much of a trial is counted anew from one large reading at the most, after a process has ended."""
+RATE_SECONDS = 3.0
+"""So long requests are counted to know how many there are."""
 AT_LEAST_SECONDS = 5.0
 """How often a model is looked at whose trial says nothing new: time passes in it all the same."""
 
@@ -86,6 +88,10 @@ class _Running:
     heard: datetime | None = None
     latched: str = ""
     """Why a router gives the version no requests any more: it has seen enough by itself."""
+    first: tuple[float, int] | None = None
+    """When all routers were heard by this process first, and how many requests they had divided by then."""
+    rate: float | None = None
+    """Requests a second since then, as it was known first."""
     said: tuple[bool, ...] = ()
     marked_at: float = field(default=float("-inf"))
 
@@ -192,10 +198,11 @@ class Trials:
             running.tally = hear_pods(running.tally, pods)
         slots = [slot for _, model in found if model and (slot := _slot(model, running.trial.revision))]
         running.latched = running.latched or next((slot.latched for slot in slots if slot.latched), "")
+        means, now = meaning(running.tally), self._monotonic()
         if all_told and len(readings) == len(round):
             running.heard = self._now()
-        means, now = meaning(running.tally), self._monotonic()
-        said = (*_gist(means), running.latched != "")
+            _paced(running, readings, now)
+        said = (*_gist(means), running.latched != "", running.rate is not None)
         if said != running.said or now - running.marked_at >= AT_LEAST_SECONDS:
             running.said, running.marked_at = said, now
             self._mark(key)
@@ -219,6 +226,7 @@ class Trials:
             broken=means.broken,
             summary=means.summary,
             needs=means.needs,
+            rate=running.rate,
             needed=means.needed,
             numbers=means.numbers,
         )
@@ -253,6 +261,14 @@ class Trials:
         for key in tuple(self._running):
             if uid := uid_of(key):
                 await self.save(key, uid)
+
+
+def _paced(running: _Running, readings: Iterable[Reading], now: float) -> None:
+    """How many requests there are, as soon as that is known. A router that has begun anew in between has them all."""
+    divided = sum(reading.candidate.requests + reading.stable.requests for reading in readings)
+    began, before = running.first = running.first or (now, divided)
+    if running.rate is None and now - began >= RATE_SECONDS:
+        running.rate = max(0, divided - before) / (now - began)
 
 
 def _gist(means: Meaning) -> tuple[bool, ...]:

@@ -17,6 +17,7 @@ from tidegate_contract.actions import Outcome
 from tidegate_contract.route import FIRST_PORT, LAST_PORT, LONGEST_SECONDS, LONGEST_STICKY_SECONDS, WHOLE
 from tidegate_operator.api.durations import DURATION_PATTERN, seconds
 from tidegate_operator.core import types as core
+from tidegate_operator.core.ramp import UNKNOWN
 
 Name = Annotated[str, Field(min_length=1, max_length=253, pattern=r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$")]
 ShortText = Annotated[str, Field(max_length=253)]
@@ -318,9 +319,9 @@ class Step(Api):
 
 
 MOST_STEPS = 20
-RAMP: tuple[core.RolloutStep, ...] = tuple(core.Weight(percent) for percent in (5, 20, 50))
-"""Where nobody says more. A version that always fails loses all requests after about ten of its own whatever its weight
-is, so that a first step of 5 costs no more of them than one of 1, and takes a fifth of the time."""
+DAMAGE_BUDGET = 30
+RAMP: tuple[core.RolloutStep, ...] = tuple(map(core.Weight, UNKNOWN))
+"""Where nobody says more."""
 STEPS: Mapping[str, tuple[core.RolloutStep, ...]] = {
     core.Strategy.AUTO: RAMP,
     core.Strategy.CANARY: RAMP,
@@ -403,6 +404,11 @@ class Rollout(Api):
                 ".steps",
             ),
             rule(
+                "!has(self.damageBudget) || (has(self.strategy) && self.strategy == 'Auto')",
+                "damageBudget is what Auto chooses its weights by: write strategy: Auto, or leave it out",
+                ".damageBudget",
+            ),
+            rule(
                 "!has(self.steps) || (self.steps.filter(s, has(s.weight)).map(s, s.weight).isSorted() && "
                 "self.steps.all(s, !has(s.weight) || "
                 "self.steps.exists_one(other, has(other.weight) && other.weight == s.weight)))",
@@ -414,8 +420,9 @@ class Rollout(Api):
 
     strategy: core.Strategy | None = Field(
         None,
-        description="Auto: step by step, as fast as its requests say that it does no harm. Canary: the same by the "
-        "steps below. BlueGreen: beside stable in full, asked by name only, until a person approves; then whole. "
+        description="Auto: step by step, as fast as its requests say that it does no harm, by weights that "
+        "damageBudget allows. Canary: the same by the steps below. BlueGreen: beside stable in full, asked by name "
+        "only, until a person approves; then whole. "
         "Shadow: the same, and it is sent copies of all requests, whose answers nobody sees. Immediate: as soon as it "
         "is ready, and nothing is compared. Absent: Immediate in this release. All but Immediate need traffic.via "
         "Router.",
@@ -426,6 +433,11 @@ class Rollout(Api):
         "approval follows waits for a person; another one for its requests, the last one for proof that the version is "
         "no worse. Absent: the weights 5, 20 and 50.",
         json_schema_extra=list_of("atomic"),
+    )
+    damage_budget: Annotated[int, Field(ge=1, le=1_000_000)] | None = Field(
+        None,
+        description="So many answers a version that always fails may cost, about, until its requests are taken away "
+        "for the first time: Auto chooses its weights by it, and by how many requests there are. Absent: 30.",
     )
     tolerance: Tolerance | None = Field(None, description="How much worse a version may be than stable.")
     bake: Bake | None = Field(None, description="What follows when a version has taken over.")
@@ -530,6 +542,11 @@ class Candidate(Api):
     )
     strikes: Annotated[int, Field(ge=0, le=2)] = Field(0, description="How often its requests spoke against it.")
     trial: Annotated[int, Field(ge=1)] = Field(1, description="Which trial it is in.")
+    ramp: Annotated[list[Annotated[int, Field(ge=1, le=WHOLE)]], Field(max_length=MOST_STEPS)] = Field(
+        default_factory=list,
+        description="The weights that were chosen for it, by Auto.",
+        json_schema_extra=list_of("atomic"),
+    )
 
 
 class Baking(Api):
@@ -621,8 +638,8 @@ class Decision(Api):
 
     at: Time = Field(description="When.")
     what: Annotated[str, Field(max_length=64)] = Field(
-        description="Rollout, Step, Approve, Promote, Abort, Promoted, Strike, Held, Inconclusive, Again, Rollback, "
-        "RollbackImpossible, Pause or Resume."
+        description="Rollout, Ramp, Step, Approve, Promote, Abort, Promoted, Strike, Held, Inconclusive, Again, "
+        "Rollback, RollbackImpossible, Pause or Resume."
     )
     revision: Hash = Field("", description="About which revision.")
     by: Annotated[str, Field(max_length=253)] = Field("", description="Who decided; tidegate for the operator.")
@@ -890,6 +907,7 @@ def parse(spec: dict[str, Any], via: core.Via = core.Via.SERVICE) -> core.Desire
         strategy=strategy,
         sticky=round(seconds(parsed.traffic.sticky)) if parsed.traffic.sticky else 0,
         steps=tuple(step.meant for step in rollout.steps) if rollout.steps else STEPS[strategy],
+        budget=(rollout.damage_budget or DAMAGE_BUDGET) if strategy is core.Strategy.AUTO else None,
         tolerance=core.Tolerance(_share(tolerance.errors), _share(tolerance.slow)),
         bake=None if strategy is core.Strategy.IMMEDIATE else _bake(rollout.bake or Bake()),
         deadline=core.Deadline(seconds(deadline.after), deadline.then),

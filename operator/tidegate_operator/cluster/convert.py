@@ -209,6 +209,7 @@ class _Candidate(msgspec.Struct):
     standing: core.Standing = core.Standing.TRIED
     strikes: int = 0
     trial: int = 1
+    ramp: list[int] = []
 
 
 class _Baking(msgspec.Struct):
@@ -308,6 +309,7 @@ def _candidate(found: _Candidate) -> core.Candidate:
         standing=found.standing,
         strikes=found.strikes,
         trial=found.trial,
+        ramp=tuple(found.ramp),
     )
 
 

@@ -14,6 +14,7 @@ from tidegate_operator.core.choice import Choice, choose, refused, remembered, r
 from tidegate_operator.core.claim import Claim, claim
 from tidegate_operator.core.failures import Failure, failure, podless, refusal, unrouted
 from tidegate_operator.core.guards import ALL, Guard, Guards
+from tidegate_operator.core.ramp import ramped
 from tidegate_operator.core.reasons import Reason, Type
 from tidegate_operator.core.revision import Asked, asked, request_of
 from tidegate_operator.core.rollout import Scene, Way, follow
@@ -75,8 +76,9 @@ def decide(
     `observed.children` holds whatever stands at the name of a wanted child, ours or not.
     """
     now = now.replace(microsecond=0)
-    case = Case(identity, desired, observed, release, now, guards)
     before = remembered(status, desired, observed, now, guards)
+    desired = ramped(desired, before.candidate)
+    case = Case(identity, desired, observed, release, now, guards)
     found, card = resolution_of(desired, observed)
     wish = asked(desired, before, observed.revisions, release, found)
     choice = choose(desired, wish, before, observed, now, guards)

@@ -17,6 +17,7 @@ from tidegate_operator.core.choice import Choice, goes_back, is_rejected
 from tidegate_operator.core.claim import Claim, claim
 from tidegate_operator.core.drift import is_latest
 from tidegate_operator.core.guards import Guard, Guards
+from tidegate_operator.core.ramp import ramp, reason
 from tidegate_operator.core.traffic import Aim, Fleet, Step, first, step
 from tidegate_operator.core.trial import OPERATOR, decided, expected, heard_of, is_baked, next_check, step_waits
 from tidegate_operator.core.types import (
@@ -41,8 +42,9 @@ from tidegate_operator.core.types import (
     Workload,
 )
 
-STEP, PROMOTED = "Step", "Promoted"
-"""What is decided where every router follows: that a step is reached, and that a version is stable from now on."""
+RAMP, STEP, PROMOTED = "Ramp", "Step", "Promoted"
+"""What is decided of a candidate that goes on: its weights, where nobody gave any; that it has seen enough at one of
+them; and that it is stable from now on."""
 AT_FIRST = "waiting for routers that know the model"
 LETS_GO = "waiting for the routers to let the model go"
 DEADLINE_SECONDS = 10.0
@@ -145,6 +147,12 @@ class Scene:
         others = (share for share in shares if share.revision != self.serving)
         rejected = partial(is_rejected, desired=self.desired, status=self.before)
         return next((share.revision for share in others if share.weight or not rejected(share.revision)), "")
+
+    def has_steps(self, candidate: Candidate) -> bool:
+        """Whether the steps in `desired` are this candidate's."""
+        before = self.before.candidate
+        chosen = before is not None and before.revision == candidate.revision and before.ramp != ()
+        return self.desired.budget is None or chosen
 
     @property
     def left_over(self) -> frozenset[Ref]:
@@ -254,6 +262,7 @@ def _through(scene: Scene) -> Way:
     choice, observed, guards = scene.choice, scene.observed, scene.guards
     enters = scene.is_ours(Kind.DEPLOYMENT, scene.identity.name) or scene.leads_straight
     status = scene.bare if enters else replace(scene.bare, candidate=_candidate(scene), baking=_baking(scene))
+    status = _with_ramp(scene, status)
     if not choice.target:
         return Way(status, (), status.route.port if status.route else None, arrived=False, moves=True)
     aim = _aim(scene, status, enters=enters)
@@ -300,8 +309,28 @@ def _candidate(scene: Scene) -> Candidate | None:
         return Candidate(target, 0, 0, now, now)
     left = target not in scene.present and not any(pod.revision == target for pod in scene.observed.pods)
     if candidate.standing is Standing.SUSPECT and scene.guards.holds(Guard.AFRESH, left):
-        return Candidate(target, 0, 0, now, candidate.began, strikes=candidate.strikes, trial=candidate.trial + 1)
+        return Candidate(
+            target,
+            0,
+            0,
+            now,
+            candidate.began,
+            strikes=candidate.strikes,
+            trial=candidate.trial + 1,
+            ramp=candidate.ramp,
+        )
     return candidate
+
+
+def _with_ramp(scene: Scene, status: Status) -> Status:
+    """The weights of a candidate that nobody has given any, once it is known how many requests there are."""
+    candidate, budget, found = status.candidate, scene.desired.budget, heard_of(status, scene.observed.evidence)
+    if candidate is None or budget is None or candidate.ramp or found is None or found.rate is None:
+        return status
+    weights = ramp(found.rate, budget)
+    why = reason(found.rate, weights, budget)
+    status = decided(status, Decision(scene.now, RAMP, candidate.revision, OPERATOR, why))
+    return replace(status, candidate=replace(candidate, ramp=weights))
 
 
 def _baking(scene: Scene) -> Baking | None:
@@ -333,7 +362,7 @@ def _aim(scene: Scene, status: Status, *, enters: bool) -> Aim:
         return Aim(scene.serving, candidate.revision, copies=True)
     weights = [each.percent for each in steps[: candidate.step + 1] if isinstance(each, Weight)]
     found = heard_of(status, scene.observed.evidence)
-    if not weights:
+    if not weights or not scene.has_steps(candidate):
         return Aim(scene.serving, candidate.revision, 0)
     if not scene.guards.holds(Guard.COUNTED, found is not None and found.saved):
         return Aim(scene.serving, candidate.revision, min(weights[-1], candidate.weight))

@@ -95,7 +95,8 @@ def _struck(
     if strikes >= STRIKES:
         return _rejected(status, bad, back, desired, why, now)
     began = tried.began or now
-    suspect = Candidate(bad, 0, 0, now, began, None, Standing.SUSPECT, strikes, tried.trial)
+    ramp = tried.ramp if isinstance(tried, Candidate) else ()
+    suspect = Candidate(bad, 0, 0, now, began, None, Standing.SUSPECT, strikes, tried.trial, ramp)
     said = f"{why}; it gets no requests until new pods of it are tried"
     return decided(replace(status, candidate=suspect), Decision(now, STRIKE, bad, OPERATOR, said))
 

@@ -147,6 +147,9 @@ class Desired:
     """Seconds for which a client stays with the version that chance gave it; 0: chance decides each time."""
     steps: tuple[RolloutStep, ...] = ()
     """What comes between a version's first pod and its taking over, in this order."""
+    budget: int | None = None
+    """So many answers a version that always fails may cost at first: the steps follow from it and from how many
+    requests there are. None: they are the ones above."""
     tolerance: Tolerance = Tolerance()
     bake: Bake | None = None
     """None: whoever has taken over is alone at once."""
@@ -444,6 +447,8 @@ class Evidence:
     """What has been counted."""
     needs: str = ""
     """What a proof still needs, about."""
+    rate: float | None = None
+    """Requests a second to both versions, when its trial began; None: not known yet."""
     needed: int | None = None
     """So many more requests of its own a proof needs, about; None: nobody can tell."""
     numbers: Numbers | None = None
@@ -555,6 +560,8 @@ class Candidate:
     """How often its requests have spoken against it."""
     trial: int = 1
     """Which trial it is in, or waits for the end of."""
+    ramp: tuple[int, ...] = ()
+    """The weights that were chosen for it; empty where its steps are the owner's, or nothing was chosen yet."""
 
 
 @dataclass(frozen=True, slots=True)

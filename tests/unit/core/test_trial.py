@@ -373,3 +373,49 @@ def test_it_is_in_the_status_while_a_step_waits_and_not_afterwards() -> None:
     assert looks(found, 8).status.next_check == said
     found.says = replace(found.says, proof="it is no worse")
     assert found.until(lambda one: one.weights() == {B: 100}, 120).status.next_check is None
+
+
+# ---------------------------------------------------------------- the weights that nobody has given
+
+BUDGETED = replace(canary(NEXT, (Weight(5), Weight(20), Weight(50))), budget=30)
+
+
+def test_a_candidate_gets_no_request_before_its_weights_are_chosen() -> None:
+    found = Cluster(ROUTED).settle()
+    found.desired = BUDGETED
+    assert looks(found, 40).weights() == {A: 100, B: 0}
+    found.says = replace(found.says, rate=100.0)
+    found.until(lambda one: one.weights().get(B) == 10)
+    assert "at 100 requests a second" in next(made.why for made in found.status.decisions if made.what == "Ramp")
+    found.until(lambda one: one.weights() == {B: 100}, 120)
+    assert whats(found)[-4:] == ["Ramp", "Step", "Step", "Promoted"]
+
+
+@pytest.mark.parametrize(("rate", "first"), [(0.0, 5), (1.0, 50), (1000.0, 1)])
+def test_the_more_requests_there_are_the_less_it_gets_at_first(rate: float, first: int) -> None:
+    found = Cluster(ROUTED, says=replace(GOOD, rate=rate)).settle()
+    found.desired = BUDGETED
+    found.until(lambda one: one.weights().get(B, 0) > 0)
+    assert found.weights()[B] == first
+
+
+def test_the_second_trial_goes_by_the_same_weights_and_the_next_candidate_by_its_own() -> None:
+    found = Cluster(ROUTED, says=replace(GOOD, rate=100.0)).settle()
+    found.desired = BUDGETED
+    found.until(lambda one: one.weights().get(B) == 10)
+    struck(found).until(lambda one: "Strike" in whats(one))
+    found.says = replace(GOOD, rate=1.0)
+    found.until(lambda one: one.weights().get(B, 0) > 0)
+    assert found.weights()[B] == 10
+    found.desired = replace(BUDGETED, content=THIRD.content)
+    seen = [looks(found, 1).weights().get(C, 0) for _ in range(60)]
+    assert next(weight for weight in seen if weight) == 50
+    assert whats(found).count("Ramp") == 2
+
+
+def test_an_owner_who_gives_steps_in_the_middle_is_obeyed() -> None:
+    found = Cluster(ROUTED, says=replace(GOOD, rate=100.0, proof="")).settle()
+    found.desired = BUDGETED
+    found.until(lambda one: one.weights().get(B) == 10)
+    found.desired = canary(NEXT, (Weight(2), Weight(30)))
+    assert looks(found, 6).weights()[B] == 2

@@ -20,7 +20,7 @@ from tidegate_operator.cluster import resources as r
 from tidegate_operator.core import types as core
 from tidegate_operator.core.evidence.tally import begin
 from tidegate_operator.core.trial import Trial
-from tidegate_operator.trials import AT_LEAST_SECONDS, SAVE_SECONDS, Kept, Trials, packed, unpacked
+from tidegate_operator.trials import AT_LEAST_SECONDS, RATE_SECONDS, SAVE_SECONDS, Kept, Trials, packed, unpacked
 from tidegate_operator.writer import Writer
 from worlds import ME
 
@@ -132,6 +132,22 @@ async def test_harm_is_told_at_once(world: World) -> None:
     world.seconds += AT_LEAST_SECONDS
     world.told((12, 12), (202, 0))
     assert world.marked == [KEY, KEY]
+
+
+async def test_after_some_seconds_it_is_known_how_many_requests_there_are(world: World) -> None:
+    await world.follow()
+    world.told((0, 0), (1000, 0), weight=0)
+    world.seconds += RATE_SECONDS - 1
+    world.told((0, 0), (1150, 0), weight=0)
+    assert world.evidence().rate is None
+    world.marked.clear()
+    world.seconds += 2
+    world.told((0, 0), (1400, 0), weight=0)
+    assert world.evidence().rate == pytest.approx(100)
+    assert world.marked == [KEY], "a candidate waits for it"
+    world.seconds += 10
+    world.told((0, 0), (1400, 0), weight=0)
+    assert world.evidence().rate == pytest.approx(100), "as it was known first"
 
 
 async def test_what_a_router_has_found_by_itself_is_harm(world: World) -> None:
