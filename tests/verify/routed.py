@@ -64,6 +64,8 @@ from worlds import ME, NOW, RELEASE
 PORT = 10000
 VERSIONS = "ABC"
 FIRST_WEIGHT = 5
+BUDGET = 30
+"""Of `Auto`, which chooses 10 and 50 by it; as long as it has not, its steps are others, and it may go by none."""
 BAKE = Bake(150, 5)
 LATE = timedelta(minutes=4)
 """After a bake, before its patience ends and before anybody gives up what is not heard."""
@@ -86,7 +88,8 @@ class Spec(NamedTuple):
 def desired(spec: Spec) -> Desired:
     asked = worlds.asking(digest="sha256:" + spec.version.lower() * 64)
     bake = BAKE if spec.bakes else None
-    return replace(asked, replicas=1, via=spec.via, strategy=spec.strategy, steps=STEPS[spec.strategy], bake=bake)
+    asked = replace(asked, replicas=1, via=spec.via, strategy=spec.strategy, steps=STEPS[spec.strategy], bake=bake)
+    return replace(asked, budget=BUDGET if spec.strategy is Strategy.AUTO else None)
 
 
 NAMES = {version: worlds.name(desired(Spec(version))) for version in VERSIONS}

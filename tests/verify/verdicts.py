@@ -6,7 +6,16 @@ from tidegate_contract.actions import Verb
 from tidegate_contract.route import WHOLE
 from tidegate_operator.core.evidence.policy import STRIKES
 from tidegate_operator.core.look import Save
-from tidegate_operator.core.types import Approval, Candidate, Standing, Status, Via, Weight
+from tidegate_operator.core.types import (
+    Approval,
+    Candidate,
+    RolloutStep,
+    Standing,
+    Status,
+    Strategy,
+    Via,
+    Weight,
+)
 from verify.routed import BAKE, LETTERS, STEPS, Made, State, Told
 from verify.words import Said
 
@@ -118,12 +127,19 @@ def of_the_end_of_a_bake(state: State, before: Status, after: Status) -> str:
     return "the bake ends, and something speaks against what has taken over" if same else ""
 
 
+def steps_of(state: State, candidate: Candidate) -> tuple[RolloutStep, ...]:
+    """Those of its strategy; under `Auto` the weights that were chosen, and before that none above 0."""
+    if state.spec.strategy is not Strategy.AUTO:
+        return STEPS[state.spec.strategy]
+    return tuple(map(Weight, candidate.ramp or (0,)))
+
+
 def of_a_step(state: State, before: Status, after: Status) -> str:
     """What a step needs before its end."""
     was, now, stable = before.candidate, after.candidate, after.stable
     if was is None:
         return ""
-    letter, steps = LETTERS[was.revision], STEPS[state.spec.strategy]
+    letter, steps = LETTERS[was.revision], steps_of(state, was)
     serves = before.stable.revision if before.stable else ""
     if now is None or now.revision != was.revision:
         early = stable is not None and stable.revision == was.revision != serves and was.step < len(steps)
@@ -149,7 +165,7 @@ def of_a_rise(state: State, after: Status, route: Told) -> str:
     candidate, before = after.candidate, state.route.weights if state.route else {}
     if candidate is None:
         return ""
-    letter, steps = LETTERS[candidate.revision], STEPS[state.spec.strategy]
+    letter, steps = LETTERS[candidate.revision], steps_of(state, candidate)
     had, has = before.get(candidate.revision, 0), route.weights.get(candidate.revision, 0)
     if has <= had:
         return ""
@@ -209,7 +225,7 @@ def weights_at_rest(state: State) -> dict[str, int] | str:
 
 
 def _weight_at_rest(state: State, candidate: Candidate) -> int | str:
-    steps, says, letter = STEPS[state.spec.strategy], state.says, LETTERS[candidate.revision]
+    steps, says, letter = steps_of(state, candidate), state.says, LETTERS[candidate.revision]
     if candidate.standing is Standing.INCONCLUSIVE and says in (Said.OLD, Said.UNHEARD):
         return 0
     if candidate.standing is not Standing.TRIED:

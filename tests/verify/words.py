@@ -39,6 +39,8 @@ class Words(NamedTuple):
     """What it has kept of it outside of itself; None: nothing."""
 
 
+RATE = 100.0
+"""Requests a second."""
 AGO = {Said.OLD: STALE, Said.UNHEARD: LOST}
 
 
@@ -68,6 +70,7 @@ def evidence_of(words: Words, now: datetime) -> Evidence:
         saved=words.kept is not None,
         heard=now - AGO.get(said, timedelta(0)),
         requests=0 if said is Said.NOTHING else STEP_REQUESTS,
+        rate=RATE,
         suspicion="doubt" if said in (Said.DOUBT, Said.HARM) else "",
         harm="harm" if said is Said.HARM else "",
         proof="proof" if said in (Said.PROOF, *AGO) else "",
