@@ -188,10 +188,12 @@ mutants: venv
 	@echo "== the evidence, changed in every small way"
 	$(BIN)/python -m mutants
 
-## test-bars: what bench-operator measures, in a short form
+## test-bars: rollouts simulated by chance, and what bench-operator measures, in a short form
 .PHONY: test-bars
 test-bars: venv tools
-	@$(PYTHON) -m cluster prepare
+	@echo "== rollouts by chance, in short"
+	$(BIN)/python tests/bench/simulated.py --short
+	$(PYTHON) -m cluster prepare
 	echo "== the operator's bars, in short"
 	$(BIN)/python tests/bench/bars.py --short
 
@@ -224,10 +226,11 @@ bench-limits: venv
 bench-router: venv
 	@$(BIN)/python tests/bench/router.py
 
-## bench-rollout: what a bad version costs until its requests have rejected it, and a good one until it has all of them
+## bench-rollout: how often evidence is right, simulated; and on the cluster, what a bad version costs and a good one takes
 .PHONY: bench-rollout
 bench-rollout: venv tools
-	@$(MAKE) cluster images install
+	@$(BIN)/python tests/bench/simulated.py
+	$(MAKE) cluster images install
 	$(WITH_CLUSTER)
 	$(BIN)/python tests/bench/rollout.py
 
