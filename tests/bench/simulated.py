@@ -1,8 +1,8 @@
 """How often evidence is right, by chance alone: thousands of rollouts on the pure core, without a cluster.
 
-    .venv/bin/python tests/bench/simulated.py              every case, about half an hour
+    .venv/bin/python tests/bench/simulated.py              every case, about 25 minutes
     .venv/bin/python tests/bench/simulated.py calm         one of them
-    .venv/bin/python tests/bench/simulated.py --short      a few rollouts of each, under a minute
+    .venv/bin/python tests/bench/simulated.py --short      a few rollouts of each, half a minute
 
 harm     errors of 0.5 % against more: the candidate's requests to the first strike
 calm     A/A, outages of both, exactly at the margins, sessions, forced requests, restarts of a router: no rejection

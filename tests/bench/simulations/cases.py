@@ -252,15 +252,14 @@ def slower(seeds: Seeds) -> Iterator[Figure]:
 def _ends(seeds: Seeds, shape: Shape, factor: float) -> list[str]:
     """How each rollout ended; one that is promoted goes on in its bake."""
     found = []
-    for position in POSITIONS:
-        quantile = quantile_at(position)
+    for turn, seed in enumerate(seeds(30 * len(POSITIONS))):
+        quantile = quantile_at(POSITIONS[turn % len(POSITIONS)])
         # The candidate's quantile is larger by the factor, as all its times are.
         traffic = Traffic(Fate(0.001, shape.times(factor * quantile)), Fate(0.001, shape.times(quantile)))
-        for seed in seeds(30):
-            rollout = Rollout(traffic, AT_10, seed).until(lambda now: now.struck is not None or now.asked >= 60_000)
-            promoted = "promoted" if rollout.promoted else ""
-            struck = "struck" if rollout.struck else ""
-            found.append(", then ".join(filter(None, (promoted, struck))) or "held")
+        rollout = Rollout(traffic, AT_10, seed).until(lambda now: now.struck is not None or now.asked >= 60_000)
+        promoted = "promoted" if rollout.promoted else ""
+        struck = "struck" if rollout.struck else ""
+        found.append(", then ".join(filter(None, (promoted, struck))) or "held")
     return found
 
 
