@@ -46,7 +46,7 @@ POSITIONS = (0.0, 0.25, 0.5, 0.75)
 def quantile_at(position: float) -> float:
     """Seconds: about 30 milliseconds."""
     low, high = SLOW_BOUNDS[18:20]
-    return low * (high / low) ** position
+    return float(low * (high / low) ** position)
 
 
 USUAL = LOGNORMAL.times(quantile_at(0.5))
