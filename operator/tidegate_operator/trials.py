@@ -27,7 +27,7 @@ from tidegate_operator.core import types as core
 from tidegate_operator.core.evidence.policy import STEP_REQUESTS
 from tidegate_operator.core.evidence.tally import Meaning, Pods, Reading, Tally, begin, hear, hear_pods, meaning
 from tidegate_operator.core.records import object_name
-from tidegate_operator.core.trial import Trial
+from tidegate_operator.core.trial import LATCHED, Trial
 from tidegate_operator.writer import NotLeader, Writer
 
 log = logging.getLogger(__name__)
@@ -221,7 +221,7 @@ class Trials:
             heard=running.heard,
             requests=means.requests,
             suspicion=means.suspicion,
-            harm=means.harm or (f"a router has found by itself: {running.latched}" if running.latched else ""),
+            harm=means.harm or (f"{LATCHED}: {running.latched}" if running.latched else ""),
             proof=means.proof,
             broken=means.broken,
             summary=means.summary,

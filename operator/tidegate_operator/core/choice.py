@@ -34,6 +34,8 @@ ROLLOUT = "Rollout"
 BACK = (Verb.ROLLBACK, Verb.ABORT)
 MOVES = (ROLLOUT, *BACK)
 """The decisions that change what should serve."""
+RESTORED = "which came back later"
+"""Why what should serve goes back without a trial."""
 REJECTED = 20
 
 
@@ -65,7 +67,7 @@ def remembered(status: Status, desired: Desired, observed: Observed, now: dateti
         there = (r for r in by_age if r.record.served and not r.deleting)
         served = [revision.name for revision in there if not is_rejected(revision.name, desired, status)]
         for to in served[:1]:
-            why = f"the record of {status.revision}, which came back later, says that it was rejected"
+            why = f"the record of {status.revision}, {RESTORED}, says that it was rejected"
             status = decided(replace(status, revision=to), Decision(now, Verb.ROLLBACK, to, OPERATOR, why))
     return status
 

@@ -45,6 +45,8 @@ from tidegate_operator.core.types import (
 RAMP, STEP, PROMOTED = "Ramp", "Step", "Promoted"
 """What is decided of a candidate that goes on: its weights, where nobody gave any; that it has seen enough at one of
 them; and that it is stable from now on."""
+BY_HAND = "every router sends it"
+"""How a Step begins to say why, where a person is to say whether it goes on."""
 AT_FIRST = "waiting for routers that know the model"
 LETS_GO = "waiting for the routers to let the model go"
 DEADLINE_SECONDS = 10.0
@@ -452,7 +454,7 @@ def _stepped(scene: Scene, status: Status, candidate: Candidate) -> tuple[Status
             check = next_check(candidate, evidence, now, last=not behind)
             status = replace(status, next_check=expected(scene.before.next_check, check, now))
         return replace(status, candidate=candidate), f"its step waits for {waits}" if waits else ""
-    why = f"every router sends it {candidate.weight} of 100 requests"
+    why = f"{BY_HAND} {candidate.weight} of 100 requests"
     if not asks and evidence is not None:
         why = f"{evidence.proof or evidence.summary} at {candidate.weight} of 100 requests"
     status = decided(status, Decision(now, STEP, candidate.revision, OPERATOR, why))

@@ -28,6 +28,8 @@ from tidegate_operator.core.types import (
 OPERATOR = "tidegate"
 """Who decides what nobody asked for."""
 STRIKE, HELD, INCONCLUSIVE, AGAIN, IMPOSSIBLE = "Strike", "Held", "Inconclusive", "Again", "RollbackImpossible"
+UNDECIDED, LATCHED = "nothing is decided after", "a router has found by itself"
+"""Why a version goes, where it is not by what the operator has counted."""
 DECISIONS = 20
 STALE, LOST = timedelta(seconds=5), timedelta(minutes=5)
 """Older numbers move nothing forward; without any for longer the candidate gets no requests."""
@@ -137,7 +139,7 @@ def _overdue(status: Status, desired: Desired, now: datetime) -> Status:
         return status
     if candidate.standing is Standing.HELD or now - candidate.began < timedelta(seconds=deadline.seconds):
         return status
-    why = f"nothing is decided after {duration(deadline.seconds)}"
+    why = f"{UNDECIDED} {duration(deadline.seconds)}"
     if deadline.then is Overdue.ROLLBACK:
         return _rejected(status, candidate.revision, stable.revision, desired, why, now)
     if candidate.standing is not Standing.TRIED:

@@ -286,6 +286,8 @@ class Meaning:
     numbers: Numbers
 
 
+NO_WORSE = "it is no worse"
+"""How a proof begins."""
 HAPPENED = {Signal.ERRORS: "failed", Signal.SLOW: "were slow"}
 
 
@@ -309,7 +311,7 @@ def meaning(tally: Tally, *, alpha: float = ALPHA) -> Meaning:
         requests=at_weight.candidate.requests,
         suspicion="; ".join(suspicious),
         harm="; ".join(harm),
-        proof=f"it is no worse: {summary}" if is_proven else "",
+        proof=f"{NO_WORSE}: {summary}" if is_proven else "",
         broken=f"the routers do not divide as they should: {split}" if is_broken else "",
         summary=summary,
         needs="" if is_proven else _needs(tally, found, needed),
@@ -359,16 +361,22 @@ def _numbers(tally: Tally, found: Judges, alpha: float) -> Numbers:
         against=tally.against,
         trial=tally.trial,
         weight=tally.weight,
-        errors=_counted(tally, Signal.ERRORS, found),
-        slow=_counted(tally, Signal.SLOW, found),
-        limits=Limits(round(math.log(len(Signal) / alpha), DIGITS), round(-math.log(BETA), DIGITS)),
+        errors=counted(Signal.ERRORS, tally.whole, found),
+        slow=counted(Signal.SLOW, tally.whole, found),
+        limits=limits(alpha),
         entries=len(tally.entries),
         open=tuple(written(entry) for entry in tally.open.values()),
     )
 
 
-def _counted(tally: Tally, signal: Signal, found: Judges) -> Counted:
-    known = tally.whole.get(signal, Sum())
+def limits(alpha: float = ALPHA) -> Limits:
+    """How much evidence is enough: its logarithms."""
+    return Limits(round(math.log(len(Signal) / alpha), DIGITS), round(-math.log(BETA), DIGITS))
+
+
+def counted(signal: Signal, sums: Mapping[Signal, Sum], found: Judges) -> Counted:
+    """One signal. `sums`: all that was counted, `found`: what it amounts to."""
+    known = sums.get(signal, Sum())
     harm, proof = found.harm[signal].log_evidence, found.promotion[signal].log_evidence
     return Counted(_count_of(known.candidate), _count_of(known.stable), round(harm, DIGITS), round(proof, DIGITS))
 
