@@ -23,6 +23,9 @@ class Api:
     """ModelDeployments by name, of whatever namespace."""
     revisions: list[Object] = field(default_factory=list)
     events: list[Object] = field(default_factory=list)
+    services: list[Object] = field(default_factory=list)
+    live: dict[str, tuple[int, Object | str]] = field(default_factory=dict)
+    """By namespace and name of a model: status and body of what an operator answers through a Service's proxy."""
     user: Object = field(default_factory=lambda: {"username": "ada"})
     refused: dict[str, tuple[int, str]] = field(default_factory=dict)
     """Status and message of what is refused, by method or by the last word of the path; the empty key is everything."""
@@ -34,14 +37,20 @@ class Api:
     """Content type and body of each PATCH."""
     url: str = ""
 
-    def answer(self, method: str, path: str, content_type: str, body: Any) -> tuple[int, Object]:
-        """Status and document."""
+    def answer(self, method: str, path: str, content_type: str, body: Any) -> tuple[int, Object | str]:
+        """Status and document, or a text."""
         last = path.rsplit("/", 1)[-1]
+        if "/proxy/live/" in path:
+            if "proxy" in self.refused:
+                return self.refused["proxy"][0], {"kind": "Status", "message": self.refused["proxy"][1]}
+            return self.live.get(path.partition("/proxy/live/")[2], (404, "404: Not Found"))
         for key in ("", method, last):
             if key in self.refused:
                 status, message = self.refused[key]
                 return status, {"kind": "Status", "code": status, "message": message}
         match last:
+            case "services":
+                return 200, {"items": self.services}
             case "events":
                 return 200, {"items": self.events}
             case "modeldeployments":
@@ -72,7 +81,7 @@ def serving(api: Api) -> Iterator[None]:
             content = self.rfile.read(int(self.headers.get("Content-Length", 0)))
             sent = json.loads(content) if content else None
             status, document = api.answer(self.command, split.path, self.headers.get("Content-Type", ""), sent)
-            body = json.dumps(document).encode()
+            body = (document if isinstance(document, str) else json.dumps(document)).encode()
             self.send_response(status)
             self.send_header("Content-Type", "application/json")
             self.send_header("Content-Length", str(len(body)))

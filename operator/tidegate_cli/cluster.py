@@ -24,6 +24,10 @@ class ForbiddenError(click.ClickException):
     """The credentials are known and may not do this."""
 
 
+class AwayError(click.ClickException):
+    """The API server does not answer, or has no answer at the moment; it may have one later."""
+
+
 @dataclass(frozen=True, slots=True)
 class Cluster:
     """A connection, and the namespace that its context prefers."""
@@ -79,6 +83,34 @@ class Cluster:
             return None
         return list(answer.get("items") or [])
 
+    def services(self, namespace: str, selector: str) -> list[dict[str, Any]]:
+        """Services by their labels."""
+        answer = self._call(
+            self.core.list_namespaced_service,
+            namespace,
+            label_selector=selector,
+            told={403: f"these credentials may not list Services in {namespace}"},
+        )
+        return list(answer.get("items") or [])
+
+    def through(self, namespace: str, service: str, port: str, path: str) -> tuple[int, str]:
+        """What a Service answers to a GET that goes through the API server: status and body.
+
+        The library's own method would quote the slashes of the path. Raises AwayError.
+        """
+        from urllib3.exceptions import HTTPError
+
+        api = self.core.api_client
+        path = f"/api/v1/namespaces/{namespace}/services/{service}:{port}/proxy/{path}"
+        asked = api.param_serialize(
+            "GET", path, header_params={"Accept": "application/json"}, auth_settings=["BearerToken"]
+        )
+        try:
+            answer = api.call_api(*asked, _request_timeout=_TIMEOUT_SECONDS)
+            return answer.status, (answer.read() or b"").decode(errors="replace")
+        except HTTPError as error:
+            raise self._away() from error
+
     def user(self) -> str:
         """The user name of these credentials, as the API server knows it."""
         review = {"apiVersion": "authentication.k8s.io/v1", "kind": "SelfSubjectReview"}
@@ -127,14 +159,16 @@ class Cluster:
         try:
             answer = call(*args, **kwargs, _preload_content=False, _request_timeout=_TIMEOUT_SECONDS)
         except ApiException as error:
-            refusal = ForbiddenError if error.status == 403 else click.ClickException
+            passing = AwayError if _passes(error.status) else click.ClickException
+            refusal = ForbiddenError if error.status == 403 else passing
             raise refusal(self._explain(error.status, error.body, told)) from error
         except HTTPError as error:
-            raise click.ClickException(
-                f"{self.server} cannot be reached; check the context, or whether the cluster is up"
-            ) from error
+            raise self._away() from error
         document: dict[str, Any] = json.loads(answer.data)
         return document
+
+    def _away(self) -> AwayError:
+        return AwayError(f"{self.server} cannot be reached; check the context, or whether the cluster is up")
 
     def _explain(self, status: int, body: object, told: Mapping[int, str]) -> str:
         if (words := _denial(body)) is not None:
@@ -145,6 +179,11 @@ class Cluster:
             404: "the cluster does not know ModelDeployments; install tidegate into it first",
         }
         return {**usual, **told}.get(status, f"{self.server} answered {status}")
+
+
+def _passes(status: int) -> bool:
+    """Whether an answer says nothing of what was asked for."""
+    return status in (0, 429) or status >= 500
 
 
 def _absent(namespace: str, name: str) -> str:

@@ -5,7 +5,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-UNKNOWN = "?"
+from tidegate_cli.decisions import DecisionView, decisions_of
+from tidegate_cli.tolerant import UNKNOWN, count, mapping, mappings, text
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +56,8 @@ class CandidateView:
     """All of its rollout, as spec says them now; None: unknown."""
     since: str
     """When it began with the step that it is at."""
+    standing: str = "Tried"
+    """Tried, Suspect, Held or Inconclusive."""
 
     @property
     def at(self) -> str:
@@ -94,22 +97,37 @@ class ModelView:
     """None: unknown."""
     paused: bool = False
     """By an action of somebody; `spec.rollout.paused` is another matter."""
-    decision: str = ""
-    """The last one in one line; empty if there is none."""
+    decisions: tuple[DecisionView, ...] = ()
+    """The last ones, oldest first."""
     action: ActionView | None = None
     """None: nobody acted."""
     candidate: CandidateView | None = None
     """None: nothing is on its way step by step."""
+    baking: str = ""
+    """The revision that was stable before, while what is stable now is compared with it; empty if it is not."""
+    rejected: tuple[str, ...] = ()
+    """Revisions that were rejected under the retry token that spec has now."""
+
+    @property
+    def decision(self) -> str:
+        """The last one in one line; empty if there is none."""
+        return self.decisions[-1].line if self.decisions else ""
+
+    def condition(self, type: str) -> ConditionView | None:
+        """None: the operator says nothing of it."""
+        return next((item for item in self.conditions if item.type == type), None)
 
     @property
     def out_of_sync(self) -> ConditionView | None:
         """The condition SpecInSync, if it has something to say: its message tells how to put Git back in step."""
-        return next((item for item in self.conditions if item.type == "SpecInSync" and item.status != "True"), None)
+        found = self.condition("SpecInSync")
+        return found if found and found.status != "True" else None
 
     @property
     def waits_for_approval(self) -> bool:
         """Whether the rollout goes on as soon as somebody approves."""
-        return any((item.type, item.reason) == ("Progressing", "AwaitingApproval") for item in self.conditions)
+        found = self.condition("Progressing")
+        return found is not None and found.reason == "AwaitingApproval"
 
     @property
     def turning(self) -> bool:
@@ -119,7 +137,7 @@ class ModelView:
 
 @dataclass(frozen=True, slots=True)
 class RevisionView:
-    """One ModelRevision at a glance. Unknown texts are `?`; verdict and decision are empty where there is none."""
+    """One ModelRevision at a glance. Unknown texts are `?`; the verdict is empty where there is none."""
 
     revision: str
     role: str
@@ -128,58 +146,60 @@ class RevisionView:
     digest: str
     image: str
     verdict: str
-    decision: str
-    """The last one: what, by whom, when and why."""
+    decisions: tuple[DecisionView, ...]
+    """About it, oldest first."""
     known_since: str
     """The earliest time of all that it tells: a backup that is restored makes every object anew."""
 
 
 def view(model: Mapping[str, Any], events: Sequence[Mapping[str, Any]] | None = (), limit: int = 10) -> ModelView:
     """A ModelDeployment and its Events (of which the latest are kept, oldest first; None: unknown), as plain JSON."""
-    metadata = _mapping(model.get("metadata"))
-    spec = _mapping(model.get("spec"))
-    status = _mapping(model.get("status"))
+    metadata = mapping(model.get("metadata"))
+    spec = mapping(model.get("spec"))
+    status = mapping(model.get("status"))
+    rollout = mapping(spec.get("rollout"))
     generation = metadata.get("generation")
-    conditions = tuple(
-        _condition(item, generation) for item in status.get("conditions") or () if isinstance(item, Mapping)
-    )
+    conditions = tuple(_condition(item, generation) for item in mappings(status.get("conditions")))
     found = {condition.type: condition for condition in conditions}
     return ModelView(
-        namespace=_text(metadata.get("namespace")),
-        name=_text(metadata.get("name")),
-        uri=_text(_mapping(spec.get("model")).get("uri")),
-        url=_text(status.get("url")),
-        phase=_text(status.get("phase")),
-        stable=_text(_mapping(status.get("stable")).get("revision")),
-        revision=_text(status.get("revision")),
-        replicas=_text(status.get("replicas")),
+        namespace=text(metadata.get("namespace")),
+        name=text(metadata.get("name")),
+        uri=text(mapping(spec.get("model")).get("uri")),
+        url=text(status.get("url")),
+        phase=text(status.get("phase")),
+        stable=text(mapping(status.get("stable")).get("revision")),
+        revision=text(status.get("revision")),
+        replicas=text(status.get("replicas")),
         ready=found["Ready"].status if "Ready" in found else "Unknown",
         reason=found["Degraded"].reason if "Degraded" in found else UNKNOWN,
         observed=generation is not None and status.get("observedGeneration") == generation,
         conditions=conditions,
         events=None if events is None else tuple(map(_event, sorted(events, key=_event_time)[-limit:])),
         paused=status.get("paused") is True,
-        decision=_decision(status),
-        action=_action(_mapping(status.get("action"))),
-        candidate=_candidate(_mapping(status.get("candidate")), _mapping(spec.get("rollout"))),
+        decisions=decisions_of(status),
+        action=_action(mapping(status.get("action"))),
+        candidate=_candidate(mapping(status.get("candidate")), rollout),
+        baking=str(mapping(status.get("baking")).get("revision") or ""),
+        rejected=_rejected(status, rollout),
     )
 
 
 def revision_view(item: Mapping[str, Any]) -> RevisionView:
     """A ModelRevision as plain JSON."""
-    metadata = _mapping(item.get("metadata"))
-    spec = _mapping(item.get("spec"))
-    record = _mapping(item.get("record"))
-    times = (metadata.get("creationTimestamp"), record.get("since"), *(made.get("at") for made in _decisions(record)))
+    metadata = mapping(item.get("metadata"))
+    spec = mapping(item.get("spec"))
+    record = mapping(item.get("record"))
+    decisions = decisions_of(record)
+    times = (metadata.get("creationTimestamp"), record.get("since"), *(made.at for made in decisions))
     return RevisionView(
-        revision=_text(spec.get("revision") or metadata.get("name")),
-        role=_text(record.get("role")),
-        since=_text(record.get("since")),
-        digest=_text(spec.get("digest")),
-        image=_text(spec.get("image")),
-        verdict=_verdict(_mapping(record.get("verdict"))),
-        decision=_decision(record),
-        known_since=min((str(time) for time in times if time), default=""),
+        revision=text(spec.get("revision") or metadata.get("name")),
+        role=text(record.get("role")),
+        since=text(record.get("since")),
+        digest=text(spec.get("digest")),
+        image=text(spec.get("image")),
+        verdict=_verdict(mapping(record.get("verdict"))),
+        decisions=decisions,
+        known_since=min((str(time) for time in times if time and time != UNKNOWN), default=""),
     )
 
 
@@ -187,21 +207,7 @@ def _verdict(item: Mapping[str, Any]) -> str:
     if not item:
         return ""
     reason = f": {item['reason']}" if item.get("reason") else ""
-    return f"{_text(item.get('result'))} at {_text(item.get('at'))}{reason}"
-
-
-def _decision(item: Mapping[str, Any]) -> str:
-    """The last decision of a status or a record."""
-    last = next(reversed(_decisions(item)), None)
-    if last is None:
-        return ""
-    revision = f" {last['revision']}" if last.get("revision") else ""
-    why = f": {last['why']}" if last.get("why") else ""
-    return f"{_text(last.get('what'))}{revision} by {_text(last.get('by'))} at {_text(last.get('at'))}{why}"
-
-
-def _decisions(item: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    return [_mapping(made) for made in item.get("decisions") or () if isinstance(made, Mapping)]
+    return f"{text(item.get('result'))} at {text(item.get('at'))}{reason}"
 
 
 def _action(item: Mapping[str, Any]) -> ActionView | None:
@@ -209,8 +215,8 @@ def _action(item: Mapping[str, Any]) -> ActionView | None:
         return None
     return ActionView(
         id=str(item.get("id") or ""),
-        verb=_text(item.get("verb")),
-        outcome=_text(item.get("outcome")),
+        verb=text(item.get("verb")),
+        outcome=text(item.get("outcome")),
         message=str(item.get("message") or ""),
     )
 
@@ -218,63 +224,74 @@ def _action(item: Mapping[str, Any]) -> ActionView | None:
 def _candidate(item: Mapping[str, Any], rollout: Mapping[str, Any]) -> CandidateView | None:
     if not item:
         return None
-    behind = item.get("step")
+    steps = steps_of(rollout)
     return CandidateView(
-        revision=_text(item.get("revision")),
-        weight=_text(item.get("weight")),
-        steps_behind=behind if isinstance(behind, int) else None,
-        steps=_steps(rollout),
-        since=_text(item.get("since")),
+        revision=text(item.get("revision")),
+        weight=text(item.get("weight")),
+        steps_behind=count(item.get("step")),
+        steps=None if steps is None else len(steps),
+        since=text(item.get("since")),
+        standing=str(item.get("standing") or "Tried"),
     )
 
 
-def _steps(rollout: Mapping[str, Any]) -> int | None:
-    """How many steps spec says that a rollout has."""
-    if isinstance(steps := rollout.get("steps"), list):
-        return len(steps)
-    from tidegate_operator.api.v1alpha1 import STEPS
+def steps_of(rollout: Mapping[str, Any]) -> tuple[str, ...] | None:
+    """The steps that spec says a rollout has, in a word each; None: unknown.
 
-    strategy = _text(rollout.get("strategy"))
-    return len(STEPS[strategy]) if strategy in STEPS else None
+    >>> steps_of({"steps": [{"weight": 5}, {"approval": {}}]})
+    ('5', 'approval')
+    >>> steps_of({"strategy": "Auto"})
+    ('5', '20', '50')
+    """
+    if isinstance(steps := rollout.get("steps"), list):
+        return tuple(str(mapping(step).get("weight") or APPROVAL) for step in steps)
+    from tidegate_operator.api.v1alpha1 import STEPS
+    from tidegate_operator.core.types import Weight
+
+    strategy = text(rollout.get("strategy"))
+    if strategy not in STEPS:
+        return None
+    return tuple(str(step.percent) if isinstance(step, Weight) else APPROVAL for step in STEPS[strategy])
+
+
+APPROVAL = "approval"
+
+
+def _rejected(status: Mapping[str, Any], rollout: Mapping[str, Any]) -> tuple[str, ...]:
+    token = rollout.get("retryToken") or ""
+    entries = mappings(status.get("rejected"))
+    return tuple(text(entry.get("revision")) for entry in entries if (entry.get("retryToken") or "") == token)
 
 
 def _condition(item: Mapping[str, Any], generation: object) -> ConditionView:
     return ConditionView(
-        type=_text(item.get("type")),
-        status=_text(item.get("status")),
-        reason=_text(item.get("reason")),
+        type=text(item.get("type")),
+        status=text(item.get("status")),
+        reason=text(item.get("reason")),
         message=str(item.get("message") or ""),
-        since=_text(item.get("lastTransitionTime")),
+        since=text(item.get("lastTransitionTime")),
         current=item.get("observedGeneration", generation) == generation,
     )
 
 
 def _event(item: Mapping[str, Any]) -> EventView:
-    series = _mapping(item.get("series"))
+    series = mapping(item.get("series"))
     return EventView(
         time=_event_time(item) or UNKNOWN,
-        type=_text(item.get("type")),
-        reason=_text(item.get("reason")),
+        type=text(item.get("type")),
+        reason=text(item.get("reason")),
         message=str(item.get("message") or item.get("note") or ""),
         count=int(series.get("count") or item.get("count") or 1),
     )
 
 
 def _event_time(item: Mapping[str, Any]) -> str:
-    series = _mapping(item.get("series"))
+    series = mapping(item.get("series"))
     times = (
         series.get("lastObservedTime"),
         item.get("lastTimestamp"),
         item.get("eventTime"),
         item.get("firstTimestamp"),
     )
-    created = _mapping(item.get("metadata")).get("creationTimestamp")
+    created = mapping(item.get("metadata")).get("creationTimestamp")
     return next((str(time) for time in (*times, created) if time), "")
-
-
-def _mapping(value: object) -> Mapping[str, Any]:
-    return value if isinstance(value, Mapping) else {}
-
-
-def _text(value: object) -> str:
-    return UNKNOWN if value is None or value == "" else str(value)

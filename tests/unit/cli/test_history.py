@@ -7,6 +7,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from pretended import Api, Object
+from tidegate_cli.decisions import DecisionView
 from tidegate_cli.main import main
 from tidegate_cli.view import RevisionView, revision_view
 
@@ -47,7 +48,10 @@ def test_a_view_says_all_that_the_object_says() -> None:
         digest=DIGEST,
         image="tidegate-server:0.1.0",
         verdict="Rejected at 2013-03-02T00:10:00Z: GoldenMismatch",
-        decision="Rollback 0a1b2c3d by ada at 2013-03-02T00:10:00Z: late [/x]",
+        decisions=(
+            DecisionView("2013-03-02T00:00:30Z", "Prepare", "4e5f6a7b", "operator", "spec"),
+            DecisionView("2013-03-02T00:10:00Z", "Rollback", "0a1b2c3d", "ada", "late [/x]"),
+        ),
         known_since="2013-03-02T00:00:00Z",
     )
 
@@ -58,15 +62,15 @@ def test_a_view_says_all_that_the_object_says() -> None:
         {},
         {"record": None, "spec": "?"},
         {"record": {"verdict": "?", "decisions": None}},
-        {"record": {"decisions": [0]}},
+        {"record": {"decisions": [0]}, "trials": 7},
     ],
     ids=["empty", "broken", "half", "broken decisions"],
 )
 def test_what_is_absent_is_unknown_and_no_error(item: Object) -> None:
-    assert revision_view(item) == RevisionView("?", "?", "?", "?", "?", "", "", "")
+    assert revision_view(item) == RevisionView("?", "?", "?", "?", "?", "", (), "")
 
 
-def test_the_newest_revision_is_first_with_its_last_decision(api: Api) -> None:
+def test_the_newest_revision_is_first_with_all_that_was_decided(api: Api) -> None:
     api.revisions = [OLD, NEW]
     result = _history("flights")
     assert result.exit_code == 0, result.output
@@ -76,7 +80,8 @@ def test_the_newest_revision_is_first_with_its_last_decision(api: Api) -> None:
         f"      digest   {DIGEST}",
         "      image    tidegate-server:0.1.0",
         "      verdict  Rejected at 2013-03-02T00:10:00Z: GoldenMismatch",
-        "      last     Rollback 0a1b2c3d by ada at 2013-03-02T00:10:00Z: late [/x]",
+        "      2013-03-02T00:00:30Z  Prepare by operator: spec",
+        "      2013-03-02T00:10:00Z  Rollback to 0a1b2c3d by ada: late [/x]",
         "0a1b2c3d  Stable since 2013-03-05T00:00:00Z",
         f"      digest   {DIGEST}",
         "      image    tidegate-server:0.1.0",

@@ -68,9 +68,11 @@ def replay(decision: Decision, record: Record | None, earlier: Sequence[Decision
 
     `earlier`: the decisions before it about the same model, oldest first.
     """
-    numbers = decision.numbers
-    if numbers is None:
-        return None
+    return again(decision, decision.numbers, record, earlier) if decision.numbers else None
+
+
+def again(decision: Decision, numbers: Numbers, record: Record | None, earlier: Sequence[Decision] = ()) -> Replay:
+    """The same for one that has these numbers."""
     if record is None or (missing := _missing(decision.at, numbers, record)):
         return Replay(Outcome.NOT_KEPT, why=missing if record else _none(numbers))
     try:
@@ -78,7 +80,7 @@ def replay(decision: Decision, record: Record | None, earlier: Sequence[Decision
         judges = replayed(entries, *record.tally.tolerances)
     except ValueError as error:
         return Replay(Outcome.UNEQUAL, why=f"what was counted is impossible: {error}")
-    found = _again(numbers, entries, judges)
+    found = _recounted(numbers, entries, judges)
     told, is_now = flat(numbers), flat(found)
     differences = [Difference(what, told[what], is_now[what]) for what in told if not _near(told[what], is_now[what])]
     why = contradiction(decision, found, earlier, is_broken=broken(judges.split))
@@ -104,7 +106,7 @@ def _missing(at: datetime, numbers: Numbers, record: Record) -> str:
     return ""
 
 
-def _again(numbers: Numbers, entries: Iterable[Entry], judges: Judges) -> Numbers:
+def _recounted(numbers: Numbers, entries: Iterable[Entry], judges: Judges) -> Numbers:
     """The numbers as they should be."""
     sums: dict[Signal, Sum] = {}
     for entry in entries:
