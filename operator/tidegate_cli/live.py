@@ -32,7 +32,7 @@ class Live:
         try:
             self._service = self._service or self._found()
             if not self._service:
-                return None, f"no operator has a Service in namespace {self.namespace} (--operator-namespace)"
+                return None, f"no operator has a Service in {self.namespace}: see --operator-namespace"
             status, body = 0, ""
             for _ in range(_TRIES):
                 status, body = self.cluster.through(self.namespace, self._service, _PORT, f"live/{namespace}/{name}")
@@ -55,7 +55,7 @@ class Live:
         if words := said.get("error"):
             return str(words)
         if status == 403:
-            return f"these credentials may not get services/proxy in namespace {self.namespace}"
+            return f"these credentials may not get services/proxy in {self.namespace}"
         if status == 404 and said.get("kind") != "Status":
             return "the operator is older than this command and does not tell them"
         words = f": {said['message']}" if said.get("message") else ""

@@ -17,16 +17,45 @@ if TYPE_CHECKING:
 @click.option("-A", "--all-namespaces", is_flag=True, help="The models of every namespace.")
 @click.option("--context", help="Context of the kubeconfig.  [default: the current one]")
 @click.option("-o", "--output", type=click.Choice(["text", "json"]), default="text", show_default=True)
-def status(name: str | None, namespace: str | None, all_namespaces: bool, context: str | None, output: str) -> None:
+@click.option("-w", "--watch", is_flag=True, help="Draw the rollout of NAME, live, until Ctrl-C.")
+@click.option("--interval", type=click.FloatRange(min=0.1), default=1.0, show_default=True, help="Seconds; for -w.")
+@click.option(
+    "--operator-namespace",
+    default="tidegate-system",
+    show_default=True,
+    envvar="TIDEGATE_OPERATOR_NAMESPACE",
+    help="Where the operator is, which is asked for live numbers; for -w.",
+)
+def status(
+    name: str | None,
+    namespace: str | None,
+    all_namespaces: bool,
+    context: str | None,
+    output: str,
+    watch: bool,
+    interval: float,
+    operator_namespace: str,
+) -> None:
     """Show how the models of a cluster are; with NAME, one of them with its conditions and Events.
 
+    With -w its rollout is drawn live: weights, pods, steps, what was counted of both versions, the evidence against and
+    for the new one, and what is decided. Into a pipe that is a line a change; with -o json an object a line.
     Reads the kubeconfig, or the service account inside a pod.
     """
     if name and all_namespaces:
         raise click.UsageError("give a NAME or -A, not both")
+    if watch and not name:
+        raise click.UsageError("-w draws one model: give its NAME")
     from tidegate_cli.cluster import connect
 
     cluster = connect(context)
+    if name and watch:
+        from tidegate_cli.live import Live
+        from tidegate_cli.watch import watch as watch_it
+
+        live = Live(cluster, operator_namespace)
+        watch_it(cluster, live, namespace or cluster.namespace, name, interval, as_json=output == "json")
+        return
     space = None if all_namespaces else namespace or cluster.namespace
     if name and space:
         model = cluster.model(space, name)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 import click
 
+from tidegate_cli.printing import gist
 from tidegate_cli.tolerant import UNKNOWN
 from tidegate_cli.view import ModelView, view
 
@@ -126,11 +127,6 @@ def _waited(cluster: "Cluster", namespace: str, name: str, seen: Seen, timeout: 
         if left <= 0:
             return End(EXIT_TIMEOUT, f"{seen.revision or 'what spec asks for'} is not decided in time: {line}")
         time.sleep(min(_POLL_SECONDS, left))
-
-
-def gist(line: str) -> str:
-    """A line without its numbers: one that only counts on is no change."""
-    return re.sub(r"\b[\d.,:]+\b", "#", line)
 
 
 def progress(seen: Seen, model: ModelView) -> str:
