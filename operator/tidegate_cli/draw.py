@@ -186,10 +186,10 @@ def _steps(view: RolloutView, width: int) -> "list[Text]":
     at = view.at
     marks: list[tuple[str, str]] = []
     for place, step in enumerate(view.steps):
-        mark, style = _AHEAD if at is None or place > at else _HERE if place == at else _BEHIND
-        marks.append((f"{mark} {step}", style))
+        dot, colour = _AHEAD if at is None or place > at else _HERE if place == at else _BEHIND
+        marks.append((f"{dot} {step}", colour))
     joint = f" {REST * 3} "
-    if len(joint.join(text for text, _ in marks)) > width - LABEL - 1:
+    if len(joint.join(words for words, _ in marks)) > width - LABEL - 1:
         joint = " "
         marks = marks[max(0, (at or 0) - 2) :]
     way: list[tuple[str, str]] = []

@@ -110,26 +110,29 @@ def _leave(found: End, namespace: str, name: str) -> NoReturn:
 def _waited(cluster: "Cluster", namespace: str, name: str, seen: Seen, timeout: float, *, baked: bool) -> End:
     from tidegate_cli.cluster import AwayError
 
-    deadline, told = time.monotonic() + timeout, ""
+    deadline = time.monotonic() + timeout
+    told: object = None
     while True:
         try:
             found = view(cluster.model(namespace, name))
             seen, end = after(seen, found, baked=baked)
-            line = progress(seen, found)
+            line = progress(found)
+            state: object = (found.phase, found.candidate, gist(line))
         except AwayError as error:
             end, line = None, f"{error.message}; trying again"
+            state = line
         if end is not None:
             return end
-        if gist(line) != gist(told):
+        if state != told:
             click.echo(line, err=True)
-            told = line
+            told = state
         left = deadline - time.monotonic()
         if left <= 0:
             return End(EXIT_TIMEOUT, f"{seen.revision or 'what spec asks for'} is not decided in time: {line}")
         time.sleep(min(_POLL_SECONDS, left))
 
 
-def progress(seen: Seen, model: ModelView) -> str:
+def progress(model: ModelView) -> str:
     """Where a rollout is, in a line."""
     if not model.observed:
         return "the operator has not seen the latest spec yet"

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from tidegate_cli.decisions import DecisionView
 from tidegate_cli.draw import MOST_SAMPLES, Canvas, Sample, draw, sample
 from tidegate_cli.printing import gist
 from tidegate_cli.rollout import RolloutView, rollout_view
@@ -114,17 +115,23 @@ def json_lines(seen: Iterator[Look]) -> Iterator[str]:
 
 def lines(seen: Iterator[Look]) -> Iterator[str]:
     """A line for each change and each decision. That numbers rise is no change; they stand in the next line."""
-    before, decisions = "", None
+    before: RolloutView | None = None
+    decisions: tuple[DecisionView, ...] | None = None
     for look in seen:
         view = look.view
-        new = [] if decisions is None else [made for made in view.decisions if made not in decisions]
+        known = view.decisions if decisions is None else decisions
         decisions = view.decisions
-        for made in new:
+        for made in (each for each in decisions if each not in known):
             yield f"{made.at} {made.what} {made.revision} by {made.by}{made.because}".replace("  ", " ")
-        line = summary(view, look.note)
-        if gist(line) != gist(before):
-            yield f"{look.now:%Y-%m-%dT%H:%M:%SZ} {line}"
-            before = line
+        if (state := without_counts(view, look.note)) != before:
+            yield f"{look.now:%Y-%m-%dT%H:%M:%SZ} {summary(view, look.note)}"
+            before = state
+
+
+def without_counts(view: RolloutView, note: str) -> RolloutView:
+    """What has to be another one for a change."""
+    said = f"{view.waits} {note}"
+    return replace(view, numbers=None, numbers_of="", needs="", next=None, decisions=(), waits=gist(said))
 
 
 def summary(view: RolloutView, note: str) -> str:
