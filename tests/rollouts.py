@@ -78,7 +78,7 @@ def model(**status: Any) -> dict[str, Any]:
 
 def live(**more: Any) -> dict[str, Any]:
     """What the operator knows of it."""
-    trial = {"revision": NEW, "number": 1, "needs": "about 640 more requests of its own", "numbers": numbers()}
+    trial = {"revision": NEW, "trial": 1, "needs": "about 640 more requests of its own", "numbers": numbers()}
     return {
         "asOf": "2026-11-24T14:12:30Z",
         "routers": {"known": 2, "silent": 0},

@@ -112,7 +112,7 @@ def rollout_view(model: Mapping[str, Any], live: Mapping[str, Any] | None = None
 def _trial(live: Mapping[str, Any], revision: str, number: int | None) -> Mapping[str, Any]:
     """What the operator knows of this trial: of another one it may speak for a moment, before or after."""
     found = mapping(live.get("trial"))
-    return found if (found.get("revision"), found.get("number")) == (revision, number) else {}
+    return found if (found.get("revision"), found.get("trial")) == (revision, number) else {}
 
 
 def _last_numbers(

@@ -1,14 +1,18 @@
 """The picture of a rollout: what it shows, and that it fits wherever it is drawn."""
 
 import datetime as dt
+import json
 from typing import Any
 
+import msgspec
 import pytest
 from rich.console import Console
 
 from rollouts import NEW, OLD, decided, live, model, numbers, says
+from tidegate_cli.decisions import numbers_of
 from tidegate_cli.draw import Canvas, Sample, draw, sample
 from tidegate_cli.rollout import RolloutView, rollout_view
+from tidegate_operator.core.types import Evidence, Numbers
 
 NOW = dt.datetime(2026, 11, 24, 14, 12, 30, tzinfo=dt.UTC)
 SAMPLES = [Sample(0.05 if at < 60 else 0.2, 0.15, min(1.0, at / 150)) for at in range(100)]
@@ -90,7 +94,7 @@ def test_a_strike_is_shown_with_its_numbers_and_how_many_have_met_it() -> None:
 
 def test_a_proof_is_said() -> None:
     proven = numbers(slow={**numbers()["slow"], "proof": 3.1})
-    found = rollout_view(model(), live(trial={"revision": NEW, "number": 1, "numbers": proven}))
+    found = rollout_view(model(), live(trial={"revision": NEW, "trial": 1, "numbers": proven}))
     assert _lines(found, "errors", "slow") == [
         " errors     0 of 412 failed against 1 of 7,811",
         " slow       2 of 392 slow against 40 of 7,811  no worse: proven",
@@ -140,7 +144,7 @@ def test_without_live_numbers_the_last_decisions_are_shown_and_it_says_why() -> 
 
 def test_what_is_known_of_another_trial_is_not_shown() -> None:
     """Between two reads a trial may have ended, or another one begun."""
-    for other in ({"revision": NEW, "number": 2}, {"revision": OLD, "number": 1}):
+    for other in ({"revision": NEW, "trial": 2}, {"revision": OLD, "trial": 1}):
         view = rollout_view(model(), live(trial={**other, "numbers": numbers()}))
         assert view.numbers is None
     view = rollout_view(model(decisions=[decided("Step", "14:10:00", "", numbers=numbers(trial=2))]), None)
@@ -157,7 +161,7 @@ def test_what_stands_in_the_way_and_who_is_silent_is_said() -> None:
 
 
 def test_a_broken_split_is_said() -> None:
-    trial = {"revision": NEW, "number": 1, "numbers": numbers(), "broken": "the routers do not divide as they should"}
+    trial = {"revision": NEW, "trial": 1, "numbers": numbers(), "broken": "the routers do not divide as they should"}
     assert _lines(rollout_view(model(), live(trial=trial)), "split") == [
         " split      the routers do not divide as they should"
     ]
@@ -241,3 +245,11 @@ def test_a_persons_decision_names_the_person() -> None:
 def test_a_check_that_is_due_is_near() -> None:
     due = model(nextCheck={"at": "2026-11-24T14:12:29Z", "requests": 0})
     assert _lines(rollout_view(due, None), "next") == [" next check enough in a moment"]
+
+
+def test_what_the_operator_answers_is_what_is_read() -> None:
+    """As it encodes it."""
+    counted = msgspec.convert(numbers(), Numbers)
+    evidence = Evidence(NEW, 1, requests=412, broken="b", needs="n", numbers=counted)
+    view = rollout_view(model(), json.loads(msgspec.json.encode(live(trial=evidence))))
+    assert (view.numbers, view.numbers_of, view.broken, view.needs) == (numbers_of(numbers()), "", "b", "n")

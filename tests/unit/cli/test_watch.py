@@ -121,7 +121,7 @@ LINE = f"ml/flights Step 2: stable {OLD} 80 of 100; candidate {NEW} 20 of 100; {
 
 
 def test_what_counts_on_is_one_line_and_each_change_another() -> None:
-    more = live(trial={"revision": NEW, "number": 1, "numbers": numbers(weight=21)})
+    more = live(trial={"revision": NEW, "trial": 1, "numbers": numbers(weight=21)})
     strike = decided("Strike", "14:12:31", f"7 of 9 answers of {NEW} failed")
     candidate = {"revision": NEW, "step": 0, "weight": 0, "standing": "Suspect", "strikes": 1, "trial": 1}
     struck = model(
