@@ -8,7 +8,7 @@ import pytest
 
 from tidegate_contract.counters import SLOW_BOUNDS
 from tidegate_contract.evidence import Arm
-from tidegate_operator.core.evidence.replay import NO_PROOF, Difference, Outcome, Record, Replay, replay
+from tidegate_operator.core.evidence.replay import NO_PROOF, Difference, Outcome, Record, Replay, contradiction, replay
 from tidegate_operator.core.evidence.tally import Pods, Reading, Tally, begin, enter, hear, hear_pods, meaning
 from tidegate_operator.core.types import Counted, Decision, Limits, Numbers
 
@@ -221,3 +221,41 @@ def test_a_promotion_by_proof_has_one(earlier: list[Decision], why: str) -> None
 def test_the_limits_are_those_of_this_release() -> None:
     assert isinstance(numbers := decision("Held", "", GOOD).numbers, Numbers)
     assert numbers.limits == Limits(harm=5.298317, proof=2.995732)
+
+
+def _numbers(errors: tuple[float, float], slow: tuple[float, float]) -> Numbers:
+    """Of each signal the evidence for harm and for proof."""
+    signals = (Counted(harm=harm, proof=proof) for harm, proof in (errors, slow))
+    return Numbers(NEW, OLD, 1, 10, *signals, Limits(5.3, 3.0), 1)
+
+
+def _allows(what: str, why: str, numbers: Numbers) -> str:
+    return contradiction(Decision(NOW, what, NEW, "tidegate", why), numbers, (), is_broken=False)
+
+
+@pytest.mark.parametrize(
+    ("errors", "slow", "why"),
+    [
+        ((5.3, 0.0), (0.0, 0.0), ""),
+        ((0.0, 0.0), (5.3, 0.0), ""),
+        ((5.29, 0.0), (5.29, 0.0), NO_HARM),
+    ],
+    ids=["just enough of errors", "just enough of slow answers", "both, and neither enough"],
+)
+def test_harm_of_one_signal_is_enough(errors: tuple[float, float], slow: tuple[float, float], why: str) -> None:
+    assert _allows("Strike", "it failed", _numbers(errors, slow)) == why
+
+
+@pytest.mark.parametrize(
+    ("errors", "slow", "why"),
+    [
+        ((0.0, 3.0), (0.0, 3.0), ""),
+        ((0.0, 2.99), (0.0, 9.0), NO_PROOF),
+        ((0.0, 9.0), (0.0, 2.99), NO_PROOF),
+        ((0.000001, 9.0), (0.0, 9.0), SPEAKS),
+        ((0.0, 9.0), (0.000001, 9.0), SPEAKS),
+    ],
+    ids=["just enough of both", "errors are not", "slow answers are not", "suspected errors", "suspected slow answers"],
+)
+def test_proof_takes_every_signal(errors: tuple[float, float], slow: tuple[float, float], why: str) -> None:
+    assert _allows("Step", "it is no worse: 0 of 9 answers failed", _numbers(errors, slow)) == why
