@@ -318,7 +318,8 @@ def _decisions(decisions: Sequence[DecisionView], width: int, height: int) -> "l
 def _decision(made: DecisionView, width: int, most: int) -> "list[Text]":
     import textwrap
 
-    by = "" if made.by == "tidegate" else f"by {made.by}: "
+    about = f"{made.revision}: " if made.revision and made.revision not in made.why else ""
+    by = about if made.by == "tidegate" else f"by {made.by}: "
     time = _clock(made.at)
     head = f" {time}  {made.what:<12} "
     room = max(10, width - len(head) - 1)

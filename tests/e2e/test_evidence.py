@@ -1,13 +1,17 @@
 """Versions that their own requests judge: the bars of `make bench-rollout`, and what is kept of their trials."""
 
+import json
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
 from bench.rollout import MODEL, Stage, fails, latch, staged
 from bench.scenarios.report import Report
 from deployed import LOCAL, Figure
 from kube import Kube
+from tidegate_cli.main import main
 from tidegate_operator.core.evidence import tally
 from tidegate_operator.trials import unpacked
 
@@ -47,3 +51,14 @@ def test_a_trial_is_kept_in_its_versions_revision_and_can_be_calculated_again(st
             figure(what, f"{len(trial['kept']):,} bytes", "published")
     assert trials >= 3
     assert counted >= 2, "but for what a router has found when no operator was there to count"
+
+
+def test_every_decision_is_calculated_again_from_what_is_kept(stage: Stage, tmp_path: Path, figure: Figure) -> None:
+    """By the command line, from a file: as an auditor does."""
+    record = tmp_path / "record.json"
+    record.write_text(json.dumps({"items": stage.kube.items("mrev", stage.namespace)}))
+    result = CliRunner().invoke(main, ["replay", MODEL, "--file", str(record)])
+    *lines, summary = result.output.splitlines()
+    figure("decisions that are calculated again", summary, "0 not equal")
+    assert (result.exit_code, "0 not equal" in summary) == (0, True), result.output
+    assert len([line for line in lines if line.startswith("equal")]) >= 2

@@ -46,7 +46,7 @@ PICTURE = f"""\
  now        step 2 of 3: revision {NEW} has 20 of 100 requests
  watched    weight ▁▁▁▁▁▁▁▁▂▂▂▂▂▂  harm ▂▂▂▂▂▂▂▂▂▂▂▂▂▂  proof ▁▂▂▂▃▃▃▄▄▄▅▅▅▆
 
- 13:57:58  Rollout      spec asks for it instead of {OLD}
+ 13:57:58  Rollout      {NEW}: spec asks for it instead of {OLD}
  14:10:00  Step         0 of 212 answers of {NEW} failed, 1 of 4011 of
                         {OLD} at 5 of 100 requests
 """
