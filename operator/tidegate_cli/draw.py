@@ -19,6 +19,8 @@ LABEL = 12
 ROOMY = 110
 """Columns from which on there is room for what is only nice to know."""
 COLOURS = {STABLE: "green", CANDIDATE: "cyan"}
+NAMELESS = ("Rollout", "Promoted", "Held", "Inconclusive", "Again")
+"""Decisions whose sentences say "it" of their version."""
 DECIDED = {"Strike": "yellow", "Rollback": "red", "Abort": "red", "Promoted": "green", "Step": "cyan"}
 WHOLE, HALF, REST = "━", "╸", "─"
 TICKS = "▁▂▃▄▅▆▇█"
@@ -195,7 +197,7 @@ def _steps(view: RolloutView, width: int) -> "list[Text]":
     way: list[tuple[str, str]] = []
     for place, mark in enumerate(marks):
         way += [(joint, "dim"), mark] if place else [mark]
-    return [_labelled("steps", *way), _labelled("standing", *_standing(view))]
+    return [_labelled("steps", *way), _labelled("standing", *_standing(view)), *_exposure(view)]
 
 
 def _standing(view: RolloutView) -> list[tuple[str, str]]:
@@ -206,15 +208,16 @@ def _standing(view: RolloutView) -> list[tuple[str, str]]:
         told.append((f", {view.standing}", "bold yellow"))
     if view.trial is not None:
         told.append((f", trial {view.trial}", ""))
-    return [*told, *_exposure(view)]
+    return told
 
 
-def _exposure(view: RolloutView) -> list[tuple[str, str]]:
-    """How many clients have met it."""
+def _exposure(view: RolloutView) -> "list[Text]":
+    """How much clients have had to do with it."""
     if view.numbers is None:
         return []
     requests, failed = view.numbers.errors.tried
-    return [(": ", ""), (f"{number(requests)} requests", "bold"), (f" have met it, {number(failed)} failed", "")]
+    told = f" in this trial have met {view.tried}, {number(failed)} of them failed"
+    return [_labelled("exposure", (f"{number(requests)} requests", "bold"), told)]
 
 
 def _evidence(view: RolloutView, width: int) -> "list[Text]":
@@ -318,7 +321,7 @@ def _decisions(decisions: Sequence[DecisionView], width: int, height: int) -> "l
 def _decision(made: DecisionView, width: int, most: int) -> "list[Text]":
     import textwrap
 
-    about = f"{made.revision}: " if made.revision and made.revision not in made.why else ""
+    about = f"{made.revision}: " if made.revision and made.what in NAMELESS else ""
     by = about if made.by == "tidegate" else f"by {made.by}: "
     time = _clock(made.at)
     head = f" {time}  {made.what:<12} "

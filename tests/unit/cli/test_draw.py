@@ -35,7 +35,8 @@ PICTURE = f"""\
  candidate  {NEW}  ━━━━━━━─────────────────────────────   20 of 100    1 pod
 
  steps      ✓ 5 ─── ● 20 ─── ○ 50 ─── ○ all ─── ○ bake
- standing   no strike, trial 1: 412 requests have met it, 0 failed
+ standing   no strike, trial 1
+ exposure   412 requests in this trial have met {NEW}, 0 of them failed
 
  errors     0 of 412 failed against 1 of 7,811
             harm ────────────── 0.0 of 5.3     proof ━━━━━━━━────── 1.7 of 3.0
@@ -85,8 +86,9 @@ def _lines(view: RolloutView, *begins: str) -> list[str]:
 
 def test_a_strike_is_shown_with_its_numbers_and_how_many_have_met_it() -> None:
     view = rollout_view(model(phase="Suspect", candidate=SUSPECT, decisions=[STRIKE]), None)
-    assert _lines(view, "standing", "counted", "errors") == [
-        " standing   1 of 2 strikes, Suspect, trial 2: 9 requests have met it, 7 failed",
+    assert _lines(view, "standing", "exposure", "counted", "errors") == [
+        " standing   1 of 2 strikes, Suspect, trial 2",
+        f" exposure   9 requests in this trial have met {NEW}, 7 of them failed",
         " counted    until 14:11:00, when something was last decided",
         " errors     7 of 9 failed against 1 of 171  harm is proven",
     ]

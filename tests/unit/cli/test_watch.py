@@ -231,6 +231,6 @@ def test_on_a_terminal_it_draws_on_a_screen_of_its_own_and_leaves_the_last_pictu
     screen, _, left = drawn.rpartition(b"\x1b[?1049l")
     assert screen.startswith(b"\x1b[?1049h")
     for part in (screen, left):
-        for words in ("Step 2", "met it, 0 failed", "enough in about 25 s", OLD, NEW):
+        for words in ("Step 2", "0 of them failed", "enough in about 25 s", OLD, NEW):
             assert words in part.decode()
     assert "Traceback" not in drawn.decode()
