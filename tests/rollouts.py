@@ -54,6 +54,7 @@ _STATUS: dict[str, Any] = {
         "standing": "Tried",
         "strikes": 0,
         "trial": 1,
+        "ramp": [5, 20, 50],
     },
     "nextCheck": {"at": "2026-11-24T14:12:55Z", "requests": 180, "asOf": "2026-11-24T14:12:00Z"},
     "route": {"stable": "a", "slots": {"a": {"revision": OLD, "weight": 80}, "b": {"revision": NEW, "weight": 20}}},

@@ -19,8 +19,8 @@ LABEL = 12
 ROOMY = 110
 """Columns from which on there is room for what is only nice to know."""
 COLOURS = {STABLE: "green", CANDIDATE: "cyan"}
-NAMELESS = ("Rollout", "Promoted", "Held", "Inconclusive", "Again")
-"""Decisions whose sentences say "it" of their version."""
+NAMELESS = ("Rollout", "Ramp", "Promoted", "Held", "Inconclusive", "Again")
+"""Decisions whose sentences do not name their version."""
 DECIDED = {"Strike": "yellow", "Rollback": "red", "Abort": "red", "Promoted": "green", "Step": "cyan"}
 WHOLE, HALF, REST = "━", "╸", "─"
 TICKS = "▁▂▃▄▅▆▇█"
@@ -111,7 +111,7 @@ def draw(view: RolloutView, samples: Sequence[Sample], note: str, canvas: Canvas
 
     blocks = [
         [*_title(view, note, canvas), *_versions(view, canvas.width)],
-        _steps(view, canvas.width),
+        [*_steps(view, canvas.width), *_standing(view), *_exposure(view)],
         _evidence(view, canvas.width),
         [*_outlook(view, note, canvas), *_seen(view, samples, canvas.width)],
     ]
@@ -197,18 +197,20 @@ def _steps(view: RolloutView, width: int) -> "list[Text]":
     way: list[tuple[str, str]] = []
     for place, mark in enumerate(marks):
         way += [(joint, "dim"), mark] if place else [mark]
-    return [_labelled("steps", *way), _labelled("standing", *_standing(view)), *_exposure(view)]
+    return [_labelled("steps", *way)]
 
 
-def _standing(view: RolloutView) -> list[tuple[str, str]]:
+def _standing(view: RolloutView) -> "list[Text]":
     strikes = view.strikes
+    if not view.tried:
+        return []
     said = UNKNOWN if strikes is None else f"{strikes} of {STRIKES} strikes" if strikes else "no strike"
     told = [(said, "bold yellow" if strikes else "")]
     if view.standing and view.standing != "Tried":
         told.append((f", {view.standing}", "bold yellow"))
     if view.trial is not None:
         told.append((f", trial {view.trial}", ""))
-    return told
+    return [_labelled("standing", *told)]
 
 
 def _exposure(view: RolloutView) -> "list[Text]":

@@ -150,7 +150,9 @@ def _steps(
     rollout: Mapping[str, Any], candidate: Mapping[str, Any], *, is_baking: bool
 ) -> tuple[tuple[str, ...], int | None]:
     """All that comes until it is over, and where it is."""
-    said = steps_of(rollout)
+    said = steps_of(rollout, candidate)
+    if is_baking and said is None:
+        said = ()  # they are forgotten with the candidate that they were chosen for
     if said is None or not (candidate or is_baking):
         return (), None
     bakes = is_baking or mapping(rollout.get("bake")).get("duration") not in ("0s", "0m", "0h")

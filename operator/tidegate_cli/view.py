@@ -224,7 +224,7 @@ def _action(item: Mapping[str, Any]) -> ActionView | None:
 def _candidate(item: Mapping[str, Any], rollout: Mapping[str, Any]) -> CandidateView | None:
     if not item:
         return None
-    steps = steps_of(rollout)
+    steps = steps_of(rollout, item)
     return CandidateView(
         revision=text(item.get("revision")),
         weight=text(item.get("weight")),
@@ -235,20 +235,23 @@ def _candidate(item: Mapping[str, Any], rollout: Mapping[str, Any]) -> Candidate
     )
 
 
-def steps_of(rollout: Mapping[str, Any]) -> tuple[str, ...] | None:
-    """The steps that spec says a rollout has, in a word each; None: unknown.
+def steps_of(rollout: Mapping[str, Any], candidate: Mapping[str, Any]) -> tuple[str, ...] | None:
+    """The steps that spec says a rollout has, or that were chosen for its candidate, in a word each; None: unknown.
 
-    >>> steps_of({"steps": [{"weight": 5}, {"approval": {}}]})
+    >>> steps_of({"steps": [{"weight": 5}, {"approval": {}}]}, {})
     ('5', 'approval')
-    >>> steps_of({"strategy": "Auto"})
-    ('5', '20', '50')
+    >>> steps_of({"strategy": "Auto"}, {"ramp": [10, 50]})
+    ('10', '50')
     """
     if isinstance(steps := rollout.get("steps"), list):
         return tuple(str(mapping(step).get("weight") or APPROVAL) for step in steps)
     from tidegate_operator.api.v1alpha1 import STEPS
-    from tidegate_operator.core.types import Weight
+    from tidegate_operator.core.types import Strategy, Weight
 
     strategy = text(rollout.get("strategy"))
+    if strategy == Strategy.AUTO:
+        ramp = candidate.get("ramp")
+        return tuple(map(str, ramp)) if isinstance(ramp, list) and ramp else None
     if strategy not in STEPS:
         return None
     return tuple(str(step.percent) if isinstance(step, Weight) else APPROVAL for step in STEPS[strategy])

@@ -110,7 +110,10 @@ def test_while_it_bakes_the_version_before_is_shown_and_the_new_one_is_on_trial(
     )
     view = rollout_view(baking, live())
     assert [line.split()[:2] for line in _lines(view, "stable", "previous")] == [["stable", NEW], ["previous", OLD]]
-    assert _lines(view, "steps") == [" steps      ✓ 5 ─── ✓ 20 ─── ✓ 50 ─── ✓ all ─── ● bake"]
+    assert _lines(view, "steps") == [" steps      ✓ all ─── ● bake"], "those of Auto are forgotten by then"
+    baking["spec"]["rollout"]["strategy"] = "Canary"
+    steps = " steps      ✓ 5 ─── ✓ 20 ─── ✓ 50 ─── ✓ all ─── ● bake"
+    assert _lines(rollout_view(baking, live()), "steps") == [steps]
     assert sample(view) == Sample(0.95, 0.8 / 5.298317, 0.4 / 2.995732)
 
 
@@ -255,3 +258,9 @@ def test_what_the_operator_answers_is_what_is_read() -> None:
     evidence = Evidence(NEW, 1, requests=412, broken="b", needs="n", numbers=counted)
     view = rollout_view(model(), json.loads(msgspec.json.encode(live(trial=evidence))))
     assert (view.numbers, view.numbers_of, view.broken, view.needs) == (numbers_of(numbers()), "", "b", "n")
+
+
+def test_as_long_as_auto_has_chosen_no_weights_no_steps_are_shown() -> None:
+    assert rollout_view(model(candidate={"revision": NEW, "step": 0}), None).steps == ()
+    chosen = model(candidate={"revision": NEW, "step": 1, "ramp": [10, 50]})
+    assert rollout_view(chosen, None).steps == ("10", "50", "all", "bake")

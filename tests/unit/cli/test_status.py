@@ -266,7 +266,7 @@ def _rolling(rollout: Any, candidate: dict[str, Any], **status: Any) -> dict[str
     [
         ({"strategy": "Canary", "steps": [{"weight": 5}, {"approval": {}}]}, 2),
         ({"strategy": "Canary"}, 3),
-        ({"strategy": "Auto"}, 3),
+        ({"strategy": "Auto"}, None),
         ({"strategy": "BlueGreen"}, 1),
         ({"strategy": "Later"}, None),
         ({"strategy": ["Canary"], "steps": "7"}, None),
@@ -276,7 +276,7 @@ def _rolling(rollout: Any, candidate: dict[str, Any], **status: Any) -> dict[str
     ids=[
         "as written",
         "by default",
-        "of Auto",
+        "of Auto, where none were chosen yet",
         "of BlueGreen",
         "of a later strategy",
         "of something else",

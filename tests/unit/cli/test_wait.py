@@ -181,7 +181,7 @@ def _wait(*arguments: str) -> Result:
 
 
 def test_a_promotion_is_told_line_by_line_and_ends_with_0(api: Api) -> None:
-    later = model(phase="Step 3", candidate={"revision": NEW, "step": 2, "weight": 50})
+    later = model(phase="Step 3", candidate={"revision": NEW, "step": 2, "weight": 50, "ramp": [5, 20, 50]})
     api.models = Turning(unobserved(ASKED_SERVES), model(), model(), later, BAKING)
     result = _wait()
     assert (result.exit_code, result.stdout) == (EXIT_PROMOTED, f"ml/flights: {NEW} has taken over\n")
