@@ -225,8 +225,8 @@ def test_the_limits_are_those_of_this_release() -> None:
 
 def _numbers(errors: tuple[float, float], slow: tuple[float, float]) -> Numbers:
     """Of each signal the evidence for harm and for proof."""
-    signals = (Counted(harm=harm, proof=proof) for harm, proof in (errors, slow))
-    return Numbers(NEW, OLD, 1, 10, *signals, Limits(5.3, 3.0), 1)
+    failed, late = (Counted(harm=harm, proof=proof) for harm, proof in (errors, slow))
+    return Numbers(NEW, OLD, 1, 10, failed, late, Limits(5.3, 3.0), 1)
 
 
 def _allows(what: str, why: str, numbers: Numbers) -> str:
