@@ -1,11 +1,13 @@
-"""Learn from January and February 2013 whether a flight will arrive more than 15 minutes late.
+"""Learn from January and February 2013, and some days of March, whether a flight will arrive more than 15 minutes late.
 
 Writes what `tidegate pack` takes: `model.skops` (a scikit-learn pipeline without pickle)
 and `train.parquet` (the features and the target `late`). Two runs write the same model.
+Beside them `held-out.parquet`, rows of the same columns that it has not learnt from: for `tidegate compare`.
 """
 
 import argparse
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 import flights_data as data
@@ -21,6 +23,9 @@ from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 HIDDEN_SHARE = 0.1
 """Share of the training rows that are shown a second time without their departure delay."""
+
+HELD_OUT_DAYS = 15
+"""Days of March that are kept for judging a model that has learnt none of them."""
 
 
 def pipeline() -> Pipeline:
@@ -55,29 +60,60 @@ def train(rows: pd.DataFrame) -> Pipeline:
         return pipeline().fit(shown[data.FEATURES], shown[data.TARGET])
 
 
+@dataclass(frozen=True, slots=True)
+class Split:
+    """What is learnt from and what the model is judged by, each also in words."""
+
+    learnt: pd.DataFrame
+    held_out: pd.DataFrame
+    learnt_from: str
+    held_out_from: str
+
+
+def split(winter: pd.DataFrame, march: pd.DataFrame, days: int) -> Split:
+    """January, February and the first `days` of March, and what follows of March; 1 to 15 March if there are none."""
+    if not days:
+        held_out = march[march["day"] <= HELD_OUT_DAYS]
+        return Split(winter, held_out, "January and February", f"1 to {HELD_OUT_DAYS} March")
+    learnt = pd.concat([winter, march[march["day"] <= days]], ignore_index=True)
+    held_out = march[march["day"] > days]
+    return Split(learnt, held_out, f"January, February and 1 to {days} March", f"{days + 1} to 31 March")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description="Train the example's model on January and February 2013.")
     parser.add_argument("--output", "-o", type=Path, default=Path("dist/flights"), metavar="DIR")
-    output: Path = parser.parse_args().output
+    parser.add_argument(
+        "--march",
+        type=int,
+        choices=range(31),
+        default=0,
+        metavar="DAYS",
+        help="learn the first so many days of it, too",
+    )
+    options = parser.parse_args()
+    output: Path = options.output
     output.mkdir(parents=True, exist_ok=True)
 
     started = time.perf_counter()
-    rows, march = data.read(1, 2), data.read(3)
-    held_out = march[march["day"] <= 15]
-    print(f"read {len(rows):,} flights of January and February in {time.perf_counter() - started:.1f} s")
+    parts = split(data.read(1, 2), data.read(3), options.march)
+    held_out = parts.held_out
+    print(f"read {len(parts.learnt):,} flights of {parts.learnt_from} in {time.perf_counter() - started:.1f} s")
 
     started = time.perf_counter()
-    model = train(rows)
+    model = train(parts.learnt)
     print(f"trained in {time.perf_counter() - started:.1f} s")
 
     late = model.predict_proba(held_out[data.FEATURES])[:, 1]
     auc = roc_auc_score(held_out[data.TARGET], late)
     accuracy = accuracy_score(held_out[data.TARGET], late > 0.5)
-    print(f"held out, {len(held_out):,} flights of 1 to 15 March: AUC {auc:.3f}, accuracy {accuracy:.1%}")
+    print(f"held out, {len(held_out):,} flights of {parts.held_out_from}: AUC {auc:.3f}, accuracy {accuracy:.1%}")
 
     skops.io.dump(model, output / "model.skops")
-    rows[[*data.FEATURES, data.TARGET]].to_parquet(output / "train.parquet", index=False)
-    print(f"wrote {output / 'model.skops'} and {output / 'train.parquet'}")
+    columns = [*data.FEATURES, data.TARGET]
+    parts.learnt[columns].to_parquet(output / "train.parquet", index=False)
+    held_out[columns].to_parquet(output / "held-out.parquet", index=False)
+    print(f"wrote {output / 'model.skops'}, {output / 'train.parquet'} and {output / 'held-out.parquet'}")
 
 
 if __name__ == "__main__":
