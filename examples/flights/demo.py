@@ -1,8 +1,8 @@
-"""The example from training to predictions, on a cluster that has Tidegate: `make demo` ends with it.
+"""The example from training to a rollout that is rejected, on a cluster that has Tidegate: `make demo` ends with it.
 
-Trains, packs, pushes, applies, waits, predicts. Every step says what it is and how long it took, and
-runs the command that you would run by hand. Needs kubectl on the PATH, and $KUBECONFIG if it is not
-where kubectl looks.
+Trains, packs, pushes, applies, waits, predicts; then lets other versions take over (story.py). Every step says what it
+is and how long it took, and runs the command that you would run by hand. Needs kubectl on the PATH, and $KUBECONFIG if
+it is not where kubectl looks.
 """
 
 import argparse
@@ -10,8 +10,6 @@ import contextlib
 import http.client
 import json
 import os
-import shlex
-import shutil
 import subprocess
 import sys
 import time
@@ -23,10 +21,11 @@ from typing import Any
 import flights_data as data
 import pandas as pd
 import predict
+import story
+from steps import NAME, DemoError, Place, pack, push, run, step, tidegate
 
 HERE = Path(__file__).resolve().parent
 NAMESPACE = "ml"
-NAME = "flights"
 TAG = "2013-02"
 
 PLACEHOLDER_URI = f"oci://REGISTRY/{NAME}:{TAG}"
@@ -52,10 +51,11 @@ ANOTHER = {
 NEXT = f"""
 What to try next, with KUBECONFIG={{kubeconfig}}
 
-  # at a glance; conditions and Events; the same in words
+  # in words, as it changes; what was decided, and why; at a glance; conditions and Events
+  {{tidegate}} status {NAME} -n {{namespace}} -w
+  {{tidegate}} history {NAME} -n {{namespace}}
   kubectl get mdep -n {{namespace}}
   kubectl describe mdep {NAME} -n {{namespace}}
-  {{tidegate}} status {NAME} -n {{namespace}}
 
   # it comes back
   kubectl delete deployment -l models.tidegate.dev/model={NAME} -n {{namespace}}
@@ -77,52 +77,6 @@ A digest that is not the bundle's: the new pod refuses it, the old ones go on an
   kubectl get mdep {NAME} -n {{namespace}} -w
   kubectl patch mdep {NAME} -n {{namespace}} --type merge -p '{{right}}'
 """
-
-
-class DemoError(RuntimeError):
-    """A step that did not do what it should; the message is all that needs to be shown."""
-
-
-@contextlib.contextmanager
-def step(name: str) -> Iterator[None]:
-    """Say what is being done, and afterwards how long it took."""
-    print(f"\n==> {name}", flush=True)
-    started = time.monotonic()
-    yield
-    print(f"    {name}: {time.monotonic() - started:.1f} s", flush=True)
-
-
-def run(*command: str | Path) -> str:
-    """Run a command in sight of the reader and return what it printed; DemoError if it fails."""
-    words = [str(word) for word in command]
-    print(f"    $ {shlex.join(words)}", flush=True)
-    printed = []
-    environment = os.environ | {"PYTHONUNBUFFERED": "1"}
-    with subprocess.Popen(words, stdout=subprocess.PIPE, text=True, env=environment) as process:
-        for line in process.stdout or ():
-            print(f"    {line}", end="", flush=True)
-            printed.append(line)
-    if process.returncode:
-        raise DemoError(f"that command ended with {process.returncode}")
-    return "".join(printed)
-
-
-def tidegate() -> str:
-    """The command line, as it would be typed: beside this Python, or on the PATH."""
-    beside = Path(sys.executable).parent / "tidegate"
-    found = str(beside) if beside.exists() else shutil.which("tidegate")
-    if found is None:
-        raise DemoError("the command line is not installed: pip install -e '.[cli]'")
-    return found
-
-
-def pushed(printed: str) -> tuple[str, str]:
-    """The address and the digest that `tidegate push` prints for the spec."""
-    found = dict(line.split(": ", 1) for line in printed.splitlines() if ": " in line)
-    try:
-        return found["uri"], found["digest"]
-    except KeyError as error:
-        raise DemoError(f"tidegate push printed no {error}") from error
 
 
 def model_path(namespace: str) -> str:
@@ -279,42 +233,43 @@ def hints(digest: str, namespace: str = NAMESPACE) -> str:
     )
 
 
-def demo(registry: str, plain_http: bool, namespace: str, work: Path, limit: float) -> None:
+def demo(place: Place, limit: float) -> None:
     """All steps, in order. Raises DemoError at the first that fails."""
+    work, namespace = place.work, place.namespace
     bundle = work / "bundle"
     with step("train on January and February 2013"):
         run(sys.executable, HERE / "train.py", "--output", work)
     with step("pack the model as a bundle"):
-        run(
-            *(tidegate(), "pack", work / "model.skops", "--name", NAME),
-            *("--data", work / "train.parquet", "--target", data.TARGET, "-o", bundle, "--force"),
-        )
+        pack(work / "model.skops", work / "train.parquet", bundle)
     with step("push it to the registry"):
-        options = ["--plain-http"] if plain_http else []
-        uri, digest = pushed(run(tidegate(), "push", bundle, f"{registry}/{NAME}:{TAG}", *options))
+        uri, digest = push(place, bundle, TAG)
+    files = manifests(uri, digest, namespace)
+    for file, text in files.items():
+        (work / file).write_text(text)
     with api_server() as proxy:
+        url = proxy + service_path(namespace)
         with step("apply, and wait for the first prediction"):
-            for file, text in manifests(uri, digest, namespace).items():
-                (work / file).write_text(text)
             run("kubectl", "apply", "-f", work / "namespace.yaml")
             one = predict.spread(data.read(3), 1)
-            before = first_answer(predict.Client(proxy + service_path(namespace)), one)
+            before = first_answer(predict.Client(url), one)
             applied = time.monotonic()
             run("kubectl", "apply", "-f", work / "flights.yaml")
             seconds = wait(proxy, namespace, one, applied, limit)
         with step("predict flights of March"):
-            run(sys.executable, HERE / "predict.py", "--url", proxy + service_path(namespace))
-    if before:
-        print("\nAn earlier version was answering all the time, so there is no first prediction to time.")
-    else:
-        print(f"\nFrom kubectl apply to the first prediction: {seconds:.1f} s")
+            run(sys.executable, HERE / "predict.py", "--url", url)
+        if before:
+            print("\nAn earlier version was answering all the time, so there is no first prediction to time.")
+        else:
+            print(f"\nFrom kubectl apply to the first prediction: {seconds:.1f} s")
+        print("Now two other versions, one after the other, while clients send 100 requests a second.", flush=True)
+        digest = story.tell(place, files["flights.yaml"], bundle, url)
     print(hints(digest, namespace))
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     local = os.environ.get("CLUSTER_REGISTRY")
     registry = os.environ.get("REGISTRY") or local or None
-    parser = argparse.ArgumentParser(description="Train, pack, push, apply, wait, predict.")
+    parser = argparse.ArgumentParser(description="Train, pack, push, apply, predict, roll out.")
     parser.add_argument(
         "--registry",
         default=registry,
@@ -335,7 +290,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options.work.mkdir(parents=True, exist_ok=True)
     try:
         plain_http = options.plain_http or options.registry == local
-        demo(options.registry, plain_http, options.namespace, options.work, options.limit)
+        demo(Place(options.registry, plain_http, options.namespace, options.work), options.limit)
     except DemoError as error:
         sys.exit(f"\n{error}")
 

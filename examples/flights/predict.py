@@ -32,10 +32,20 @@ class RefusedError(RuntimeError):
         self.status = status
 
 
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What came back, whatever it says."""
+
+    status: int
+    revision: str
+    """The version of the model that answered; empty where none did."""
+    text: str
+
+
 class Client:
     """One kept-open connection to a model server, or to something that leads to one.
 
-    Raises RefusedError on an answer other than 200 and OSError or HTTPException when there is none.
+    Raises OSError or HTTPException where there is no answer; `get` and `post` also RefusedError where it is not 200.
     """
 
     def __init__(self, url: str, timeout: float = 30.0) -> None:
@@ -55,7 +65,7 @@ class Client:
     def close(self) -> None:
         self._connection.close()
 
-    def _call(self, method: str, path: str, body: bytes | None) -> dict[str, Any]:
+    def send(self, method: str, path: str, body: bytes | None) -> Reply:
         headers = {"Content-Type": "application/json"} if body else {}
         try:
             self._connection.request(method, self._path + path, body, headers)
@@ -64,9 +74,13 @@ class Client:
         except (OSError, http.client.HTTPException):
             self._connection.close()  # the next call opens a new one
             raise
-        if response.status != 200:
-            raise RefusedError(response.status, text)
-        answer: dict[str, Any] = json.loads(text)
+        return Reply(response.status, response.getheader("tidegate-revision", ""), text)
+
+    def _call(self, method: str, path: str, body: bytes | None) -> dict[str, Any]:
+        reply = self.send(method, path, body)
+        if reply.status != 200:
+            raise RefusedError(reply.status, reply.text)
+        answer: dict[str, Any] = json.loads(reply.text)
         return answer
 
 

@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 import predict
 import pytest
+import steps
 import train
 import yaml
 
@@ -142,7 +143,7 @@ def test_an_address_without_a_scheme_is_refused() -> None:
 def test_the_manifest_is_a_model_deployment_as_it_stands() -> None:
     document = yaml.safe_load((EXAMPLE / "flights.yaml").read_text())
     assert (document["apiVersion"], document["kind"]) == (f"{names.GROUP}/{names.VERSION}", names.KIND)
-    assert document["metadata"] == {"name": demo.NAME, "namespace": demo.NAMESPACE}
+    assert document["metadata"] == {"name": steps.NAME, "namespace": demo.NAMESPACE}
     desired = v1alpha1.parse(document["spec"])
     assert (desired.replicas, desired.content.timeout) == (2, 10.0)
 
@@ -165,12 +166,12 @@ def test_a_canary_is_the_same_object_with_another_version_and_steps(name: str, s
 
 def test_the_address_and_the_digest_are_those_that_push_printed() -> None:
     printed = "uri: oci://registry.example:5000/flights:1@sha256:ab\ndigest: sha256:cd\n"
-    assert demo.pushed(printed) == ("oci://registry.example:5000/flights:1@sha256:ab", "sha256:cd")
+    assert steps.pushed(printed) == ("oci://registry.example:5000/flights:1@sha256:ab", "sha256:cd")
 
 
 def test_a_push_that_printed_no_address_is_an_error() -> None:
-    with pytest.raises(demo.DemoError, match="printed no 'uri'"):
-        demo.pushed("digest: sha256:cd\n")
+    with pytest.raises(steps.DemoError, match="printed no 'uri'"):
+        steps.pushed("digest: sha256:cd\n")
 
 
 def test_the_address_and_the_digest_are_filled_in() -> None:
@@ -189,7 +190,7 @@ def test_another_namespace_is_made_and_holds_the_model() -> None:
 
 
 def test_a_file_without_the_placeholder_is_an_error() -> None:
-    with pytest.raises(demo.DemoError, match="should hold oci://ELSEWHERE once"):
+    with pytest.raises(steps.DemoError, match="should hold oci://ELSEWHERE once"):
         demo.filled("flights.yaml", {"oci://ELSEWHERE": "oci://registry.example/flights:1"})
 
 
@@ -296,7 +297,7 @@ def test_waiting_shows_what_changes_and_ends_when_the_model_answers_and_is_ready
 
 def test_waiting_ends_with_words_when_it_takes_too_long(proxy: str) -> None:
     Cluster.looks = [model_deployment(condition("False"))] * 100
-    with pytest.raises(demo.DemoError, match=r"not ready after 0 s: kubectl describe mdep flights -n ml"):
+    with pytest.raises(steps.DemoError, match=r"not ready after 0 s: kubectl describe mdep flights -n ml"):
         demo.wait(proxy, "ml", flights({}), time.monotonic() - 1.0, limit=0.3)
 
 
