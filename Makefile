@@ -145,7 +145,7 @@ uninstall: tools
 
 # ---------------------------------------------------------------- see it, test it
 
-## demo: from nothing to predictions of real flights
+## demo: from nothing to predictions of real flights, and two rollouts
 .PHONY: demo
 demo:
 	@started=$$SECONDS
