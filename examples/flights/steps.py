@@ -42,19 +42,18 @@ def step(name: str) -> Iterator[None]:
     print(f"    {name}: {time.monotonic() - started:.1f} s", flush=True)
 
 
-def run(*command: str | Path, expected: int = 0) -> str:
-    """Run a command in sight of the reader and return what it printed on stdout and stderr.
+def run(*command: str | Path, expected: int = 0, with_stderr: bool = False) -> str:
+    """Run a command in sight of the reader and return what it printed; DemoError if its exit code is not `expected`.
 
-    Raises DemoError if it ends with another exit code than is `expected`.
+    What it says on stderr belongs to that only `with_stderr`; else it goes where ours goes, a terminal's progress bar too.
     """
     words = [str(word) for word in command]
     print(f"    $ {shlex.join(words)}", flush=True)
     printed = []
     columns = shutil.get_terminal_size((WIDTH, 24)).columns - 4
     environment = os.environ | {"PYTHONUNBUFFERED": "1", "COLUMNS": str(columns)}
-    with subprocess.Popen(
-        words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment
-    ) as process:
+    errors = subprocess.STDOUT if with_stderr else None
+    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=errors, text=True, env=environment) as process:
         for line in process.stdout or ():
             print(f"    {line}", end="", flush=True)
             printed.append(line)

@@ -114,5 +114,5 @@ def rollout(place: Place, file: Path, url: str, requests: Sequence[bytes], expec
     with clients.sending(url, requests) as load:
         run("kubectl", "apply", "-f", file)
         wait = [tidegate(), "wait", NAME, "-n", place.namespace, "--timeout", TIMEOUT]
-        printed = run(*wait, expected=expected)
+        printed = run(*wait, expected=expected, with_stderr=True)
     return printed, load.seen()

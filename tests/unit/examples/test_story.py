@@ -113,8 +113,11 @@ def python(code: str) -> tuple[str, str, str]:
 
 
 def test_a_command_is_shown_with_all_that_it_says(capfd: pytest.CaptureFixture[str]) -> None:
-    assert steps.run(*python("import sys; print('out'); print('err', file=sys.stderr)")) == "out\nerr\n"
+    both = python("import sys; print('out'); print('err', file=sys.stderr)")
+    assert steps.run(*both, with_stderr=True) == "out\nerr\n"
     assert capfd.readouterr().out.splitlines()[1:] == ["    out", "    err"]
+    assert steps.run(*both) == "out\n"
+    assert capfd.readouterr().err == "err\n"
 
 
 def test_a_command_may_be_expected_to_fail() -> None:
