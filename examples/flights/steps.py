@@ -45,7 +45,7 @@ def step(name: str) -> Iterator[None]:
 def run(*command: str | Path, expected: int = 0, with_stderr: bool = False) -> str:
     """Run a command in sight of the reader and return what it printed; DemoError if its exit code is not `expected`.
 
-    What it says on stderr belongs to that only `with_stderr`; else it goes where ours goes, a terminal's progress bar too.
+    What it says on stderr belongs to that only `with_stderr`; else it goes where ours goes, a progress bar as such.
     """
     words = [str(word) for word in command]
     print(f"    $ {shlex.join(words)}", flush=True)
