@@ -81,7 +81,7 @@ def test_the_first_requests_are_kept_and_say_nothing_at_first() -> None:
     trial = current(state.status)
     assert trial is not None
     assert state.words == Words(trial, Said.NOTHING, Said.NOTHING)
-    assert in_the_end(state)[1] == {"A": 95, "B": 5, "C": 0}
+    assert in_the_end(state)[1] == {"A": 90, "B": 10, "C": 0}
     assert Looks().moves(state)
 
 
@@ -90,8 +90,8 @@ def test_the_first_requests_are_kept_and_say_nothing_at_first() -> None:
     [
         (Said.PROOF, {"A": 0, "B": 100, "C": 0}),
         (Said.ENOUGH, {"A": 50, "B": 50, "C": 0}),
-        (Said.DOUBT, {"A": 95, "B": 5, "C": 0}),
-        (Said.OLD, {"A": 95, "B": 5, "C": 0}),
+        (Said.DOUBT, {"A": 90, "B": 10, "C": 0}),
+        (Said.OLD, {"A": 90, "B": 10, "C": 0}),
         (Said.UNHEARD, {"A": 100, "B": 0, "C": 0}),
     ],
 )
