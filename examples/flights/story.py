@@ -26,12 +26,8 @@ TIMEOUT: Final = "4m"
 PROMOTED, REJECTED = 0, 2
 """Exit codes of `tidegate wait`."""
 
-ROLLOUT: Final[dict[str, Any]] = {
-    "strategy": "Canary",
-    "steps": [{"weight": 20}, {"weight": 50}],
-    "bake": {"duration": "0s"},
-}
-"""How the next versions take over: no step waits for a person, and the version before goes when it is over."""
+ROLLOUT: Final[dict[str, Any]] = {"strategy": "Auto", "bake": {"duration": "0s"}}
+"""How the next versions take over: as their requests allow, and the version before goes when that is over."""
 
 
 def asked(first: str, uri: str, digest: str, token: str, *, runs_code: bool) -> str:

@@ -26,7 +26,7 @@ from with_rule import rules
 
 from tidegate_cli.wait import EXIT_PROMOTED, EXIT_REJECTED
 from tidegate_operator.api import v1alpha1
-from tidegate_operator.core.types import Weight
+from tidegate_operator.core.types import Strategy
 
 FIRST = demo.manifests("oci://registry.example/flights:1", "sha256:" + "a" * 64, "ml")["flights.yaml"]
 DIGEST = "sha256:" + "b" * 64
@@ -80,13 +80,9 @@ def test_the_next_version_is_the_same_object_with_another_model_and_a_rollout(ru
     before, after = yaml.safe_load(FIRST), yaml.safe_load(text)
     desired = v1alpha1.parse(after["spec"])
     assert (desired.content.digest, desired.content.allow_pickle) == (DIGEST, runs_code)
-    assert (desired.steps, desired.retry_token) == ((Weight(20), Weight(50)), "demo-1")
+    assert (desired.strategy, desired.retry_token) == (Strategy.AUTO, "demo-1")
     del before["spec"]["model"], after["spec"]["model"], after["spec"]["rollout"]
     assert after == before
-
-
-def test_no_step_of_the_story_waits_for_a_person() -> None:
-    assert all(list(step) == ["weight"] for step in story.ROLLOUT["steps"])
 
 
 def test_the_ends_that_are_awaited_are_those_that_wait_knows() -> None:
