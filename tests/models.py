@@ -38,14 +38,16 @@ class Model:
         self.begins = time.monotonic() + float(os.environ.get("AFTER", 0))
 
     def predict(self, inputs):
+        if (inputs["x"] == -9.0).all():
+            raise RuntimeError("an outage")
         if (inputs["x"] == 0.0).all() and time.monotonic() >= self.begins:
             time.sleep(self.takes)
             if random.random() < self.fails:
                 raise RuntimeError("as it should")
         return {"predict": (inputs["x"] > 0.1).astype(int)}
 """
-"""Answers its golden rows, none of which has x 0. From AFTER seconds on it takes TAKES seconds for others, and fails
-for a share FAILS of them."""
+"""Answers its golden rows, none of which has x 0 or -9. From AFTER seconds on it takes TAKES seconds for those with 0,
+and fails for a share FAILS of them; for those with -9 it fails always, and so does every other version of it."""
 ROWS = pd.DataFrame({"x": np.linspace(-2.0, 2.0, 40), "y": np.tile([0.0, 1.0], 20)})
 
 

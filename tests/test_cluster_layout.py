@@ -181,7 +181,7 @@ def test_api_server_certificate_names_every_address_it_is_called_by() -> None:
     assert {"DNS:kubernetes.default.svc", f"IP:{slot.node_ip}", f"IP:{slot.api_service_ip}"} <= set(api.names)
 
 
-@pytest.mark.parametrize("program", build.ALL, ids=lambda program: program.module)
+@pytest.mark.parametrize("program", build.ALL + build.RIVALS, ids=lambda program: program.module)
 def test_every_program_has_a_module_with_locked_dependencies(program: build.Program) -> None:
     folder = build.SOURCES / program.module
     requires = "require" in (folder / "go.mod").read_text()

@@ -16,8 +16,9 @@ import random
 import selectors
 import socket
 import sys
+import threading
 import time
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -34,6 +35,9 @@ PATIENCE_SECONDS = 20.0
 WORDS = 120
 """Bytes that are kept of an answer that is not 200."""
 _now = time.monotonic
+
+
+Address = tuple[str, int]
 
 
 @dataclass
@@ -58,9 +62,10 @@ class Seen:
 class _Client:
     """A connection, and the request on it."""
 
-    __slots__ = ("due", "fresh", "read", "socket")
+    __slots__ = ("address", "due", "fresh", "read", "socket")
 
-    def __init__(self, address: tuple[str, int], patience: float) -> None:
+    def __init__(self, address: Address, patience: float) -> None:
+        self.address = address
         self.socket = socket.create_connection(address, patience)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.socket.setblocking(False)
@@ -71,33 +76,49 @@ class _Client:
 
 
 class Arrivals:
-    """`fresh`: the share of requests that come by a connection of their own. `patience`: seconds to get one."""
+    """`fresh`: the share of requests that come by a connection of their own. `patience`: seconds to get one.
+
+    `asking` says where the next request goes, and what it is; `told` is given the moment at which one was due, and its
+    whole answer, whatever that says.
+    """
 
     def __init__(
-        self, address: tuple[str, int], request: bytes, fresh: float = 0.0, patience: float = CONNECT_SECONDS
+        self,
+        asking: Callable[[], tuple[Address, bytes]],
+        fresh: float = 0.0,
+        patience: float = CONNECT_SECONDS,
+        told: Callable[[float, bytes], None] = lambda due, answer: None,
     ) -> None:
         self._patience = patience
-        self._address = address
-        self._request = request
+        self._asking = asking
+        self._told = told
         self._fresh = fresh
         self._random = random.Random(1)
         self._poll: selectors.BaseSelector = selectors.SelectSelector()
-        self._idle: list[_Client] = []
+        self._idle: defaultdict[Address, list[_Client]] = defaultdict(list)
         self._busy = 0
         self._most = MOST_CONNECTIONS
         self._waiting: deque[float] = deque()
         """When those were due for whom there is no connection."""
         self._more: Callable[[], bool] = lambda: False
+        self._over = threading.Event()
         self._seen = Seen()
+
+    def stop(self) -> None:
+        """From another thread: what is asked is still waited for, and nothing more is asked."""
+        self._over.set()
 
     def come(self, rate: float, seconds: float, connections: int = 0) -> Seen:
         """`connections`: at most; those that are opened before the first request."""
         if connections:
             self._most = connections
-            self._idle = [self._open() for _ in range(connections)]
+            address, _ = self._asking()
+            self._idle[address] = [self._open(address) for _ in range(connections)]
         start = due = now = _now()
         end = start + seconds
         while now < end or (self._busy and now < end + PATIENCE_SECONDS):
+            if self._over.is_set():
+                end = min(end, now)
             while due <= min(now, end):
                 self._ask(due)
                 due += self._random.expovariate(rate)
@@ -133,30 +154,32 @@ class Arrivals:
 
     def _ask(self, due: float) -> None:
         fresh = self._random.random() < self._fresh
-        if fresh or not self._idle:
-            if self._busy + len(self._idle) >= self._most:
+        address, request = self._asking()
+        idle = self._idle[address]
+        if fresh or not idle:
+            if len(self._poll.get_map()) >= self._most:
                 self._waiting.append(due)
                 return
             try:
-                client = self._open()
+                client = self._open(address)
             except OSError as error:
                 self._seen.lost.append((due, _now(), f"connect: {type(error).__name__}"))
                 return
             client.fresh = fresh
         else:
-            client = self._idle.pop()
+            client = idle.pop()
         self._busy += 1
-        self._send(client, due)
+        self._send(client, request, due)
 
-    def _open(self) -> _Client:
-        client = _Client(self._address, self._patience)
+    def _open(self, address: Address) -> _Client:
+        client = _Client(address, self._patience)
         self._poll.register(client.socket, selectors.EVENT_READ, client)
         return client
 
-    def _send(self, client: _Client, due: float) -> None:
+    def _send(self, client: _Client, request: bytes, due: float) -> None:
         client.due, client.read = due, b""
         try:
-            whole = client.socket.send(self._request) == len(self._request)
+            whole = client.socket.send(request) == len(request)
         except OSError as error:
             self._lose(client, f"send: {type(error).__name__}")
         else:
@@ -182,6 +205,7 @@ class Arrivals:
         if length is None or len(answer) < length:
             client.read = answer
             return
+        self._told(client.due, answer)
         if not answer.startswith(b"HTTP/1.1 200"):
             said = answer.partition(b"\r\n\r\n")[2][:WORDS].decode(errors="replace")
             self._lose(client, f"{answer[9:12].decode()} {said}".rstrip())
@@ -189,14 +213,14 @@ class Arrivals:
         self._seen.due.append(client.due)
         self._seen.took.append(_now() - client.due)
         if self._more():
-            self._send(client, _now())
+            self._send(client, self._asking()[1], _now())
             return
         self._busy -= 1
         client.due = 0.0
         if client.fresh or b"\r\nconnection: close" in answer:
             self._close(client)
         else:
-            self._idle.append(client)
+            self._idle[client.address].append(client)
         self._next()
 
     def _next(self) -> None:
@@ -210,7 +234,7 @@ class Arrivals:
             self._seen.lost.append((client.due, _now(), why))
             self._busy -= 1
         else:
-            self._idle.remove(client)
+            self._idle[client.address].remove(client)
         self._close(client)
         if client.due and self._more():
             self._ask(_now())
@@ -234,7 +258,8 @@ def main() -> None:
     parser.add_argument("--requests", type=int, default=10**9, help="of a closed loop, at most")
     options = parser.parse_args()
     os.sched_setaffinity(0, {LOAD_CORE})
-    arrivals = Arrivals((options.ip, options.port), sys.stdin.buffer.read(), options.fresh, options.patience)
+    always = (options.ip, options.port), sys.stdin.buffer.read()
+    arrivals = Arrivals(lambda: always, options.fresh, options.patience)
     if options.rate:
         seen = arrivals.come(options.rate, options.seconds, options.connections)
     else:

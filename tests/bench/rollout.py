@@ -186,15 +186,15 @@ CASES: tuple[Callable[[Stage], None], ...] = (fails, latch, kills, good)
 
 
 @contextlib.contextmanager
-def staged(kube: Kube, registry: str, report: Report) -> Iterator[Stage]:
-    """A model that serves through routers, in a namespace of its own."""
-    namespace = f"rollout-{uuid.uuid4().hex[:8]}"
+def staged(kube: Kube, registry: str, report: Report, name: str = "rollout", **env: object) -> Iterator[Stage]:
+    """A model that serves through routers, in a namespace of its own; `env` says how its stable version fails."""
+    namespace = f"{name}-{uuid.uuid4().hex[:8]}"
     with tempfile.TemporaryDirectory() as folder:
         bundle = pushed(registry, "faulty", models.written(Path(folder) / "faulty", models.FAULTY))
     deployed.space(kube, namespace)
     try:
         stage = Stage(kube, namespace, bundle, report)
-        stage.apply({"strategy": "Immediate"})
+        stage.apply({"strategy": "Immediate"}, **env)
         until_ready(kube, namespace, seconds=PATIENCE)
         until_two_routers(kube, namespace)
         yield stage

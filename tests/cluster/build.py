@@ -17,6 +17,8 @@ KUBERNETES = "1.37.2"
 CONTAINERD = "2.4.2"
 HELM = "3.22.0"
 METRICS_SERVER = "0.9.0"
+ARGO_ROLLOUTS = "1.10.1"  # whose figures the bars of the race are from; 1.10.2 wants a newer Go than is pinned
+PROMETHEUS = "3.15.1"  # the latest that the pinned Go builds; as a module it is v0.315.1
 AMPLE_MEMORY = 12 << 30
 
 
@@ -86,6 +88,26 @@ PAUSE = Program("pause", "build pause", ("pause",))
 FIRST: tuple[Program, ...] = (KUBE,)
 BESIDE: tuple[Program, ...] = (CONTAINERD_PROGRAM, PAUSE, COREDNS, HELM_PROGRAM, METRICS)
 ALL = FIRST + BESIDE
+
+# What a cluster does not need: `make race` runs against them.
+ARGO = Program(
+    "argorollouts",
+    f"build Argo Rollouts {ARGO_ROLLOUTS}",
+    ("rollouts-controller",),
+    ("github.com/argoproj/argo-rollouts/cmd/rollouts-controller",),
+    settings=(("github.com/argoproj/argo-rollouts/utils/version.version", f"v{ARGO_ROLLOUTS}"),),
+    long="about 3 min",
+)
+PROMETHEUS_PROGRAM = Program(
+    "prometheus",
+    f"build Prometheus {PROMETHEUS}",
+    ("prometheus",),
+    ("github.com/prometheus/prometheus/cmd/prometheus",),
+    settings=(("github.com/prometheus/common/version.Version", PROMETHEUS),),
+    tags="netgo,remove_all_sd,enable_kubernetes_sd",  # without its pages, and of what it discovers only pods
+    long="about 3 min",
+)
+RIVALS: tuple[Program, ...] = (ARGO, PROMETHEUS_PROGRAM)
 
 
 def content_hash(program: Program) -> str:
