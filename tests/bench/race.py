@@ -18,7 +18,7 @@ import sys
 import tempfile
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -29,7 +29,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # tests, where the
 
 from bench.racing import argo
 from bench.racing.clients import Clients
-from bench.racing.results import OUTAGE, TIDEGATE, Run, bars, table, timed
+from bench.racing.results import HEALTHY_SECONDS, OUTAGE, TIDEGATE, Run, bars, table, timed
 from bench.racing.settings import SETTINGS
 from bench.racing.tidegate import Tidegate
 from bench.rollout import MODEL, RATE, staged
@@ -39,8 +39,8 @@ from kube import Kube, wait_for
 
 STABLE_FAILS = 0.005
 DOCS = "docs"
-HEALTHY_SECONDS, OUTAGE_SECONDS, AFTERWARDS = 30.0, 20.0, 65.0
-"""Of an outage: before it, of it, and after it, until the longest window has nothing of it any more."""
+OUTAGE_SECONDS, AFTERWARDS = 20.0, 62.0
+"""Of an outage: until the longest window has nothing of it any more."""
 
 
 @dataclass(frozen=True)
@@ -96,6 +96,13 @@ def cells(systems: list[str], faults: list[str], rounds: int, docs_rounds: int) 
                         yield number, turn, system, fault
 
 
+def until(ended: Callable[[], bool], seconds: float) -> None:
+    """Until that, or the time is over."""
+    end = time.monotonic() + seconds
+    while not ended() and time.monotonic() < end:
+        time.sleep(0.2)
+
+
 def raced(racer: Racer, cell: Cell, limit: float) -> Run:
     """One release, from stable alone to stable alone."""
     number, turn, system, name = cell
@@ -107,16 +114,12 @@ def raced(racer: Racer, cell: Cell, limit: float) -> Run:
             candidate = racer.release(system, fault.fails)
             wait_for("an answer of the candidate", lambda: clients.of(candidate), 120, pause=0.02)
             if fault.outage:
-                time.sleep(HEALTHY_SECONDS)
-                clients.outage(True)
-                time.sleep(OUTAGE_SECONDS)
-                clients.outage(False)
-                time.sleep(AFTERWARDS)
+                for seconds, out in ((HEALTHY_SECONDS, True), (OUTAGE_SECONDS, False), (AFTERWARDS, False)):
+                    until(lambda: racer.withdrawn is not None, seconds)
+                    clients.outage(out)
             else:
-                end = time.monotonic() + limit
-                while not racer.over and time.monotonic() < end:
-                    time.sleep(0.2)
-                time.sleep(1.0)  # what was asked for is answered
+                until(lambda: racer.over, limit)
+            time.sleep(1.0)  # what was asked for is answered
             withdrawn, why = racer.withdrawn, racer.why
         answers = clients.of(candidate)
     racer.reset()

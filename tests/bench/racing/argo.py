@@ -98,13 +98,12 @@ def rollout(template: Object, replicas: int, settings: str) -> Object:
     ]
     analysis: Object = {
         "templates": [{"templateName": settings}],
+        "startingStep": 2,  # where the canary gets its weight
         "args": [
             {"name": "canary", "valueFrom": {"podTemplateHashValue": "Latest"}},
             {"name": "stable", "valueFrom": {"podTemplateHashValue": "Stable"}},
         ],
     }
-    if SETTINGS[settings].starts_at_weight:
-        analysis["startingStep"] = 3
     canary = {
         "canaryService": CANARY,
         "stableService": STABLE,

@@ -8,6 +8,8 @@ from statistics import median
 from bench.racing.clients import Answer
 
 TIDEGATE, EXPERT, OUTAGE = "tidegate", "expert", "outage"
+HEALTHY_SECONDS = 30.0
+"""In which a candidate that is as good as stable serves before an outage of both."""
 
 
 @dataclass(frozen=True)
@@ -101,6 +103,9 @@ def table(runs: Iterable[Run], systems: Sequence[str], faults: Sequence[str]) ->
                 for counts in ([run.failed for run in cell], [run.failed_in_all for run in cell])
             )
             taken = f"{sum(run.withdrawn for run in cell)} of {len(cell)}"
+            early = sum(run.seconds is not None and run.seconds < HEALTHY_SECONDS for run in cell)
+            if fault == OUTAGE and early:
+                taken += f", {early} before it"
             lines.append(f"| {fault} | {system} | {len(cell)} | {seconds} | {failed} | {in_all} | {taken} |")
     return "\n".join(lines)
 

@@ -1,5 +1,5 @@
 """What Argo Rollouts asks Prometheus for, by competitor: its documentation's settings, two that are tuned for speed,
-and those of an expert who knew the traffic and the share of errors.
+and those of an expert who knew the traffic and the share of errors, with patience and without.
 
 A number of requests in a window is told as the counters now less the counters then. `increase` would miss what a series
 begins with, and so the first errors of every pod; and it guesses at the edges of a short window.
@@ -29,20 +29,20 @@ class Metric:
     least: float
     interval: str
     failures: int = 0
+    delay: int = 0
+    """Seconds from the canary's weight to the first measurement."""
 
 
 @dataclass(frozen=True)
 class Settings:
-    """`starts_at_weight`: measured only once the canary has its weight; else from the rollout's begin."""
-
     metrics: tuple[Metric, ...]
-    starts_at_weight: bool = False
 
     def template(self, name: str, address: str) -> Object:
         metrics = [
             {
                 "name": f"success-{index}",
                 "interval": metric.interval,
+                "initialDelay": f"{metric.delay}s",
                 "failureLimit": metric.failures,
                 "successCondition": f"result[0] >= {metric.least}",
                 "provider": {"prometheus": {"address": address, "query": metric.query}},
@@ -80,9 +80,20 @@ def beside_stable(seconds: int) -> str:
     return f"({failing('stable', seconds)} - {failing('canary', seconds)}) or vector(0)"
 
 
+def windows(early: int | None) -> tuple[Metric, ...]:
+    """The three windows, each judged from so many seconds before it is full; from its first second on with None."""
+    return tuple(
+        Metric(beside_stable(seconds), -by, "1s", delay=0 if early is None else seconds - early)
+        for seconds, by in EXPERT
+    )
+
+
 SETTINGS = {
-    "expert": Settings(tuple(Metric(beside_stable(seconds), -by, "1s") for seconds, by in EXPERT)),
+    "expert": Settings(windows(early=2)),
+    "hasty": Settings(windows(early=None)),
     "1s": Settings((Metric(succeeding(2), 0.95, "1s"),)),
     "10s": Settings((Metric(succeeding(10), 0.95, "10s", failures=1),)),
-    "docs": Settings((Metric(DOCUMENTED, 0.95, "5m", failures=3),), starts_at_weight=True),
+    "docs": Settings((Metric(DOCUMENTED, 0.95, "5m", failures=3),)),
 }
+"""`expert` waits for its windows: a share of ten requests says nothing to a hundredth. Two seconds early, as the first
+measurements were that the bars come from. `hasty` does not wait."""
