@@ -3,6 +3,7 @@
 #   CLUSTER=current    use your own kube context instead of the cluster that `make cluster` starts
 #   REGISTRY=...       where images and bundles are pushed to then; your cluster must be able to pull from it
 #   PLAIN_HTTP=1       that registry has no TLS, as kind's localhost:5001
+#   RACE=...           what `make race` is to do, as `--rounds 1 --against expert` or `--continue`
 
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
@@ -14,6 +15,7 @@ MAKEFLAGS += --no-print-directory
 CLUSTER ?= local
 REGISTRY ?=
 PLAIN_HTTP ?=
+RACE ?=
 PYTHON ?= python3
 NAMESPACE ?= tidegate-system
 export CLUSTER REGISTRY PLAIN_HTTP NAMESPACE
@@ -233,6 +235,13 @@ bench-rollout: venv tools
 	$(MAKE) cluster images install
 	$(WITH_CLUSTER)
 	$(BIN)/python tests/bench/rollout.py
+
+## race: beside Argo Rollouts with Prometheus: how soon a bad version has no requests; a day, or RACE=--continue
+.PHONY: race
+race: venv tools
+	@$(MAKE) cluster images install
+	$(WITH_CLUSTER)
+	$(BIN)/python tests/bench/race.py $(RACE)
 
 ## bench-operator: 1,000 to 5,000 models, failover, outages, faults; API server, etcd and controllers alone; an hour
 .PHONY: bench-operator

@@ -134,11 +134,9 @@ def kept(path: Path) -> list[Run]:
 def race(options: argparse.Namespace) -> list[Run]:
     path: Path = options.json
     path.parent.mkdir(parents=True, exist_ok=True)
-    if not options.resumed:
-        path.write_text("")
+    systems = [TIDEGATE, *options.against]
     runs = kept(path)
     done = {run.cell for run in runs}
-    systems = [TIDEGATE, *options.against]
     left = [cell for cell in cells(systems, options.faults, options.rounds, options.docs_rounds) if cell not in done]
     kube, report = Kube(), Report()
     with (
@@ -186,7 +184,10 @@ def main() -> int:
     parser.add_argument("--docs-limit", type=float, default=1800.0, metavar="SECONDS", help="of one of docs")
     parser.add_argument("--json", type=Path, default=Path("dist/race.jsonl"), help="where each run goes")
     parser.add_argument("--continue", dest="resumed", action="store_true", help="only what is not there yet")
-    runs = race(options := parser.parse_args())
+    options = parser.parse_args()
+    if options.json.exists() and not options.resumed:
+        parser.error(f"{options.json} has runs of another time: --continue, or take it away")
+    runs = race(options)
     print(f"\n{table(runs, [TIDEGATE, *options.against], options.faults)}\n")
     rows = bars(runs)
     for what, figures, passed in rows:
