@@ -236,7 +236,7 @@ bench-rollout: venv tools
 	$(WITH_CLUSTER)
 	$(BIN)/python tests/bench/rollout.py
 
-## race: beside Argo Rollouts with Prometheus: how soon a bad version has no requests; a day, or RACE=--continue
+## race: beside Argo Rollouts with Prometheus: how soon a bad version has no requests; six hours, or RACE=--continue
 .PHONY: race
 race: venv tools
 	@$(MAKE) cluster images install

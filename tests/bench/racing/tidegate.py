@@ -60,7 +60,7 @@ class Tidegate:
 
     @property
     def why(self) -> str:
-        found = [*self._decided("Strike"), *self._decided("Rollback"), *self._decided("Promoted")]
+        found = [each for each in self._decisions if each["what"] in ("Step", "Strike", "Rollback", "Promoted")]
         return "; ".join(f"{decision['what']}: {decision['why']}" for decision in found)
 
     def _decided(self, what: str) -> list[Object]:
