@@ -1,7 +1,7 @@
 """Tidegate against Argo Rollouts with Prometheus: the same pods, the same faults, one after the other.
 
     .venv/bin/python tests/bench/race.py                                 ten rounds of everything: six hours
-    .venv/bin/python tests/bench/race.py --rounds 1 --against expert     one round beside the expert, a quarter of an hour
+    .venv/bin/python tests/bench/race.py --rounds 1 --against expert     one round beside the expert: fifteen minutes
     .venv/bin/python tests/bench/race.py --continue                      go on with the runs that are missing
 
 A candidate gets 5 of 100 requests and fails for 100, 20 or 5 % of its answers; stable fails for 0.5 %. Measured is what
