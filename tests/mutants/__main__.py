@@ -43,7 +43,7 @@ BEHAVIOUR = [
     "tests/unit/contract/test_evidence.py",
     *(
         f"tests/unit/core/evidence/test_{name}.py"
-        for name in ("promotion", "split", "slow", "shift", "losses", "policy", "replay")
+        for name in ("promotion", "split", "slow", "shift", "losses", "policy", "replay", "tally")
     ),
 ]
 VECTORS = "tests/unit/core/evidence/test_vectors.py"
