@@ -1,6 +1,7 @@
 """A trial counts exactly what has come since it began, whoever counted it, and can be calculated again."""
 
 import random
+from dataclasses import replace
 
 import pytest
 
@@ -8,6 +9,8 @@ from tidegate_contract.counters import SLOW_BOUNDS
 from tidegate_contract.evidence import Arm, Signal, dump, load
 from tidegate_operator.core.evidence import tally as module
 from tidegate_operator.core.evidence.tally import (
+    Entry,
+    Meaning,
     Pods,
     Reading,
     Tally,
@@ -17,8 +20,11 @@ from tidegate_operator.core.evidence.tally import (
     hear_pods,
     judges,
     meaning,
+    read,
     replayed,
+    written,
 )
+from tidegate_operator.core.types import Count, Counted, Limits, Numbers
 
 NEW, OLD = "bbbbbbbb", "aaaaaaaa"
 FAST, SLOW = 20, 40
@@ -31,6 +37,12 @@ def reading(ours: tuple[int, int], theirs: tuple[int, int], weight: int = 5, sou
 
 def begun(*readings: Reading) -> Tally:
     return begin(NEW, OLD, 1, 0.01, 0.005, readings or [reading((0, 0), (0, 0), weight=0)])
+
+
+def compared(weight: int = 5) -> Tally:
+    """All routers have had this weight since before the pods were asked first; stable has answered 2000 by then."""
+    found = hear(begun(reading((0, 0), (0, 0), weight)), [reading((0, 0), (0, 0), weight)])
+    return hear_pods(found, Pods({"p2": cells(0)}, {"p1": cells(2000)}))
 
 
 def cells(fast: int, slow: int = 0) -> tuple[int, ...]:
@@ -80,9 +92,9 @@ def test_an_outage_of_both_says_nothing() -> None:
 def test_a_good_candidate_is_proven_on_both_signals() -> None:
     found = healthy(begun(), 300)
     assert not meaning(found).proof
-    assert meaning(found).needs.startswith("about ")
+    assert meaning(found).needs == "about 679 more requests of its own"
     found = healthy(begun(), 2000)
-    assert meaning(found).proof.startswith("it is no worse: 0 of 2000 answers")
+    assert meaning(found).proof == f"it is no worse: 0 of 2000 answers of {NEW} failed, 0 of 38000 of {OLD}"
     assert not meaning(found).needs
 
 
@@ -91,7 +103,7 @@ def test_without_its_times_nothing_is_proven() -> None:
     for step in range(1, 100):
         found = hear(found, [reading((step * 50, 0), (step * 950, 0))])
     assert not meaning(found).proof
-    assert meaning(found).needs.startswith("first about 1000 answers")
+    assert meaning(found).needs == f"first about 1000 answers of {OLD}, to know what is slow"
 
 
 def test_a_candidate_that_is_slow_is_found_out() -> None:
@@ -174,3 +186,163 @@ def test_a_router_that_gives_no_weight_for_a_moment_changes_nothing_for_the_othe
     found = healthy(begun(), 100)
     after = hear(found, [reading((0, 0), (50, 0), weight=0, source="r2")])
     assert meaning(after) == meaning(found)
+
+
+LIMITS = Limits(harm=5.298317, proof=2.995732)
+"""ln(2 / 0.01) for two signals, and ln(1 / 0.05)."""
+
+
+def test_a_trial_that_has_counted_nothing_says_nothing() -> None:
+    nothing = Counted(Count(0, 0), Count(0, 0), harm=0.0, proof=0.0)
+    assert meaning(begun()) == Meaning(
+        requests=0,
+        suspicion="",
+        harm="",
+        proof="",
+        broken="",
+        summary=f"0 of 0 answers of {NEW} failed, 0 of 0 of {OLD}",
+        needs="",
+        needed=None,
+        numbers=Numbers(NEW, OLD, 1, weight=0, errors=nothing, slow=nothing, limits=LIMITS, entries=0),
+    )
+
+
+def test_what_a_candidate_with_errors_and_slow_answers_has_come_to_in_words_and_numbers() -> None:
+    found = hear(compared(), [reading((32, 2), (608, 1))])
+    found = hear_pods(found, Pods({"p2": cells(27, 5)}, {"p1": cells(2499, 1)}))
+    failed = f"2 of 32 answers of {NEW} failed against 1 of 608 of {OLD} in the same seconds"
+    slow = f"5 of 32 answers of {NEW} were slow against 1 of 500 of {OLD} in the same seconds"
+    assert meaning(found) == Meaning(
+        requests=32,
+        suspicion=f"{failed}; {slow}",
+        harm=slow,
+        proof="",
+        broken="",
+        summary=f"2 of 32 answers of {NEW} failed, 1 of 608 of {OLD}",
+        needs="",
+        needed=None,
+        numbers=Numbers(
+            revision=NEW,
+            against=OLD,
+            trial=1,
+            weight=5,
+            errors=Counted(Count(32, 2), Count(608, 1), harm=0.629778, proof=-0.550914),
+            slow=Counted(Count(32, 5), Count(500, 1), harm=7.74138, proof=-0.921825),
+            limits=LIMITS,
+            entries=2,
+        ),
+    )
+
+
+def test_routers_that_give_the_candidate_four_times_its_due_are_found_out() -> None:
+    found = begun(reading((0, 0), (0, 0)))
+    found = hear(found, [reading((40, 0), (160, 0))])
+    assert not meaning(found).broken
+    found = hear(found, [reading((60, 0), (240, 0))])
+    assert meaning(found).broken == f"the routers do not divide as they should: 60 of 300 requests went to {NEW}"
+
+
+def test_how_routers_divide_is_asked_of_requests_under_one_weight_and_not_of_pods_again() -> None:
+    found = hear_pods(begun(reading((0, 0), (0, 0), weight=0)), Pods({"p2": cells(0)}, {"p1": cells(2000)}))
+    found = hear(found, [reading((60, 0), (240, 0))])
+    assert found.now.split == judges(0.01, 0.005).split
+    found = hear_pods(found, Pods({"p2": cells(60)}, {"p1": cells(2240)}))
+    found = hear(found, [reading((60, 0), (240, 0))])
+    found = hear_pods(found, Pods({"p2": cells(120)}, {"p1": cells(2480)}))
+    assert [(entry.signal, entry.smallest) for entry in [*found.entries, *found.open.values()]] == [
+        (Signal.ERRORS, 0),
+        (Signal.SLOW, 0),
+        (Signal.SLOW, 5),
+    ]
+    assert found.now.split == judges(0.01, 0.005).split
+
+
+@pytest.mark.parametrize(("weight", "proof", "needed"), [(1, 0.144479, 1454), (99, 36.249102, 1929)])
+def test_under_the_smallest_and_the_largest_weight_good_answers_are_proof(
+    weight: int, proof: float, needed: int
+) -> None:
+    means = meaning(hear(compared(weight), [reading((40, 0), (4000, 0), weight)]))
+    assert means.numbers.errors.proof == proof
+    assert (means.needed, means.needs) == (needed, f"about {needed:,} more requests of its own")
+
+
+def test_where_all_requests_are_the_candidates_there_is_nobody_to_compare_it_with() -> None:
+    found = hear(begun(reading((0, 0), (0, 0), 100)), [reading((500, 400), (0, 0), 100)])
+    means = meaning(found)
+    assert (found.open, found.entries, found.weight) == ({}, (), 100)
+    assert (means.summary, means.needs, means.needed) == (
+        f"0 of 0 answers of {NEW} failed, 0 of 0 of {OLD}",
+        "",
+        None,
+    )
+
+
+def test_what_pods_say_first_is_the_past() -> None:
+    found = hear(begun(reading((0, 0), (0, 0))), [reading((50, 0), (950, 0))])
+    found = hear_pods(found, Pods({"p2": cells(0, 50)}, {"p1": cells(2000)}))
+    assert Signal.SLOW not in found.whole
+
+
+def test_of_new_pods_only_the_candidates_have_counted_nothing_before() -> None:
+    found = hear(begun(reading((0, 0), (0, 0))), [reading((0, 0), (0, 0))])
+    found = hear_pods(found, Pods({}, {"p1": cells(2000)}))
+    found = hear_pods(found, Pods({"p2": cells(30, 2)}, {"p1": cells(2500, 1), "p3": cells(900, 9)}))
+    found = hear_pods(found, Pods({"p2": cells(31, 2), "p4": cells(7)}, {"p1": cells(2500, 1), "p3": cells(950, 10)}))
+    assert [entry for entry in [*found.entries, *found.open.values()] if entry.signal is Signal.SLOW] == [
+        Entry(Signal.SLOW, 5, 5, 32, 2, 501, 1),
+        Entry(Signal.SLOW, 5, 5, 8, 0, 51, 1),
+    ]
+
+
+def test_what_pods_say_came_under_every_weight_since_they_were_asked_last() -> None:
+    found = hear_pods(healthy(begun(), 100), Pods({"p2": cells(100)}, {"p1": cells(3900)}))
+    for step in (1, 2):
+        found = hear(found, [reading((100 + 20 * step, 0), (1900 + 80 * step, 0), weight=20)])
+    found = hear_pods(found, Pods({"p2": cells(140)}, {"p1": cells(4060)}))
+    assert found.open[Signal.SLOW] == Entry(Signal.SLOW, 20, 5, 40, 0, 160, 0)
+    assert found.pods_weight == (20, 20)
+
+
+def test_readings_that_say_the_same_again_are_none() -> None:
+    found = hear(begun(reading((0, 0), (0, 0))), [reading((1, 0), (19, 0))])
+    for _ in range(200):
+        found = hear(found, [reading((1, 0), (19, 0))])
+    assert (found.entries, found.readings) == ((), 1)
+
+
+def test_as_many_requests_of_one_version_as_of_the_other_are_some() -> None:
+    found = hear(begun(reading((0, 0), (0, 0), 50)), [reading((7, 0), (7, 0), 50)])
+    assert found.open == {Signal.ERRORS: Entry(Signal.ERRORS, 50, 50, 7, 0, 7, 0)}
+
+
+@pytest.mark.parametrize(
+    ("entries", "failing", "healthy"),
+    [(0, 1, 120), (1999, 1, 120), (2000, 4, 480), (3999, 4, 480), (4000, 16, 1920)],
+)
+@pytest.mark.parametrize("fails", [True, False], ids=["failing", "healthy"])
+def test_the_longer_a_record_is_the_more_readings_make_an_entry(
+    entries: int, failing: int, healthy: int, fails: bool
+) -> None:
+    """`failing`: readings with a failure of the candidate's; `healthy`: without. Two entries are waited for."""
+    readings = failing if fails else healthy
+    found = replace(begun(reading((0, 0), (0, 0))), entries=(Entry(Signal.ERRORS, 5, 5, 1, 0, 19, 0),) * entries)
+    entered = []
+    for step in range(1, 2 * readings + 1):
+        before = len(found.entries)
+        found = hear(found, [reading((step, step if fails else 0), (step * 19, 0))])
+        if len(found.entries) > before:
+            entered.append(step)
+            found = replace(found, entries=found.entries[:entries])
+    assert entered == [readings, 2 * readings]
+
+
+def test_an_entry_is_a_line_and_a_line_an_entry() -> None:
+    entry = Entry(Signal.SLOW, 20, 5, 40, 2, 500, 1)
+    assert written(entry) == "slow 20 5 40 2 500 1"
+    assert read(written(entry)) == entry
+
+
+@pytest.mark.parametrize("line", ["", "slow", "slow 20 5 40 2 500", "slow 20 5 40 2 500 1 7"])
+def test_a_line_with_less_or_more_is_no_entry(line: str) -> None:
+    with pytest.raises(ValueError, match=f"^'{line}' is no entry: it needs a signal and 6 counts$"):
+        read(line)
