@@ -123,7 +123,9 @@ class Tally:
     pods_weight: tuple[int, int] = (0, 0)
     """Smallest and largest weight of any router since the pods were read."""
     weight: int = 0
-    """The last that any router had."""
+    """The last above 0 that any router had."""
+    in_force: tuple[int, int] = (0, 0)
+    """Smallest and largest weight of the routers that were heard last."""
     slow_above: float | None = None
     """Seconds, as long as the weight stays the same; None: not known."""
     open: dict[Signal, Entry] = field(default_factory=dict)
@@ -151,14 +153,16 @@ def begin(revision: str, against: str, trial: int, errors: float, slow: float, r
 
 def hear(tally: Tally, readings: Iterable[Reading]) -> Tally:
     """With what routers say now. One that was not there at the begin has begun to count since."""
-    for reading in readings:
+    there = tuple(readings)
+    for reading in there:
         known = tally.routers.get(reading.source, Reading(reading.source, reading.weight, NONE, NONE))
         tally = replace(tally, routers=tally.routers | {reading.source: _highest(known, reading)})
         smallest, largest = sorted((known.weight, reading.weight))
         tally = _count(tally, Signal.ERRORS, smallest, largest, _gain(known, reading))
         low, high = tally.pods_weight
         tally = replace(tally, pods_weight=(min(low, smallest), max(high, largest)))
-    return tally
+    weights = [reading.weight for reading in there]
+    return replace(tally, in_force=(min(weights), max(weights))) if weights else tally
 
 
 def _highest(before: Reading, now: Reading) -> Reading:
@@ -190,11 +194,11 @@ def hear_pods(tally: Tally, pods: Pods) -> Tally:
     One that is new began to count during the trial if it is the candidate's; a new one of stable may have served for
     long, and counts from now on.
     """
-    weight, (smallest, largest) = tally.weight, tally.pods_weight
+    smallest, largest = tally.pods_weight
     limit = tally.slow_above or threshold(_sum(pods.stable.values()))
     first = not tally.pods.stable and not tally.pods.candidate
     gains = _cells(tally.pods.candidate, pods.candidate), _cells(tally.pods.stable, pods.stable, pods.stable)
-    tally = replace(tally, pods=pods, pods_weight=(weight, weight), slow_above=limit)
+    tally = replace(tally, pods=pods, pods_weight=tally.in_force, slow_above=limit)
     if first or limit is None:
         return tally
     return _count(tally, Signal.SLOW, smallest, largest, Sum(*(slower_than(limit, cells) for cells in gains)))
@@ -297,7 +301,7 @@ def meaning(tally: Tally, *, alpha: float = ALPHA) -> Meaning:
     words = {signal: _words(tally, signal, found.harm[signal]) for signal in Signal}
     needed = _needed(tally, found)
     harm = [words[signal] for signal in Signal if harmful(found.harm[signal], len(Signal), alpha)]
-    suspicious = [words[signal] for signal in Signal if found.harm[signal].log_evidence >= SUSPICIOUS]
+    suspicious = [words[signal] for signal in Signal if _is_suspicious(found, signal)]
     is_proven = all(proven(found.promotion[signal]) for signal in Signal)
     is_broken = broken(found.split)
     at_weight, errors = tally.at_weight.get(Signal.ERRORS, Sum()), tally.whole.get(Signal.ERRORS, Sum())
@@ -318,6 +322,16 @@ def meaning(tally: Tally, *, alpha: float = ALPHA) -> Meaning:
         needed=needed,
         numbers=_numbers(tally, found, alpha),
     )
+
+
+def _is_suspicious(found: Judges, signal: Signal) -> bool:
+    """Whether more speaks against a version than for it: that it does harm, or, of failed answers, that it is worse.
+
+    A step that multiplies what clients see of a version is not left in doubt. Of slow answers the proof wavers for
+    hundreds of requests of a version that is as fast as stable, and what is slow is no failure.
+    """
+    does_harm = found.harm[signal].log_evidence >= SUSPICIOUS
+    return does_harm or (signal is Signal.ERRORS and found.promotion[signal].log_evidence <= -SUSPICIOUS)
 
 
 def _words(tally: Tally, signal: Signal, harm: Harm) -> str:

@@ -346,3 +346,38 @@ def test_an_entry_is_a_line_and_a_line_an_entry() -> None:
 def test_a_line_with_less_or_more_is_no_entry(line: str) -> None:
     with pytest.raises(ValueError, match=f"^'{line}' is no entry: it needs a signal and 6 counts$"):
         read(line)
+
+
+# ---------------------------------------------------------------- which weight is in force
+
+
+def asked(found: Tally, weight: int, ours: int, theirs: int) -> Tally:
+    """A look: the router, then the pods. So many requests until now, all of them well."""
+    found = hear(found, [reading((ours, 0), (theirs, 0), weight)])
+    return hear_pods(found, Pods({"p2": cells(ours)}, {"p1": cells(2000 + theirs)}))
+
+
+def test_where_the_weight_falls_the_lower_one_counts_from_the_first_reading_on() -> None:
+    found = asked(asked(compared(20), 20, 0, 0), 5, 10, 100)
+    found = asked(found, 5, 15, 200)
+    said = meaning(found)
+    assert (found.weight, said.numbers.weight, said.requests) == (5, 5, 5)
+
+
+def test_at_no_weight_neither_errors_nor_slow_answers_are_compared() -> None:
+    found = asked(asked(compared(), 5, 10, 200), 0, 10, 300)
+    before = meaning(found).numbers
+    after = meaning(asked(found, 0, 10, 400)).numbers
+    assert (after.errors, after.slow) == (before.errors, before.slow)
+
+
+def test_a_version_that_fails_more_than_a_proof_bears_is_suspicious_before_there_is_harm() -> None:
+    said = meaning(hear(compared(), [reading((155, 3), (3474, 12))]))
+    assert (said.harm, said.numbers.errors.harm < 0, said.numbers.errors.proof < 0) == ("", True, True)
+    assert f"3 of 155 answers of {NEW} failed" in said.suspicion
+
+
+def test_one_slow_answer_is_no_suspicion() -> None:
+    found = hear(compared(), [reading((150, 0), (3000, 0))])
+    said = meaning(hear_pods(found, Pods({"p2": cells(149, 1)}, {"p1": cells(5000)})))
+    assert (said.suspicion, said.numbers.slow.proof < 0) == ("", True)
