@@ -131,7 +131,8 @@ def lines(seen: Iterator[Look]) -> Iterator[str]:
 def without_counts(view: RolloutView, note: str) -> RolloutView:
     """What has to be another one for a change."""
     said = f"{view.waits} {note}"
-    return replace(view, numbers=None, numbers_of="", needs="", next=None, decisions=(), waits=gist(said))
+    still = replace(view, waits=gist(said), broken=gist(view.broken))
+    return replace(still, numbers=None, numbers_of="", needs="", next=None, decisions=())
 
 
 def summary(view: RolloutView, note: str) -> str:
@@ -143,5 +144,5 @@ def summary(view: RolloutView, note: str) -> str:
     strikes = [f"strikes {view.strikes}"] if view.strikes else []
     standing = [view.standing] if view.standing not in ("", "Tried") else []
     counted = [view.numbers.line] if view.numbers else []
-    said = [each for each in (view.waits, view.wrong, note and f"no live numbers: {note}") if each]
+    said = [each for each in (view.waits, view.broken, view.wrong, note and f"no live numbers: {note}") if each]
     return f"{view.namespace}/{view.name} {view.phase}: {'; '.join([*versions, *standing, *strikes, *counted, *said])}"

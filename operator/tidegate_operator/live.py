@@ -20,7 +20,6 @@ PATH = "/live/{namespace}/{name}"
 FORWARDED = "Tidegate-Forwarded"
 """A header of what another process hands on: it is not handed on again."""
 FORWARD_SECONDS = 2.0
-MOST_BYTES = 1 << 20
 LEADERLESS = "no process leads at the moment: ask again in a few seconds"
 
 
@@ -76,7 +75,7 @@ async def _handed_on(url: str) -> web.Response:
             aiohttp.ClientSession(timeout=timeout) as own,
             own.get(url, headers={FORWARDED: "1"}, allow_redirects=False) as answer,
         ):
-            body = await answer.content.read(MOST_BYTES)
+            body = await answer.read()
             return web.Response(status=answer.status, body=body, content_type="application/json")
     except (aiohttp.ClientError, TimeoutError, OSError) as error:
         return _said(

@@ -547,6 +547,7 @@ class Candidate(Api):
         description="The weights that were chosen for it, by Auto.",
         json_schema_extra=list_of("atomic"),
     )
+    passed: bool = Field(False, description="Whether its last step is behind it, by proof or by a person.")
 
 
 class Baking(Api):

@@ -210,6 +210,7 @@ class _Candidate(msgspec.Struct):
     strikes: int = 0
     trial: int = 1
     ramp: list[int] = []
+    passed: bool = False
 
 
 class _Baking(msgspec.Struct):
@@ -310,6 +311,7 @@ def _candidate(found: _Candidate) -> core.Candidate:
         strikes=found.strikes,
         trial=found.trial,
         ramp=tuple(found.ramp),
+        passed=found.passed,
     )
 
 

@@ -64,8 +64,10 @@ def reason(rate: float, weights: tuple[int, ...], budget: int) -> str:
     said = f"{', then '.join(map(str, weights))} of 100 requests"
     if rate <= 0:
         return f"{said}: there were no requests to go by"
-    costs = f"one that always fails costs about {damage(weights[0], rate):.0f} answers at first, of {budget}"
-    return f"{said}: at {rate:.3g} requests a second {costs}"
+    pace, lost = f"{rate:,.0f}" if rate >= 10 else f"{rate:.2g}", damage(weights[0], rate)
+    limit = f"of {budget}" if lost <= budget else f"more than the {budget} that it may, and there is no smaller weight"
+    costs = f"one that always fails costs about {lost:,.0f} answers at first"
+    return f"{said}: at {pace} requests a second {costs}, {limit}"
 
 
 def ramped(desired: Desired, candidate: Candidate | None) -> Desired:

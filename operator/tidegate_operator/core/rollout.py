@@ -154,7 +154,7 @@ class Scene:
         """Whether the steps in `desired` are this candidate's."""
         before = self.before.candidate
         chosen = before is not None and before.revision == candidate.revision and before.ramp != ()
-        return self.desired.budget is None or chosen
+        return self.desired.budget is None or chosen or candidate.passed
 
     @property
     def left_over(self) -> frozenset[Ref]:
@@ -311,28 +311,26 @@ def _candidate(scene: Scene) -> Candidate | None:
         return Candidate(target, 0, 0, now, now)
     left = target not in scene.present and not any(pod.revision == target for pod in scene.observed.pods)
     if candidate.standing is Standing.SUSPECT and scene.guards.holds(Guard.AFRESH, left):
-        return Candidate(
-            target,
-            0,
-            0,
-            now,
-            candidate.began,
-            strikes=candidate.strikes,
-            trial=candidate.trial + 1,
-            ramp=candidate.ramp,
-        )
+        anew = replace(candidate, step=0, weight=0, since=now, reached=None, standing=Standing.TRIED, passed=False)
+        return replace(anew, trial=candidate.trial + 1)
+    steps = len(scene.desired.steps)
+    if steps and candidate.step >= steps and not candidate.passed:  # the owner has taken steps away
+        return replace(candidate, step=steps - 1, since=now, reached=None)
     return candidate
 
 
 def _with_ramp(scene: Scene, status: Status) -> Status:
     """The weights of a candidate that nobody has given any, once it is known how many requests there are."""
     candidate, budget, found = status.candidate, scene.desired.budget, heard_of(status, scene.observed.evidence)
-    if candidate is None or budget is None or candidate.ramp or found is None or found.rate is None:
+    if candidate is None or budget is None or candidate.ramp or candidate.passed:
+        return status
+    if found is None or found.rate is None:
         return status
     weights = ramp(found.rate, budget)
     why = reason(found.rate, weights, budget)
     status = decided(status, Decision(scene.now, RAMP, candidate.revision, OPERATOR, why))
-    return replace(status, candidate=replace(candidate, ramp=weights))
+    step = min(candidate.step, len(weights) - 1)
+    return replace(status, candidate=replace(candidate, ramp=weights, step=step, reached=None))
 
 
 def _baking(scene: Scene) -> Baking | None:
@@ -358,13 +356,15 @@ def _aim(scene: Scene, status: Status, *, enters: bool) -> Aim:
         return Aim(scene.serving, candidate.revision, 0)
     if not scene.guards.holds(Guard.NOT_PAUSED, not scene.choice.paused):
         return _as_it_is(route) if route else Aim(scene.serving)
+    if not scene.has_steps(candidate):
+        return Aim(scene.serving, candidate.revision, candidate.weight)
     if candidate.step >= len(steps):
         return Aim(candidate.revision)
     if scene.desired.strategy is Strategy.SHADOW:
         return Aim(scene.serving, candidate.revision, copies=True)
     weights = [each.percent for each in steps[: candidate.step + 1] if isinstance(each, Weight)]
     found = heard_of(status, scene.observed.evidence)
-    if not weights or not scene.has_steps(candidate):
+    if not weights:
         return Aim(scene.serving, candidate.revision, 0)
     if not scene.guards.holds(Guard.COUNTED, found is not None and found.saved):
         return Aim(scene.serving, candidate.revision, min(weights[-1], candidate.weight))
@@ -434,6 +434,8 @@ def _after(scene: Scene, status: Status, route: Route, found: Step, aim: Aim, *,
     shares = (share for share in route.slots.values() if share.revision == candidate.revision)
     candidate = replace(candidate, weight=next((share.weight for share in shares), 0))
     follows = route == scene.before.route and found.acknowledged
+    if not scene.has_steps(candidate):
+        return replace(status, candidate=candidate), "its weights wait until all routers have counted for a few seconds"
     if candidate.standing is Standing.SUSPECT or candidate.step >= len(scene.desired.steps) or not follows:
         return replace(status, candidate=candidate), ""
     return _stepped(scene, status, candidate)
@@ -458,7 +460,8 @@ def _stepped(scene: Scene, status: Status, candidate: Candidate) -> tuple[Status
     if not asks and evidence is not None:
         why = f"{evidence.proof or evidence.summary} at {candidate.weight} of 100 requests"
     status = decided(status, Decision(now, STEP, candidate.revision, OPERATOR, why))
-    return replace(status, candidate=replace(candidate, step=candidate.step + 1, since=now, reached=None)), ""
+    passed = replace(candidate, step=candidate.step + 1, passed=not behind)
+    return replace(status, candidate=replace(passed, since=now, reached=None)), ""
 
 
 def _known(scene: Scene, route: Route, revision: str, pods: int) -> bool:

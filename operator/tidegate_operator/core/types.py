@@ -562,6 +562,8 @@ class Candidate:
     """Which trial it is in, or waits for the end of."""
     ramp: tuple[int, ...] = ()
     """The weights that were chosen for it; empty where its steps are the owner's, or nothing was chosen yet."""
+    passed: bool = False
+    """Its last step is behind it: by proof, or because a person said so. Fewer steps than before are no such thing."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -135,6 +135,7 @@ STRICT: dict[str, dict[str, dict[str, str]]] = {
             ),
             "first_one and found.acknowledged and _known(scene, route, stable, 1)": "what the status says",
             "candidate is None or enters": "without a candidate, or before its turn, there are no steps",
+            "not scene.has_steps(candidate)": "its weights are not chosen yet, so it is at none of them",
             "share.revision == candidate.revision": "looks for its share",
             "candidate is not None and scene.desired.bake and (not scene.is_left)": (
                 "whether the version before stays to be compared with: it has no requests at this moment"

@@ -419,3 +419,26 @@ def test_an_owner_who_gives_steps_in_the_middle_is_obeyed() -> None:
     found.until(lambda one: one.weights().get(B) == 10)
     found.desired = canary(NEXT, (Weight(2), Weight(30)))
     assert looks(found, 6).weights()[B] == 2
+
+
+def test_steps_of_another_strategy_that_are_behind_it_are_no_proof() -> None:
+    """Two steps of an owner are behind it; `Auto` has two in all."""
+    found = Cluster(ROUTED, says=replace(GOOD, rate=100.0, proof="")).settle()
+    found.desired = canary(NEXT, tuple(map(Weight, (1, 5, 20, 50))))
+    found.until(lambda one: one.weights().get(B) == 20, 120)
+    found.desired = BUDGETED
+    assert looks(found, 60).weights() == {A: 50, B: 50}
+    found.says = replace(found.says, proof="it is no worse")
+    found.until(lambda one: one.weights() == {B: 100}, 60)
+
+
+def test_who_promotes_it_before_its_weights_are_chosen_is_obeyed() -> None:
+    found = Cluster(ROUTED, says=replace(GOOD, proof="")).settle()
+    found.desired = BUDGETED
+    looks(found, 20)
+    found.action = Action("1", "Promote", "", "ada", "")
+    found.says = replace(found.says, rate=2000.0)
+    seen = [looks(found, 1).weights().get(B, 0) for _ in range(30)]
+    assert seen == sorted(seen), "nothing is taken back"
+    assert found.weights() == {B: 100}
+    assert "Ramp" not in whats(found)

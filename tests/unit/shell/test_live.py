@@ -8,6 +8,7 @@ import aiohttp
 import pytest
 from aiohttp import web
 
+from answering import answering
 from tidegate_cluster.store import Key
 from tidegate_contract.route import Slot
 from tidegate_operator.core.types import Count, Counted, Evidence, Limits, Numbers, Router
@@ -87,6 +88,22 @@ def test_where_nobody_leads_nothing_goes_round_in_a_circle(headers: dict[str, st
         async with process(leads=False) as other, process(leads=False, elsewhere=other) as standby:
             assert await asked(standby, **headers) == (503, {"error": LEADERLESS})
             assert await asked(other, **headers) == (503, {"error": LEADERLESS})
+
+    asyncio.run(run())
+
+
+def test_an_answer_in_parts_is_handed_on_whole() -> None:
+    async def in_parts(request: web.Request) -> web.StreamResponse:
+        answer = web.StreamResponse()
+        await answer.prepare(request)
+        for part in (b'{"trial"', b": null}"):
+            await answer.write(part)
+            await asyncio.sleep(0.05)
+        return answer
+
+    async def run() -> None:
+        async with answering(in_parts) as leader, process(leads=False, elsewhere=leader.removeprefix("http://")) as one:
+            assert await asked(one) == (200, {"trial": None})
 
     asyncio.run(run())
 

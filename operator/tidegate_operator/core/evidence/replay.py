@@ -163,7 +163,7 @@ NO_PROOF = "the record has not so much evidence that the version is no worse"
 
 
 def _of_step(found: Numbers, *, is_broken: bool, proves: bool) -> str:
-    if any(signal.harm > 0 for signal in (found.errors, found.slow)):
+    if any(signal.harm > 0 for signal in (found.errors, found.slow)) or found.errors.proof < 0:
         return "the record has something that speaks against the version"
     if proves and not _proven(found):
         return NO_PROOF

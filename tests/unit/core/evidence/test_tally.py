@@ -381,3 +381,11 @@ def test_one_slow_answer_is_no_suspicion() -> None:
     found = hear(compared(), [reading((150, 0), (3000, 0))])
     said = meaning(hear_pods(found, Pods({"p2": cells(149, 1)}, {"p1": cells(5000)})))
     assert (said.suspicion, said.numbers.slow.proof < 0) == ("", True)
+
+
+def test_where_routers_differ_slow_answers_are_counted_under_both_weights() -> None:
+    both = [reading((0, 0), (0, 0), 5), reading((0, 0), (0, 0), 20, "r2")]
+    found = hear_pods(hear(begun(*both), both), Pods({"p2": cells(0)}, {"p1": cells(2000)}))
+    found = hear_pods(hear(found, both), Pods({"p2": cells(10)}, {"p1": cells(2100)}))
+    found = hear_pods(hear(found, both), Pods({"p2": cells(20)}, {"p1": cells(2200)}))
+    assert {(each.smallest, each.largest) for each in found.open.values()} == {(5, 20)}
