@@ -133,12 +133,12 @@ def number(value: int | None) -> str:
     return UNKNOWN if value is None else f"{value:,}"
 
 
-def share(value: float | None, limit: float | None) -> str:
+def share(value: float | None, limit: float | None, digits: int = 2) -> str:
     """An amount and how much is enough.
 
     >>> share(5.4128, 5.298317), share(-0.001, 3.0), share(None, None)
     ('5.41 of 5.30', '0.00 of 3.00', '? of ?')
     """
     # `+ 0.0` makes a zero of a negative one.
-    known = (UNKNOWN if each is None else f"{round(each, 2) + 0.0:.2f}" for each in (value, limit))
+    known = (UNKNOWN if each is None else f"{round(each, digits) + 0.0:.{digits}f}" for each in (value, limit))
     return " of ".join(known)

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from tidegate_cli.decisions import DecisionView, NumbersView, SignalView, number
+from tidegate_cli.decisions import DecisionView, NumbersView, SignalView, number, share
 from tidegate_cli.rollout import CANDIDATE, STABLE, RolloutView, VersionView, span
 from tidegate_cli.tolerant import UNKNOWN, moment
 
@@ -249,10 +249,10 @@ def _signal(label: str, happened: str, signal: SignalView, numbers: NumbersView,
             "",
             ("harm ", "dim"),
             *_meter(harm, size, colour),
-            (f" {_of(signal.harm, numbers.harm_limit):<12} ", "bold red" if struck else ""),
+            (f" {share(signal.harm, numbers.harm_limit, 1):<12} ", "bold red" if struck else ""),
             ("  proof ", "dim"),
             *_meter(proof, size, "green" if proven else "blue"),
-            (f" {_of(signal.proof, numbers.proof_limit)}", "bold green" if proven else ""),
+            (f" {share(signal.proof, numbers.proof_limit, 1)}", "bold green" if proven else ""),
         ),
     ]
 
@@ -260,11 +260,6 @@ def _signal(label: str, happened: str, signal: SignalView, numbers: NumbersView,
 def _meter(share: float | None, size: int, colour: str) -> Iterable[tuple[str, str]]:
     full, rest = bar(share, size)
     return (full, colour), (rest, "dim")
-
-
-def _of(value: float | None, limit: float | None) -> str:
-    known = (UNKNOWN if each is None else f"{round(each, 1) + 0.0:.1f}" for each in (value, limit))
-    return " of ".join(known)
 
 
 def _outlook(view: RolloutView, note: str, canvas: Canvas) -> "list[Text]":
@@ -311,8 +306,8 @@ def _decisions(decisions: Sequence[DecisionView], width: int, height: int) -> "l
     for made in reversed(decisions):
         most = 2 if made is decisions[-1] or height > 8 else 1
         lines = _decision(made, width, most)
-        if len(lines) > room and not (lines := _decision(made, width, 1)):
-            break
+        if len(lines) > room:
+            lines = _decision(made, width, 1)
         if len(lines) > room:
             break
         room -= len(lines)

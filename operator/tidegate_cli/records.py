@@ -39,7 +39,7 @@ def trials_of(item: Mapping[str, Any]) -> tuple[KeptTrial, ...]:
 def _trial(item: Mapping[str, Any]) -> KeptTrial:
     from tidegate_contract.evidence import StateError
     from tidegate_operator.core.evidence.replay import Record
-    from tidegate_operator.trials import unpacked
+    from tidegate_operator.kept import unpacked
 
     number, against = count(item.get("number")), text(item.get("against"))
     try:

@@ -6,11 +6,8 @@ everything that has come since. One that belongs to another trial, or to an obje
 nobody's. After its end it stays there, as the record that the decisions can be calculated from again.
 """
 
-import base64
-import binascii
 import contextlib
 import logging
-import zlib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -20,7 +17,7 @@ import msgspec
 from tidegate_cluster.api import TRANSIENT, Api, NotFound
 from tidegate_cluster.store import Key
 from tidegate_contract import counters
-from tidegate_contract.evidence import Arm, StateError, dump, load
+from tidegate_contract.evidence import Arm, StateError
 from tidegate_contract.signals import Counts, ModelSignals, PodCounters, Signals, SlotSignals
 from tidegate_operator.cluster import resources as r
 from tidegate_operator.core import types as core
@@ -28,6 +25,7 @@ from tidegate_operator.core.evidence.policy import STEP_REQUESTS
 from tidegate_operator.core.evidence.tally import Meaning, Pods, Reading, Tally, begin, hear, hear_pods, meaning
 from tidegate_operator.core.records import object_name
 from tidegate_operator.core.trial import LATCHED, Trial
+from tidegate_operator.kept import Kept, packed, unpacked
 from tidegate_operator.writer import NotLeader, Writer
 
 log = logging.getLogger(__name__)
@@ -38,35 +36,10 @@ RATE_SECONDS = 3.0
 """So long requests are counted to know how many there are."""
 AT_LEAST_SECONDS = 5.0
 """How often a model is looked at whose trial says nothing new: time passes in it all the same."""
-
-
 MOST_ANSWERS = 2**53
 """Of a pod: more is no count."""
 MOST_KEPT = 3
 """Trials of a version."""
-
-
-class Kept(msgspec.Struct, frozen=True):
-    """A trial, as it is kept."""
-
-    uid: str
-    """Of the ModelDeployment."""
-    tally: Tally
-    began: datetime | None = None
-    """When its rollout did."""
-
-
-def packed(kept: Kept) -> str:
-    """As text. `unpacked` gives one that is equal to the last bit."""
-    return base64.b64encode(zlib.compress(dump(kept), 9)).decode()
-
-
-def unpacked(text: str) -> Kept:
-    """Raises StateError."""
-    try:
-        return load(Kept, zlib.decompress(base64.b64decode(text, validate=True)))
-    except (binascii.Error, zlib.error) as error:
-        raise StateError(f"{error}: drop it, and begin the trial anew") from error
 
 
 @dataclass(slots=True)

@@ -13,7 +13,7 @@ from deployed import LOCAL, Figure
 from kube import Kube
 from tidegate_cli.main import main
 from tidegate_operator.core.evidence import tally
-from tidegate_operator.trials import unpacked
+from tidegate_operator.kept import unpacked
 
 pytestmark = pytest.mark.skipif(not LOCAL, reason="asks a Service by its address inside of the cluster")
 

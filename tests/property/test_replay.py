@@ -11,7 +11,7 @@ from tidegate_contract.evidence import Arm
 from tidegate_operator.core.evidence.replay import Outcome, Record, Replay, replay
 from tidegate_operator.core.evidence.tally import Pods, Reading, begin, hear, hear_pods, meaning
 from tidegate_operator.core.types import Decision
-from tidegate_operator.trials import Kept, packed, unpacked
+from tidegate_operator.kept import Kept, packed, unpacked
 
 NOW = datetime(2026, 11, 24, tzinfo=UTC)
 CELLS = len(SLOW_BOUNDS) + 1

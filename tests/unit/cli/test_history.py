@@ -12,7 +12,7 @@ from tidegate_cli.main import main
 from tidegate_cli.view import RevisionView, revision_view
 from tidegate_contract.evidence import Arm
 from tidegate_operator.core.evidence.tally import Reading, begin, hear
-from tidegate_operator.trials import Kept, packed
+from tidegate_operator.kept import Kept, packed
 
 PATH = "/apis/models.tidegate.dev/v1alpha1/namespaces/ml/modelrevisions labelSelector=models.tidegate.dev/model=flights"
 DIGEST = "sha256:" + "5f" * 32

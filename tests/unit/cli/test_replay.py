@@ -18,7 +18,7 @@ from rollouts import NEW, OLD
 from tidegate_cli.main import main
 from tidegate_contract.evidence import Arm
 from tidegate_operator.core.evidence.tally import Reading, Tally, begin, hear, meaning
-from tidegate_operator.trials import Kept, packed
+from tidegate_operator.kept import Kept, packed
 
 BEGAN = datetime(2026, 11, 24, 14, 0, tzinfo=UTC)
 

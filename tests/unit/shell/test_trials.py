@@ -20,7 +20,8 @@ from tidegate_operator.cluster import resources as r
 from tidegate_operator.core import types as core
 from tidegate_operator.core.evidence.tally import begin
 from tidegate_operator.core.trial import Trial
-from tidegate_operator.trials import AT_LEAST_SECONDS, RATE_SECONDS, SAVE_SECONDS, Kept, Trials, packed, unpacked
+from tidegate_operator.kept import Kept, packed, unpacked
+from tidegate_operator.trials import AT_LEAST_SECONDS, RATE_SECONDS, SAVE_SECONDS, Trials
 from tidegate_operator.writer import Writer
 from worlds import ME
 
