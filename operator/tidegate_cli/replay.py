@@ -22,7 +22,7 @@ _Trials = Mapping[tuple[str, int | None], KeptTrial]
 @click.command()
 @click.argument("name")
 @click.option("--revision", metavar="REVISION", help="What was decided about this one, or from its requests.")
-@click.option("-n", "--namespace", help="[default: the context's, or the pod's own]")
+@click.option("-n", "--namespace", help="[default: the context's, or the pod's own; of a file, the only one]")
 @click.option("--context", help="Context of the kubeconfig.  [default: the current one]")
 @click.option(
     "--file",
@@ -48,9 +48,9 @@ def replay(
     --file reads what `kubectl get modelrevisions -o json` or `tidegate history NAME -o json` has written.
     """
     if file is not None:
-        if namespace or context:
-            raise click.UsageError("--file needs no cluster: leave --namespace and --context out")
-        items: Sequence[Mapping[str, Any]] = _of(name, _read(file))
+        if context:
+            raise click.UsageError("--file needs no cluster: leave --context out")
+        items: Sequence[Mapping[str, Any]] = _of(name, namespace, _read(file))
     else:
         from tidegate_cli.cluster import connect
 
@@ -77,8 +77,17 @@ def _read(file: Path) -> list[Mapping[str, Any]]:
     return found
 
 
-def _of(name: str, items: list[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    return [item for item in items if mapping(item.get("spec")).get("model") == name]
+def _of(name: str, namespace: str | None, items: list[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """The ModelRevisions of one model; a file may hold those of several namespaces."""
+    found = [(_namespace(item), item) for item in items if mapping(item.get("spec")).get("model") == name]
+    spaces = sorted({space for space, _ in found if namespace in (None, space)})
+    if len(spaces) > 1:
+        raise click.ClickException(f"there is a {name} in {', '.join(spaces)}: say which one with --namespace")
+    return [item for space, item in found if space in spaces]
+
+
+def _namespace(item: Mapping[str, Any]) -> str:
+    return text(mapping(item.get("metadata")).get("namespace"))
 
 
 def _replayed(items: Sequence[Mapping[str, Any]], revision: str | None) -> bool:

@@ -204,7 +204,17 @@ def test_a_file_that_is_none_is_said(content: str, words: str, tmp_path: Path) -
 
 def test_a_file_needs_no_cluster(tmp_path: Path) -> None:
     (tmp_path / "record").write_text("{}")
-    assert _replay("--file", str(tmp_path / "record"), "-n", "ml").exit_code == 2
+    assert _replay("--file", str(tmp_path / "record"), "--context", "kind").exit_code == 2
+
+
+def test_a_file_of_several_namespaces_is_asked_for_one_of_them(revisions: list[Object], tmp_path: Path) -> None:
+    here = [{**item, "metadata": {**item["metadata"], "namespace": "ml"}} for item in revisions]
+    there = [{**item, "metadata": {**item["metadata"], "namespace": "shop"}, "trials": []} for item in revisions]
+    (tmp_path / "record").write_text(json.dumps({"items": [*here, *there]}))
+    result = _replay("--file", str(tmp_path / "record"))
+    assert (result.exit_code, "in ml, shop" in result.output) == (1, True)
+    result = _replay("--file", str(tmp_path / "record"), "-n", "ml")
+    assert (result.exit_code, result.output.splitlines()) == (0, EQUAL)
 
 
 def test_a_model_without_revisions_is_a_failure(api: Api) -> None:
