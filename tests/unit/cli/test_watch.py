@@ -187,8 +187,17 @@ def test_a_model_that_is_not_there_cannot_be_watched(api: Api) -> None:
     assert (result.exit_code, "no ModelDeployment ml/other" in result.output) == (1, True)
 
 
+PROGRAM = """
+import signal
+from tidegate_cli.main import main
+signal.signal(signal.SIGINT, signal.default_int_handler)
+main()
+"""
+"""Ctrl-C ends it even where the tests run in the background of a shell, whose children are told to ignore it."""
+
+
 def _watching(*arguments: str, **more: Any) -> "subprocess.Popen[str]":
-    command = [sys.executable, "-m", "tidegate_cli.main", "status", "flights", "-w", "--interval", "0.1", *arguments]
+    command = [sys.executable, "-c", PROGRAM, "status", "flights", "-w", "--interval", "0.1", *arguments]
     return subprocess.Popen(command, text=True, **more)
 
 
