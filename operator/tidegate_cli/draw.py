@@ -26,8 +26,6 @@ WHOLE, HALF, REST = "━", "╸", "─"
 TICKS = "▁▂▃▄▅▆▇█"
 MOST_SAMPLES = 3600
 """So many of the last ones are shown, the older ones in fewer columns."""
-STRIKES = 2
-"""So many reject a version."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,6 +199,8 @@ def _steps(view: RolloutView, width: int) -> "list[Text]":
 
 
 def _standing(view: RolloutView) -> "list[Text]":
+    from tidegate_operator.core.evidence.policy import STRIKES
+
     strikes = view.strikes
     if not view.tried:
         return []
@@ -318,8 +318,10 @@ def _decisions(decisions: Sequence[DecisionView], width: int, height: int) -> "l
 def _decision(made: DecisionView, width: int, most: int) -> "list[Text]":
     import textwrap
 
+    from tidegate_operator.core.trial import OPERATOR
+
     about = f"{made.revision}: " if made.revision and made.what in NAMELESS else ""
-    by = about if made.by == "tidegate" else f"by {made.by}: "
+    by = about if made.by == OPERATOR else f"by {made.by}: "
     time = _clock(made.at)
     head = f" {time}  {made.what:<12} "
     room = max(10, width - len(head) - 1)

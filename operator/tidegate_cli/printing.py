@@ -19,3 +19,12 @@ def gist(line: str) -> str:
     True
     """
     return re.sub(r"\b[\d.,:]*\d\b", "#", line)
+
+
+def entries(number: int) -> str:
+    """Of a trial's record.
+
+    >>> entries(1), entries(4000)
+    ('1 entry', '4,000 entries')
+    """
+    return f"{number:,} {'entry' if number == 1 else 'entries'}"

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from tidegate_cli.printing import entries
 from tidegate_cli.tolerant import count, mapping, mappings, text
 
 if TYPE_CHECKING:
@@ -27,8 +28,8 @@ class KeptTrial:
         named = f"{text(self.number)} against {self.against}"
         if self.record is None:
             return f"{named}, which cannot be read"
-        entries = len(self.record.tally.entries) + len(self.record.tally.open)
-        return f"{named}, {entries:,} {'entry' if entries == 1 else 'entries'}"
+        tally = self.record.tally
+        return f"{named}, {entries(len(tally.entries) + len(tally.open))}"
 
 
 def trials_of(item: Mapping[str, Any]) -> tuple[KeptTrial, ...]:

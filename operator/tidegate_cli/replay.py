@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from tidegate_cli.errors import EXIT_FAILURE
+from tidegate_cli.printing import entries
 from tidegate_cli.records import KeptTrial, decisions_of, trials_of
 from tidegate_cli.tolerant import mapping, mappings, text
 
@@ -131,8 +132,7 @@ _COLOURS = {"equal": "green", "not equal": "red", "not kept": "yellow"}
 def _say(made: "Decision", numbers: "Numbers", found: "Replay") -> None:
     """A line of a decision, and one more for each number that is another one."""
     outcome = click.style(f"{found.outcome:<9}", fg=_COLOURS[found.outcome], bold=True)
-    entries = numbers.entries + len(numbers.open)
-    of = f"trial {numbers.trial} of {numbers.revision}, {entries:,} {'entry' if entries == 1 else 'entries'}"
+    of = f"trial {numbers.trial} of {numbers.revision}, {entries(numbers.entries + len(numbers.open))}"
     why = f": {found.why}" if found.why else ""
     click.echo(f"{outcome}  {made.at:%Y-%m-%dT%H:%M:%SZ}  {made.what} {made.revision}, from {of}{why}")
     for each in found.differences:

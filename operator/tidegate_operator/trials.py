@@ -9,7 +9,7 @@ nobody's. After its end it stays there, as the record that the decisions can be 
 import contextlib
 import logging
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 import msgspec
@@ -21,10 +21,9 @@ from tidegate_contract.evidence import Arm, StateError
 from tidegate_contract.signals import Counts, ModelSignals, PodCounters, Signals, SlotSignals
 from tidegate_operator.cluster import resources as r
 from tidegate_operator.core import types as core
-from tidegate_operator.core.evidence.policy import STEP_REQUESTS
-from tidegate_operator.core.evidence.tally import Meaning, Pods, Reading, Tally, begin, hear, hear_pods, meaning
+from tidegate_operator.core.evidence.tally import Pods, Reading, Tally, begin, hear, hear_pods, meaning
 from tidegate_operator.core.records import object_name
-from tidegate_operator.core.trial import LATCHED, Trial
+from tidegate_operator.core.trial import LATCHED, Trial, gist
 from tidegate_operator.kept import Kept, packed, unpacked
 from tidegate_operator.writer import NotLeader, Writer
 
@@ -50,6 +49,8 @@ class _Running:
     tolerance: core.Tolerance
     tally: Tally | None = None
     """None: it has not begun."""
+    means: core.Evidence | None = None
+    """What it says."""
     revision_uid: str = ""
     """Of the ModelRevision; empty: there is none yet."""
     earlier: tuple[r.TrialBody, ...] = ()
@@ -136,7 +137,7 @@ class Trials:
                 continue
             tally = kept.tally
             if (kept.uid, Trial(tally.revision, tally.against, tally.trial, kept.began)) == (uid, trial):
-                running.tally, running.saved_at = tally, self._monotonic()
+                running.tally, running.means, running.saved_at = tally, meaning(tally), self._monotonic()
         running.earlier = tuple(body for body in running.earlier if body.number != trial.number)
         return running
 
@@ -171,11 +172,11 @@ class Trials:
             running.tally = hear_pods(running.tally, pods)
         slots = [slot for _, model in found if model and (slot := _slot(model, running.trial.revision))]
         running.latched = running.latched or next((slot.latched for slot in slots if slot.latched), "")
-        means, now = meaning(running.tally), self._monotonic()
+        running.means, now = meaning(running.tally), self._monotonic()
         if all_told and len(readings) == len(round):
             running.heard = self._now()
             _paced(running, readings, now)
-        said = (*_gist(means), running.latched != "", running.rate is not None)
+        said = (*gist(running.means), running.latched != "", running.rate is not None)
         if said != running.said or now - running.marked_at >= AT_LEAST_SECONDS:
             running.said, running.marked_at = said, now
             self._mark(key)
@@ -183,25 +184,16 @@ class Trials:
     def evidence(self, key: Key) -> core.Evidence | None:
         """Of the trial that runs; None if it has not begun."""
         running = self._running.get(key)
-        if running is None or running.tally is None:
+        if running is None or running.means is None:
             return None
-        saved_at, means = running.saved_at, meaning(running.tally)
-        return core.Evidence(
-            revision=running.trial.revision,
-            trial=running.trial.number,
+        saved_at, means = running.saved_at, running.means
+        return replace(
+            means,
             saved=saved_at is not None,
             due=saved_at is None or self._monotonic() - saved_at >= SAVE_SECONDS,
             heard=running.heard,
-            requests=means.requests,
-            suspicion=means.suspicion,
             harm=means.harm or (f"{LATCHED}: {running.latched}" if running.latched else ""),
-            proof=means.proof,
-            broken=means.broken,
-            summary=means.summary,
-            needs=means.needs,
             rate=running.rate,
-            needed=means.needed,
-            numbers=means.numbers,
         )
 
     # ---------------------------------------------------------------- what is kept
@@ -242,12 +234,6 @@ def _paced(running: _Running, readings: Iterable[Reading], now: float) -> None:
     began, before = running.first = running.first or (now, divided)
     if running.rate is None and now - began >= RATE_SECONDS:
         running.rate = max(0, divided - before) / (now - began)
-
-
-def _gist(means: Meaning) -> tuple[bool, ...]:
-    """What may change a decision."""
-    words = (means.suspicion, means.harm, means.proof, means.broken)
-    return (*map(bool, words), means.requests >= STEP_REQUESTS)
 
 
 def _slot(model: ModelSignals, revision: str) -> SlotSignals | None:

@@ -239,7 +239,9 @@ def _approve(desired: Desired, status: Status, action: Action, now: datetime) ->
     if not isinstance(steps[candidate.step], Approval):
         said = f"it is at {at}, which waits for the routers and not for a person: ask again when it says so"
         return _answered(status, action, Outcome.REFUSED, said)
-    return _goes_on(status, candidate, candidate.step + 1, len(steps), action, now, f"{at} is approved")
+    step = candidate.step + 1
+    approved = replace(candidate, step=step, passed=step == len(steps))
+    return _goes_on(status, approved, action, now, f"{at} is approved")
 
 
 def _promote(desired: Desired, status: Status, action: Action, now: datetime) -> Status:
@@ -253,16 +255,13 @@ def _promote(desired: Desired, status: Status, action: Action, now: datetime) ->
     if candidate.standing is Standing.SUSPECT:
         said = f"the requests of {candidate.revision} have spoken against it: new pods of it are tried first"
         return _answered(status, action, Outcome.REFUSED, said)
-    return _goes_on(
-        status, candidate, len(steps), len(steps), action, now, f"it takes over without the {skipped} steps left"
-    )
+    past = replace(candidate, step=len(steps), passed=True)
+    return _goes_on(status, past, action, now, f"it takes over without the {skipped} steps left")
 
 
-def _goes_on(
-    status: Status, candidate: Candidate, step: int, steps: int, action: Action, now: datetime, why: str
-) -> Status:
-    """So many of its steps are behind it."""
-    status = replace(status, candidate=replace(candidate, step=step, since=now, passed=step >= steps))
+def _goes_on(status: Status, candidate: Candidate, action: Action, now: datetime, why: str) -> Status:
+    """So many of its steps are behind the candidate now."""
+    status = replace(status, candidate=replace(candidate, since=now))
     return _answered(decided(status, _by(action, now, candidate.revision, why)), action, Outcome.OBEYED, why)
 
 

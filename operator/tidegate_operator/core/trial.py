@@ -70,6 +70,12 @@ def heard_of(status: Status, evidence: Evidence | None) -> Evidence | None:
     return evidence if known else None
 
 
+def gist(found: Evidence) -> tuple[bool, ...]:
+    """What of it may change a decision."""
+    words = (found.suspicion, found.harm, found.proof, found.broken)
+    return (*map(bool, words), found.requests >= STEP_REQUESTS)
+
+
 def judged(status: Status, desired: Desired, evidence: Evidence | None, kept: Collection[str], now: datetime) -> Status:
     """The status after what the requests of a trial say against its version, and after the end of its time.
 

@@ -17,10 +17,9 @@ from bench.simulations.traffic import EVERY_SECONDS, Fate, Traffic
 from routed_worlds import ROUTED, Cluster, canary
 from tidegate_contract.evidence import Arm
 from tidegate_contract.route import WHOLE, Route
-from tidegate_operator.core.evidence.policy import STEP_REQUESTS
-from tidegate_operator.core.evidence.tally import Meaning, Pods, Reading, Tally, begin, hear, hear_pods, meaning
+from tidegate_operator.core.evidence.tally import Pods, Reading, Tally, begin, hear, hear_pods, meaning
 from tidegate_operator.core.rollout import PROMOTED
-from tidegate_operator.core.trial import STRIKE, Trial, trial_of
+from tidegate_operator.core.trial import STRIKE, Trial, gist, trial_of
 from tidegate_operator.core.types import Bake, Evidence, RolloutStep, Tolerance
 from tidegate_router import latch
 from worlds import NOW, asking, name
@@ -152,7 +151,7 @@ class Rollout:
         """Of the next version, in all."""
         self.trial: Trial | None = None
         self.tally: Tally | None = None
-        self.means: Meaning | None = None
+        self.means: Evidence | None = None
         self.heard: datetime | None = None
         self.times = {OLD: self.random.multinomial(ANSWERED, traffic.stable.times), NEW: np.zeros(65, int)}
         self.began_at = float("inf")
@@ -271,32 +270,19 @@ class Rollout:
             self.tally = hear_pods(self.tally, Pods(self._pods(trial.revision), self._pods(trial.against)))
         self.means, self.heard = meaning(self.tally), self.plane.now if everybody else self.heard
         self.broken |= bool(self.means.broken)
-        self.plane.means = self._evidence(trial, self.means)
+        self.plane.means = self._evidence(self.means)
 
     def _pods(self, revision: str) -> dict[str, tuple[int, ...]]:
         assert self.trial
         return {f"{revision}-{self.trial.number if revision == NEW else 0}": tuple(self.times[revision].tolist())}
 
-    def _evidence(self, trial: Trial, means: Meaning) -> Evidence:
+    def _evidence(self, means: Evidence) -> Evidence:
         latches = (router.trial for router in self.routers if router.trial)
-        latched = next((each.latched for each in latches if each.latched and each.revision == trial.revision), "")
-        return Evidence(
-            revision=trial.revision,
-            trial=trial.number,
-            heard=self.heard,
-            requests=means.requests,
-            suspicion=means.suspicion,
-            harm=means.harm or latched,
-            proof=means.proof,
-            broken=means.broken,
-            summary=means.summary,
-            needs=means.needs,
-        )
+        latched = next((each.latched for each in latches if each.latched and each.revision == means.revision), "")
+        return replace(means, heard=self.heard, harm=means.harm or latched)
 
     def _is_due(self) -> bool:
-        means = self.plane.means or Evidence("", 0)
-        words = (means.suspicion, means.harm, means.proof, means.broken)
-        said = (*map(bool, words), means.requests >= STEP_REQUESTS)
+        said = gist(self.plane.means or Evidence("", 0))
         changed, self.said = said != self.said, said
         at_the_latest = BAKING_SECONDS if self.plane.status.baking else DECIDE_SECONDS
         return self.busy or changed or self.seconds - self.decided_at >= at_the_latest

@@ -17,7 +17,7 @@ from tidegate_contract.route import WHOLE
 from tidegate_operator.core.evidence.promotion import BETA, Promotion, needed_by_all, promotion_of, proven, still_needed
 from tidegate_operator.core.evidence.slow import LEAST, slower_than, threshold
 from tidegate_operator.core.evidence.split import AT_FIRST, Split, broken
-from tidegate_operator.core.types import Count, Counted, Limits, Numbers
+from tidegate_operator.core.types import Count, Counted, Evidence, Limits, Numbers
 
 ENTRY_READINGS = 120
 """So many readings at the most are put together: about a minute of them."""
@@ -274,29 +274,13 @@ def _entered(found: Judges, entries: Iterable[Entry]) -> Judges:
 # ---------------------------------------------------------------- what it means
 
 
-@dataclass(frozen=True, slots=True)
-class Meaning:
-    """What a tally says, in words; empty where it says nothing."""
-
-    requests: int
-    suspicion: str
-    harm: str
-    proof: str
-    broken: str
-    summary: str
-    needs: str
-    needed: int | None
-    """So many more requests of its own a proof needs, about; None: nobody can tell."""
-    numbers: Numbers
-
-
 NO_WORSE = "it is no worse"
 """How a proof begins."""
 HAPPENED = {Signal.ERRORS: "failed", Signal.SLOW: "were slow"}
 
 
-def meaning(tally: Tally, *, alpha: float = ALPHA) -> Meaning:
-    """What it says now."""
+def meaning(tally: Tally, *, alpha: float = ALPHA) -> Evidence:
+    """What it says now. When that was heard and where it is kept is not for a tally to say."""
     found = tally.now
     words = {signal: _words(tally, signal, found.harm[signal]) for signal in Signal}
     needed = _needed(tally, found)
@@ -311,7 +295,9 @@ def meaning(tally: Tally, *, alpha: float = ALPHA) -> Meaning:
         f"{tally.against}"
     )
     split = f"{ours.requests} of {ours.requests + theirs.requests} requests went to {tally.revision}"
-    return Meaning(
+    return Evidence(
+        revision=tally.revision,
+        trial=tally.trial,
         requests=at_weight.candidate.requests,
         suspicion="; ".join(suspicious),
         harm="; ".join(harm),

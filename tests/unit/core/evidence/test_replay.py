@@ -33,7 +33,9 @@ def told(failed: int, of: int = 0, looks: int = 10, weight: int = 10) -> Tally:
 
 
 def decision(what: str, why: str, tally: Tally, by: str = "tidegate", revision: str = NEW, **numbers: Any) -> Decision:
-    return Decision(NOW, what, revision, by, why, replace(meaning(tally).numbers, **numbers))
+    counted = meaning(tally).numbers
+    assert counted
+    return Decision(NOW, what, revision, by, why, replace(counted, **numbers))
 
 
 def again(made: Decision, tally: Tally | None, *earlier: Decision, began: datetime | None = NOW) -> Replay | None:

@@ -10,7 +10,6 @@ from tidegate_contract.evidence import Arm, Signal, dump, load
 from tidegate_operator.core.evidence import tally as module
 from tidegate_operator.core.evidence.tally import (
     Entry,
-    Meaning,
     Pods,
     Reading,
     Tally,
@@ -24,7 +23,7 @@ from tidegate_operator.core.evidence.tally import (
     replayed,
     written,
 )
-from tidegate_operator.core.types import Count, Counted, Limits, Numbers
+from tidegate_operator.core.types import Count, Counted, Evidence, Limits, Numbers
 
 NEW, OLD = "bbbbbbbb", "aaaaaaaa"
 FAST, SLOW = 20, 40
@@ -57,6 +56,11 @@ def healthy(found: Tally, requests: int, weight: int = 5, steps: int = 50) -> Ta
         pods = Pods({"p2": cells(share)}, {"p1": cells(2000 + share * (100 - weight) // weight)})
         found = hear_pods(found, pods)
     return found
+
+
+def numbers(said: Evidence) -> Numbers:
+    assert said.numbers
+    return said.numbers
 
 
 def test_what_was_counted_before_the_trial_is_the_past() -> None:
@@ -194,7 +198,9 @@ LIMITS = Limits(harm=5.298317, proof=2.995732)
 
 def test_a_trial_that_has_counted_nothing_says_nothing() -> None:
     nothing = Counted(Count(0, 0), Count(0, 0), harm=0.0, proof=0.0)
-    assert meaning(begun()) == Meaning(
+    assert meaning(begun()) == Evidence(
+        NEW,
+        1,
         requests=0,
         suspicion="",
         harm="",
@@ -212,7 +218,9 @@ def test_what_a_candidate_with_errors_and_slow_answers_has_come_to_in_words_and_
     found = hear_pods(found, Pods({"p2": cells(27, 5)}, {"p1": cells(2499, 1)}))
     failed = f"2 of 32 answers of {NEW} failed against 1 of 608 of {OLD} in the same seconds"
     slow = f"5 of 32 answers of {NEW} were slow against 1 of 500 of {OLD} in the same seconds"
-    assert meaning(found) == Meaning(
+    assert meaning(found) == Evidence(
+        NEW,
+        1,
         requests=32,
         suspicion=f"{failed}; {slow}",
         harm=slow,
@@ -262,7 +270,7 @@ def test_under_the_smallest_and_the_largest_weight_good_answers_are_proof(
     weight: int, proof: float, needed: int
 ) -> None:
     means = meaning(hear(compared(weight), [reading((40, 0), (4000, 0), weight)]))
-    assert means.numbers.errors.proof == proof
+    assert numbers(means).errors.proof == proof
     assert (means.needed, means.needs) == (needed, f"about {needed:,} more requests of its own")
 
 
@@ -361,26 +369,26 @@ def test_where_the_weight_falls_the_lower_one_counts_from_the_first_reading_on()
     found = asked(asked(compared(20), 20, 0, 0), 5, 10, 100)
     found = asked(found, 5, 15, 200)
     said = meaning(found)
-    assert (found.weight, said.numbers.weight, said.requests) == (5, 5, 5)
+    assert (found.weight, numbers(said).weight, said.requests) == (5, 5, 5)
 
 
 def test_at_no_weight_neither_errors_nor_slow_answers_are_compared() -> None:
     found = asked(asked(compared(), 5, 10, 200), 0, 10, 300)
-    before = meaning(found).numbers
-    after = meaning(asked(found, 0, 10, 400)).numbers
+    before = numbers(meaning(found))
+    after = numbers(meaning(asked(found, 0, 10, 400)))
     assert (after.errors, after.slow) == (before.errors, before.slow)
 
 
 def test_a_version_that_fails_more_than_a_proof_bears_is_suspicious_before_there_is_harm() -> None:
     said = meaning(hear(compared(), [reading((155, 3), (3474, 12))]))
-    assert (said.harm, said.numbers.errors.harm < 0, said.numbers.errors.proof < 0) == ("", True, True)
+    assert (said.harm, numbers(said).errors.harm < 0, numbers(said).errors.proof < 0) == ("", True, True)
     assert f"3 of 155 answers of {NEW} failed" in said.suspicion
 
 
 def test_one_slow_answer_is_no_suspicion() -> None:
     found = hear(compared(), [reading((150, 0), (3000, 0))])
     said = meaning(hear_pods(found, Pods({"p2": cells(149, 1)}, {"p1": cells(5000)})))
-    assert (said.suspicion, said.numbers.slow.proof < 0) == ("", True)
+    assert (said.suspicion, numbers(said).slow.proof < 0) == ("", True)
 
 
 def test_where_routers_differ_slow_answers_are_counted_under_both_weights() -> None:
