@@ -17,6 +17,7 @@ from tidegate_operator.core.types import (
     Apply,
     Approval,
     Child,
+    Container,
     Desired,
     Evidence,
     Forget,
@@ -70,6 +71,8 @@ class Cluster:
     """Routers that do not take the newest route."""
     broken: set[str] = field(default_factory=set)
     """Revisions whose pods do not get ready."""
+    last_words: str = ""
+    """What pods that do not get ready end with; empty: they only take long."""
     slow: set[str] = field(default_factory=set)
     """Deployments whose pods do not."""
     partly: set[str] = field(default_factory=set)
@@ -115,11 +118,7 @@ class Cluster:
         return Observed(
             children=self.children,
             workload=numbers.get(ME.name),
-            pods=tuple(
-                Pod(f"{name}-{n}", self.serves[name], ready=n < self.ready(name))
-                for name, size in sorted(self.sizes.items())
-                for n in range(size)
-            ),
+            pods=tuple(self._pod(name, n) for name, size in sorted(self.sizes.items()) for n in range(size)),
             revisions=tuple(self.revisions.values()),
             action=self.action,
             versions={name.removeprefix(f"{ME.name}-"): found for name, found in numbers.items() if name != ME.name},
@@ -129,6 +128,13 @@ class Cluster:
             port=None if self.status.route else self.port,
             evidence=self.evidence(),
         )
+
+    def _pod(self, name: str, n: int) -> Pod:
+        ready = n < self.ready(name)
+        ended = (
+            () if ready or not self.last_words else (Container("server", exit_code=3, exit_message=self.last_words),)
+        )
+        return Pod(f"{name}-{n}", self.serves[name], ready=ready, containers=ended)
 
     def _numbers(self, name: str) -> Workload:
         size = self.sizes[name]

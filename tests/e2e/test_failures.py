@@ -10,7 +10,8 @@ import pytest
 import models
 from deployed import SYSTEM, Address, Figure, Pushed, first_answer, model, until_answer, until_ready, until_reason
 from facts import Told, in_time
-from kube import Kube, conditions, message, wait_for
+from kube import Kube, Object, conditions, message, wait_for
+from tidegate_contract import labels
 
 
 @pytest.fixture
@@ -77,6 +78,30 @@ def test_a_model_that_must_not_serve(
     kube.apply(model(namespace, pushed(reason.lower(), make(good.bundle, tmp_path / "bad"))))
     told(reason)
     serving()
+
+
+def test_a_candidate_with_a_wrong_golden_answer_is_rejected_before_its_first_request(
+    kube: Kube, namespace: str, good: Pushed, pushed: Callable[[str, models.Bundle], Pushed], tmp_path: Path
+) -> None:
+    """It takes no trial to know: its pods go, spec is told that it was rejected, and nobody has met it."""
+    canary = {"strategy": "Canary", "steps": [{"weight": 5}]}
+    routed = {"traffic": {"via": "Router"}, "rollout": canary}
+    kube.apply(model(namespace, good, **routed))
+    stable = until_ready(kube, namespace)["status"]["stable"]["revision"]
+    bad = pushed("refuted", models.with_wrong_golden_answer(good.bundle, tmp_path / "bad"))
+    kube.apply(model(namespace, bad, **routed))
+
+    def status() -> Object:
+        found: Object = kube.get("mdep", "small", namespace)["status"]
+        return found
+
+    wait_for("a rejection", lambda: bool(status().get("rejected")), 60)
+    decision = status()["decisions"][-1]
+    assert (decision["what"], decision["revision"], decision["by"]) == ("Rollback", stable, "tidegate")
+    assert "none of its pods can serve it" in decision["why"]
+    assert [each["what"] for each in status()["decisions"] if each["what"] in ("Strike", "Step")] == []
+    wait_for("stable alone", lambda: len(kube.items("pods", namespace, f"{labels.COMPONENT}={labels.SERVER}")) == 1, 60)
+    assert conditions(kube.get("mdep", "small", namespace))["SpecInSync"] == ("False", "RevisionRejected")
 
 
 @pytest.mark.parametrize("make", [models.pickled, models.written])

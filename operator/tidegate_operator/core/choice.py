@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from tidegate_contract.actions import Action, ActionError, Outcome, Verb, check
+from tidegate_operator.core.failures import Failure, refutation
 from tidegate_operator.core.guards import Guard, Guards
 from tidegate_operator.core.revision import Asked
 from tidegate_operator.core.trial import OPERATOR, decided, judged, without
@@ -116,7 +117,7 @@ def choose(desired: Desired, asked: Asked, before: Status, observed: Observed, n
     """The version that should serve from now on. `before` is what `remembered` gave."""
     status = act(desired, asked, before, observed, now, guards)
     kept = {revision.name for revision in observed.revisions if not revision.deleting}
-    status = judged(status, desired, observed.evidence, kept, now)
+    status = judged(status, desired, observed.evidence, _refuted(status, asked, observed), kept, now)
     paused = desired.paused or status.paused
     rejected = is_rejected(asked.name, desired, status)
     target = status.revision
@@ -145,6 +146,14 @@ def goes_back(status: Status) -> bool:
     """Whether what should serve was chosen by a rollback, and not by spec."""
     chosen = (d.what for d in reversed(status.decisions) if d.revision == status.revision and d.what in MOVES)
     return next(chosen, "") in BACK
+
+
+def _refuted(status: Status, asked: Asked, observed: Observed) -> Failure | None:
+    """What the pods of the candidate have found that takes no requests to know."""
+    name = status.candidate.revision if status.candidate else ""
+    contents = {revision.name: revision.content for revision in observed.revisions} | {asked.name: asked.content}
+    pods = (pod for pod in observed.pods if name and pod.revision == name)
+    return refutation(contents[name], pods) if name in contents else None
 
 
 def is_rejected(name: str, desired: Desired, status: Status) -> bool:

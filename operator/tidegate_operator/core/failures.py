@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from tidegate_contract import failure as contract
 from tidegate_contract import names, resolution
 from tidegate_contract.source import OciSource, PvcSource
+from tidegate_operator.core.evidence.policy import CERTAIN
 from tidegate_operator.core.reasons import Reason, Type
 from tidegate_operator.core.sources import TOOLS_MEMORY, describe
 from tidegate_operator.core.types import Container, Content, Identity, Observed, Pod, Refusals, Status, Workload
@@ -88,12 +89,28 @@ def podless(identity: Identity, job: str) -> Failure:
 
 def failure(content: Content, workload: Workload, pods: Iterable[Pod]) -> Failure | None:
     """What keeps these pods, all of one content, from their work; None if nothing is known to."""
-    for pod in sorted(pods, key=lambda pod: pod.name):
+    for pod in sorted(pods, key=_by_name):
         if not pod.ready and not pod.deleting and (found := _pod_failure(content, pod)):
             return found
     if workload.refused:
         return Failure(Reason.PODS_REFUSED, f"the API server refuses the pods: {workload.refused}")
     return None
+
+
+def _by_name(pod: Pod) -> str:
+    """Whatever order the cache has, the first one says the same sentence."""
+    return pod.name
+
+
+def refutation(content: Content, pods: Iterable[Pod]) -> Failure | None:
+    """What shows that a version can never serve: each of its pods that has a node says so.
+
+    None as long as one does not, or there is none.
+    """
+    there = [pod for pod in sorted(pods, key=_by_name) if not (pod.deleting or pod.ended or pod.unschedulable)]
+    found = [None if pod.ready else _pod_failure(content, pod) for pod in there]
+    certain = [each for each in found if each and each.reason in CERTAIN]
+    return certain[0] if certain and len(certain) == len(there) else None
 
 
 def _pod_failure(content: Content, pod: Pod) -> Failure | None:

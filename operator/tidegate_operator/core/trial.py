@@ -10,7 +10,8 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from tidegate_contract.actions import Verb
-from tidegate_operator.core.evidence.policy import STEP_REQUESTS, STEP_SECONDS, STRIKES
+from tidegate_operator.core.evidence.policy import STEP_REQUESTS, STEP_SECONDS, STRIKES, Cause, strike
+from tidegate_operator.core.failures import Failure
 from tidegate_operator.core.types import (
     Baking,
     Candidate,
@@ -23,12 +24,14 @@ from tidegate_operator.core.types import (
     Stable,
     Standing,
     Status,
+    Strategy,
 )
 
 OPERATOR = "tidegate"
 """Who decides what nobody asked for."""
 STRIKE, HELD, INCONCLUSIVE, AGAIN, IMPOSSIBLE = "Strike", "Held", "Inconclusive", "Again", "RollbackImpossible"
 UNDECIDED, LATCHED = "nothing is decided after", "a router has found by itself"
+REFUTED = "none of its pods can serve it"
 """Why a version goes, where it is not by what the operator has counted."""
 DECISIONS = 20
 STALE, LOST = timedelta(seconds=5), timedelta(minutes=5)
@@ -76,28 +79,37 @@ def gist(found: Evidence) -> tuple[bool, ...]:
     return (*map(bool, words), found.requests >= STEP_REQUESTS)
 
 
-def judged(status: Status, desired: Desired, evidence: Evidence | None, kept: Collection[str], now: datetime) -> Status:
+def judged(
+    status: Status,
+    desired: Desired,
+    evidence: Evidence | None,
+    refuted: Failure | None,
+    kept: Collection[str],
+    now: datetime,
+) -> Status:
     """The status after what the requests of a trial say against its version, and after the end of its time.
 
-    `kept`: the revisions that can be gone back to.
+    `refuted`: what shows that the candidate can never serve. `kept`: the revisions that can be gone back to.
     """
     trial, tried, found = trial_of(status), status.baking or status.candidate, heard_of(status, evidence)
-    harm = found.harm if found else ""
+    harm, cause = found.harm if found else "", Cause.HARM
+    if refuted and status.candidate and desired.strategy is not Strategy.IMMEDIATE:
+        harm, cause = f"{REFUTED}: {refuted.message}", Cause(refuted.reason)
     if trial and harm and status.baking and trial.against not in kept:
         why = f"{trial.against} is not kept any more, so it stays: {harm}"
         return decided(replace(status, baking=None), Decision(now, IMPOSSIBLE, trial.revision, OPERATOR, why))
     if trial and tried and harm:
-        return _struck(status, trial, tried, desired, harm, now)
+        return _struck(status, trial, tried, desired, cause, harm, now)
     if status.candidate is not None:
         return _overdue(_heard(status, status.candidate, found, now), desired, now)
     return status
 
 
 def _struck(
-    status: Status, trial: Trial, tried: Candidate | Baking, desired: Desired, why: str, now: datetime
+    status: Status, trial: Trial, tried: Candidate | Baking, desired: Desired, cause: Cause, why: str, now: datetime
 ) -> Status:
     """A strike against what is under trial."""
-    strikes, bad, back = tried.strikes + 1, trial.revision, trial.against
+    strikes, bad, back = strike(tried.strikes, cause), trial.revision, trial.against
     if status.baking:
         status = replace(status, stable=Stable(back, now), baking=None)
     if strikes >= STRIKES:

@@ -5,7 +5,8 @@ from dataclasses import replace
 import pytest
 
 from tidegate_contract.source import HttpsSource, OciSource, PvcSource
-from tidegate_operator.core.failures import Failure, failure, refusal, refused_before
+from tidegate_operator.core.failures import Failure, failure, refusal, refused_before, refutation
+from tidegate_operator.core.sources import describe
 from tidegate_operator.core.types import Condition, Container, Content, Kind, Pod, Status, Truth, Workload
 from worlds import DIGEST, FLIGHTS, NOW
 
@@ -154,6 +155,35 @@ def test_the_first_pod_by_name_speaks_for_all() -> None:
     """Whatever order the cache has, the sentence is the same, and the status is not written anew."""
     one, two = replace(ended(1, "a"), name="a"), replace(ended(2, "b"), name="b")
     assert failure(OCI, Workload(), [one, two]) == failure(OCI, Workload(), [two, one])
+
+
+GOLDEN = ended(3, '{"reason":"GoldenMismatch","message":"row 3: want 1, got 0"}')
+BYTES = ended(3, '{"reason":"DigestMismatch","message":"other bytes"}')
+NEEDS_ROOM, AT_WORK = pod(unschedulable="no node"), pod(Container("server", ready=True))
+
+
+@pytest.mark.parametrize(
+    ("pods", "reason"),
+    [
+        pytest.param([GOLDEN], "GoldenMismatch", id="the only one"),
+        pytest.param([BYTES, GOLDEN], "DigestMismatch", id="each of two"),
+        pytest.param([GOLDEN, NEEDS_ROOM], "GoldenMismatch", id="one has no node"),
+        pytest.param([GOLDEN, replace(AT_WORK, deleting=True)], "GoldenMismatch", id="another one goes"),
+        pytest.param([GOLDEN, replace(pod(), ended=True)], "GoldenMismatch", id="another one was evicted"),
+        pytest.param([], "", id="none is there"),
+        pytest.param([NEEDS_ROOM], "", id="none has a node"),
+        pytest.param([GOLDEN, replace(AT_WORK, ready=True)], "", id="one serves"),
+        pytest.param([GOLDEN, pod()], "", id="one only starts"),
+        pytest.param([replace(GOLDEN, ready=True)], "", id="it serves by now"),
+        pytest.param([GOLDEN, ended(1, "Traceback")], "", id="one fails by chance"),
+        pytest.param([ended(3, '{"reason":"LoadFailed","message":"no memory"}')], "", id="it may load another time"),
+    ],
+)
+def test_a_version_is_refuted_only_where_each_of_its_pods_says_so(pods: list[Pod], reason: str) -> None:
+    named = [replace(each, name=f"p{n}") for n, each in enumerate(pods)]
+    found = refutation(OCI, reversed(named))
+    assert (found.reason if found else "") == reason
+    assert found is None or describe(OCI.source) in found.message
 
 
 def says(failure: Failure, *, owner: str = "") -> Status:

@@ -9,6 +9,7 @@ from routed_worlds import GOOD, ROUTED, Cluster, canary, deployment_of
 from tidegate_contract.actions import Action, Outcome
 from tidegate_operator.core.trial import expected, next_check, trial_of
 from tidegate_operator.core.types import (
+    Approval,
     Bake,
     Candidate,
     Counted,
@@ -20,6 +21,7 @@ from tidegate_operator.core.types import (
     Numbers,
     Overdue,
     Standing,
+    Strategy,
     Weight,
 )
 from worlds import NOW, asking, name
@@ -171,6 +173,52 @@ def test_the_second_strike_rejects_it() -> None:
     assert found.status.phase == "Idle"
     assert found.condition("SpecInSync") == ("False", "RevisionRejected")
     assert looks(found, 100).weights() == {A: 100}
+
+
+GOLDEN = '{"reason":"GoldenMismatch","message":"row 3: want 1, got 0"}'
+
+
+def refuted(desired: Desired, *, replicas: int = 2) -> Cluster:
+    """None of another version's pods can serve it, and each says so."""
+    found = Cluster(replace(ROUTED, replicas=replicas)).settle()
+    found.broken, found.last_words, found.desired = {B}, GOLDEN, replace(desired, replicas=replicas)
+    return found
+
+
+BY_PEOPLE = tuple(replace(NEXT, strategy=way, steps=(Approval(),)) for way in (Strategy.BLUE_GREEN, Strategy.SHADOW))
+
+
+@pytest.mark.parametrize("desired", [AUTO, *BY_PEOPLE], ids=lambda desired: desired.strategy.value)
+def test_a_version_that_answers_otherwise_than_where_it_was_packed_is_rejected_at_once(desired: Desired) -> None:
+    found = refuted(desired).until(lambda one: bool(one.status.rejected), 5)
+    decision = found.status.decisions[-1]
+    assert (decision.what, decision.revision, decision.by) == ("Rollback", A, "tidegate")
+    assert decision.why.startswith(f"{B} is rejected: none of its pods can serve it: oci://")
+    assert decision.why.endswith("row 3: want 1, got 0")
+    found.settle()
+    assert (found.weights(), [*found.serves.values()]) == ({A: 100}, [A])
+    assert found.condition("SpecInSync") == ("False", "RevisionRejected")
+
+
+def test_one_pod_that_answers_otherwise_rejects_nobody() -> None:
+    found = refuted(AUTO)
+    found.broken, found.partly = set(), {B}
+    found.desired = replace(found.desired, strategy=Strategy.BLUE_GREEN, steps=(Approval(),))  # with both of its pods
+    assert looks(found, 30).status.rejected == ()
+    assert found.status.candidate is not None
+
+
+def test_a_version_that_nothing_is_compared_with_heals_when_its_bytes_do() -> None:
+    found = looks(refuted(replace(NEXT, strategy=Strategy.IMMEDIATE)), 30)
+    assert (found.status.rejected, found.condition("Degraded")) == ((), ("True", "GoldenMismatch"))
+    found.broken = set()
+    assert found.settle().weights() == {B: 100}
+
+
+def test_another_token_tries_what_its_pods_have_refuted_again() -> None:
+    found = refuted(AUTO).until(lambda one: bool(one.status.rejected), 5).settle()
+    found.broken, found.desired = set(), replace(found.desired, retry_token="again")
+    found.until(lambda one: one.weights() == {B: 100}, 300)
 
 
 def test_a_version_that_is_asked_for_again_begins_a_trial_of_its_own() -> None:

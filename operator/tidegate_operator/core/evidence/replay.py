@@ -16,12 +16,12 @@ from tidegate_operator.core.choice import RESTORED, ROLLOUT
 from tidegate_operator.core.evidence.split import broken
 from tidegate_operator.core.evidence.tally import NO_WORSE, Entry, Judges, Sum, Tally, counted, limits, read, replayed
 from tidegate_operator.core.rollout import BY_HAND, PROMOTED, STEP
-from tidegate_operator.core.trial import IMPOSSIBLE, LATCHED, OPERATOR, STRIKE, UNDECIDED
+from tidegate_operator.core.trial import IMPOSSIBLE, LATCHED, OPERATOR, REFUTED, STRIKE, UNDECIDED
 from tidegate_operator.core.types import Counted, Decision, Numbers
 
 PRECISION = 1e-6
 """Of a logarithm: it is told with so many digits."""
-OTHER_CAUSES = (LATCHED, UNDECIDED, RESTORED)
+OTHER_CAUSES = (LATCHED, UNDECIDED, REFUTED, RESTORED)
 """Of a strike or a rollback: then nothing need be in the record."""
 
 

@@ -261,3 +261,8 @@ def test_harm_of_one_signal_is_enough(errors: tuple[float, float], slow: tuple[f
 )
 def test_proof_takes_every_signal(errors: tuple[float, float], slow: tuple[float, float], why: str) -> None:
     assert _allows("Step", "it is no worse: 0 of 9 answers failed", _numbers(errors, slow)) == why
+
+
+def test_a_step_is_left_where_as_much_speaks_for_the_version_as_against_it() -> None:
+    assert _allows("Step", "0 of 20 answers failed", _numbers((0.0, 0.0), (0.0, -1.0))) == ""
+    assert _allows("Step", "0 of 20 answers failed", _numbers((0.0, -0.000001), (0.0, 0.0))) == SPEAKS

@@ -397,3 +397,11 @@ def test_where_routers_differ_slow_answers_are_counted_under_both_weights() -> N
     found = hear_pods(hear(found, both), Pods({"p2": cells(10)}, {"p1": cells(2100)}))
     found = hear_pods(hear(found, both), Pods({"p2": cells(20)}, {"p1": cells(2200)}))
     assert {(each.smallest, each.largest) for each in found.open.values()} == {(5, 20)}
+
+
+@pytest.mark.parametrize("heard", [0, 1], ids=["the one with less", "the one with more"])
+def test_a_router_that_falls_silent_has_the_weight_that_it_had_when_pods_were_asked_last(heard: int) -> None:
+    both = [reading((0, 0), (0, 0), 5), reading((0, 0), (0, 0), 20, "r2")]
+    found = hear_pods(hear(begun(*both), both), Pods({"p2": cells(0)}, {"p1": cells(2000)}))
+    found = hear_pods(hear(found, [both[heard]]), Pods({"p2": cells(10)}, {"p1": cells(2100)}))
+    assert {(each.smallest, each.largest) for each in found.open.values()} == {(5, 20)}
