@@ -23,7 +23,7 @@ from tidegate_operator.cluster import resources as r
 from tidegate_operator.core import types as core
 from tidegate_operator.core.evidence.tally import Pods, Reading, Tally, begin, hear, hear_pods, meaning
 from tidegate_operator.core.records import object_name
-from tidegate_operator.core.trial import LATCHED, Trial, gist
+from tidegate_operator.core.trial import LATCHED, Trial, gist, goes_on
 from tidegate_operator.kept import Kept, packed, unpacked
 from tidegate_operator.writer import NotLeader, Writer
 
@@ -136,7 +136,7 @@ class Trials:
                 log.warning("trial %d of %s: %s", body.number, trial.revision, error, extra={"model": "/".join(key)})
                 continue
             tally = kept.tally
-            if (kept.uid, Trial(tally.revision, tally.against, tally.trial, kept.began)) == (uid, trial):
+            if goes_on(kept.uid, Trial(tally.revision, tally.against, tally.trial, kept.began), uid, trial):
                 running.tally, running.means, running.saved_at = tally, meaning(tally), self._monotonic()
         running.earlier = tuple(body for body in running.earlier if body.number != trial.number)
         return running

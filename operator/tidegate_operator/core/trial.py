@@ -73,6 +73,11 @@ def heard_of(status: Status, evidence: Evidence | None) -> Evidence | None:
     return evidence if known else None
 
 
+def goes_on(kept_uid: str, kept: Trial, uid: str, trial: Trial) -> bool:
+    """Whether a trial goes on from what is kept: that of another ModelDeployment of the same name is nobody's."""
+    return (kept_uid, kept) == (uid, trial)
+
+
 def gist(found: Evidence) -> tuple[bool, ...]:
     """What of it may change a decision."""
     words = (found.suspicion, found.harm, found.proof, found.broken)

@@ -7,7 +7,7 @@ import pytest
 
 from routed_worlds import GOOD, ROUTED, Cluster, canary, deployment_of
 from tidegate_contract.actions import Action, Outcome
-from tidegate_operator.core.trial import expected, next_check, trial_of
+from tidegate_operator.core.trial import Trial, expected, goes_on, next_check, trial_of
 from tidegate_operator.core.types import (
     Approval,
     Bake,
@@ -490,3 +490,11 @@ def test_who_promotes_it_before_its_weights_are_chosen_is_obeyed() -> None:
     assert seen == sorted(seen), "nothing is taken back"
     assert found.weights() == {B: 100}
     assert "Ramp" not in whats(found)
+
+
+def test_a_trial_goes_on_from_what_the_same_object_has_kept_of_the_same_trial() -> None:
+    trial = Trial("b", "a", 1, NOW)
+    assert goes_on("uid-1", trial, "uid-1", trial)
+    assert not goes_on("uid-1", trial, "uid-2", trial)
+    assert not goes_on("uid-1", trial, "uid-1", replace(trial, number=2))
+    assert not goes_on("uid-1", trial, "uid-1", replace(trial, began=None))
