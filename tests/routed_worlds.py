@@ -80,6 +80,8 @@ class Cluster:
     refusing: set[str] = field(default_factory=set)
     """Routers that take no new route, and say so."""
     silent: set[str] = field(default_factory=set)
+    unaware: set[str] = field(default_factory=set)
+    """Routers that have not heard of any pod."""
     ending: bool = False
     """All routers are about to end, and take no new requests."""
     leaving: int = 0
@@ -146,7 +148,8 @@ class Cluster:
             return None
         if route is None:
             return Router()
-        pods = {slot: self.pods_of(share.revision) for slot, share in route.slots.items()}
+        known = 0 if uid in self.unaware else 1
+        pods = {slot: known * self.pods_of(share.revision) for slot, share in route.slots.items()}
         refused = "no" if uid in self.refusing and route != self.status.route else ""
         return Router(route.generation, pods, self.leaving, refused, answers=pods[route.stable] > 0)
 

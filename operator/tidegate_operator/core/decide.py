@@ -184,7 +184,8 @@ def wanted_children(case: Case, wish: Asked, choice: Choice, way: Way, replicas:
     """Every child that should exist, sealed."""
     resolve = wish.content if resolves(case, wish, choice) else None
     found = children(case.identity, case.desired, way.versions, resolve, replicas, case.release, way.port)
-    sealed = {ref: seal(manifest) for ref, manifest in found.items()}
+    address = (Kind.SERVICE, case.identity.name)
+    sealed = {ref: seal(manifest) for ref, manifest in found.items() if way.opens or ref != address}
     there, job = resolver(case, wish), (Kind.JOB, resolver_name(case.identity, wish.request))
     ours = there is not None and claim(case.identity, there) == Claim.OURS
     if job in sealed and there and ours and not wish.content.digest and not drift.is_latest(there, sealed[job]):

@@ -92,6 +92,8 @@ class Guard(StrEnum):
     """It gets more when the requests that it had say nothing against it: it would take everything, good or bad."""
     AFRESH = "afresh"
     """A second trial has new pods: one bad pod would reject the version."""
+    OWN_PODS = "own pods"
+    """Pods that an object before has left get no requests: they go, and their version may have been rejected."""
     SUCCEEDED = "succeeded"
     """Pods go when others serve in their place: where requests stop to come through routers, or begin to."""
 

@@ -6,7 +6,8 @@ Deployment of its own; the steps of the rollout and the people who act say where
 """
 
 import math
-from collections.abc import Iterable, Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
@@ -70,6 +71,8 @@ class Way:
     """One version has all requests, and no other has pods."""
     moves: bool = False
     """What routers say next may change something."""
+    opens: bool = True
+    """The model may have its address: what it leads to are pods that should have requests."""
 
     def of(self, revision: str) -> Version | None:
         return next((version for version in self.versions if version.revision == revision), None)
@@ -116,6 +119,20 @@ class Scene:
         """The revisions that have a Deployment of their own."""
         names = {revision: version_name(self.identity, revision) for revision in self.observed.versions}
         return frozenset(revision for revision, name in names.items() if self.is_ours(Kind.DEPLOYMENT, name))
+
+    @property
+    def left_behind(self) -> Set[str]:
+        """The revisions of which only an object before has pods, or may get some: the garbage collector takes them."""
+        if self.is_ours(Kind.DEPLOYMENT, self.identity.name):
+            return set()
+        pods, versions = self.observed.pods, self.observed.versions
+        alone = {pod.revision for pod in pods if pod.revision and not (pod.deleting or pod.ended)} - versions.keys()
+        names = {revision: version_name(self.identity, revision) for revision in versions}
+        return alone | {revision for revision, name in names.items() if self._is_left_behind(name)}
+
+    def _is_left_behind(self, name: str) -> bool:
+        child = self.observed.children.get((Kind.DEPLOYMENT, name))
+        return child is not None and claim(self.identity, child) == Claim.LEFT_BEHIND
 
     def refs(self, revision: str) -> set[Ref]:
         """The children of one version."""
@@ -164,8 +181,13 @@ class Scene:
         return frozenset((Kind.SERVICE, name) for name in alone)
 
     def ready(self, revision: str) -> int:
-        pods = (pod for pod in self.observed.pods if pod.revision == revision)
-        return sum(pod.ready and not pod.deleting and not pod.ended for pod in pods)
+        return self.reached.get(revision, 0)
+
+    @property
+    def reached(self) -> Mapping[str, int]:
+        """How many pods of each revision get their part of the requests that go straight, whoever made them."""
+        pods = self.observed.pods
+        return Counter(pod.revision for pod in pods if pod.revision and pod.ready and not (pod.deleting or pod.ended))
 
     @property
     def told(self) -> list[Router]:
@@ -263,20 +285,22 @@ def _refs(scene: Scene, revisions: Iterable[str]) -> frozenset[Ref]:
 def _through(scene: Scene) -> Way:
     choice, observed, guards = scene.choice, scene.observed, scene.guards
     enters = scene.is_ours(Kind.DEPLOYMENT, scene.identity.name) or scene.leads_straight
-    status = scene.bare if enters else replace(scene.bare, candidate=_candidate(scene), baking=_baking(scene))
+    comes = enters or scene.before.route is None  # until it has come, what serves does: nobody divides its requests yet
+    status = scene.bare if comes else replace(scene.bare, candidate=_candidate(scene), baking=_baking(scene))
     status = _with_ramp(scene, status)
     if not choice.target:
         return Way(status, (), status.route.port if status.route else None, arrived=False, moves=True)
-    aim = _aim(scene, status, enters=enters)
+    aim = _aim(scene, status, enters=comes)
     sizes = _sizes(scene, aim)
     if status.route is None:
         versions = tuple(scene.version(revision, size) for revision, size in sorted(sizes.items()))
+        opens = guards.holds(Guard.OWN_PODS, not scene.left_behind - {aim.stable})
         if observed.port is None:
             waits = "waiting for a port in the namespace's routers"
-            return Way(status, versions, waits=waits, arrived=False, moves=True)
+            return Way(status, versions, opens=opens, waits=waits, arrived=False, moves=True)
         if not guards.holds(Guard.ACKNOWLEDGED, scene.unknown_to_routers):
             # What they say of a route that is gone would be taken for what they say of this one.
-            return Way(status, versions, waits=LETS_GO, arrived=False, moves=True)
+            return Way(status, versions, opens=opens, waits=LETS_GO, arrived=False, moves=True)
         longest = _longest(scene, {aim.stable}, DEADLINE_SECONDS)
         route = first(aim, observed.port, longest, scene.desired.sticky, scene.desired.tolerance.errors)
         port = None if enters else route.port
@@ -356,6 +380,8 @@ def _aim(scene: Scene, status: Status, *, enters: bool) -> Aim:
         return Aim(scene.serving, candidate.revision, 0)
     if not scene.guards.holds(Guard.NOT_PAUSED, not scene.choice.paused):
         return _as_it_is(route) if route else Aim(scene.serving)
+    if not scene.guards.holds(Guard.OWN_PODS, not scene.left_behind & {scene.serving, candidate.revision}):
+        return Aim(scene.serving, candidate.revision, candidate.weight)
     if not scene.has_steps(candidate):
         return Aim(scene.serving, candidate.revision, candidate.weight)
     if candidate.step >= len(steps):
@@ -480,8 +506,8 @@ def _reached(scene: Scene, route: Route) -> int:
     go, else as many as are reached without them."""
     if scene.is_ours(Kind.DEPLOYMENT, scene.identity.name):
         return scene.replicas
-    reached = sum(scene.ready(revision) for revision in scene.present)
-    return min(reached, max(1, scene.ready(route.slots[route.stable].revision)))
+    reached = scene.reached
+    return min(sum(reached.values()), max(1, reached.get(route.slots[route.stable].revision, 0)))
 
 
 def _stands(scene: Scene, revision: str) -> bool:

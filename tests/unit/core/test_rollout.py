@@ -8,7 +8,7 @@ from routed_worlds import PORT, ROUTED, STEPS, Cluster, canary, deployment_of
 from tidegate_contract.actions import Action
 from tidegate_contract.route import Share, Slot
 from tidegate_operator.core.children import endpoints
-from tidegate_operator.core.types import Approval, Child, Desired, Kind, Remove, Strategy, Via, Weight
+from tidegate_operator.core.types import Approval, Child, Desired, Kind, Remove, Status, Strategy, Via, Weight
 from worlds import FLIGHTS, ME, asking, child, name
 
 NEXT = asking(ROUTED, digest="sha256:" + "6" * 64)
@@ -485,3 +485,60 @@ def test_a_first_version_is_not_stable_before_requests_come_through_routers() ->
     found.desired = ROUTED
     found.until(lambda cluster: cluster.status.stable is not None)
     assert found.serves == {deployment_of(A): A}
+
+
+# ---------------------------------------------------------------- a model that was made again in the middle of it
+
+
+def made_again(*left: str) -> Cluster:
+    """It was deleted while B was on its way, and came back from a backup. `left`: versions that still have pods."""
+    found = rolling()
+    assert found.weights() == {A: 95, B: 5}
+    found.status, found.port, found.routers = Status(), None, dict.fromkeys(found.routers)
+    stay = {(Kind.DEPLOYMENT, deployment_of(revision)) for revision in left}
+    found.children = {ref: replace(each, owner_uid="before") for ref, each in found.children.items() if ref in stay}
+    for place in (found.sizes, found.serves):
+        for gone in place.keys() - {deployment_of(revision) for revision in left}:
+            del place[gone]
+    return found
+
+
+def collect(cluster: Cluster, revision: str) -> None:
+    """The garbage collector takes a version's pods."""
+    name = deployment_of(revision)
+    del cluster.children[Kind.DEPLOYMENT, name], cluster.sizes[name], cluster.serves[name]
+
+
+def test_made_again_it_has_no_pods_of_a_candidate_before_it_comes_through_routers() -> None:
+    """Requests go straight until then: its pods would get their part of them."""
+    found = made_again().settle()
+    assert found.serves == {deployment_of(A): A}
+    assert found.status.candidate is None
+    found.port = PORT
+    assert found.settle().weights() == {A: 95, B: 5}
+
+
+def test_made_again_it_has_no_address_while_another_version_has_pods_of_the_object_before() -> None:
+    found, address = made_again(B).settle(), (Kind.SERVICE, ME.name)
+    assert address not in found.children
+    collect(found, B)
+    assert address in found.settle().children
+    assert address in made_again(A).settle().children
+
+
+@pytest.mark.parametrize("left", [A, B], ids=["stable", "candidate"])
+def test_made_again_a_candidate_waits_for_the_end_of_the_pods_of_the_object_before(left: str) -> None:
+    found = made_again(left)
+    found.port = PORT
+    assert found.settle().weights() == {A: 100, B: 0}
+    collect(found, left)
+    assert found.settle().weights() == {A: 95, B: 5}
+
+
+def test_made_again_its_requests_stay_with_the_pods_of_the_object_before_until_routers_know_them() -> None:
+    found = made_again(A).settle()
+    direct = found.children[Kind.SERVICE, ME.name]
+    found.port, found.unaware = PORT, {"r1"}
+    assert found.settle().children[Kind.SERVICE, ME.name] == direct
+    found.unaware.clear()
+    assert found.settle().children[Kind.SERVICE, ME.name] != direct
