@@ -16,6 +16,7 @@ from tidegate_contract.route import WHOLE
 from tidegate_operator.core.guards import ALL, Guard, Guards
 from tidegate_operator.core.types import Kind, Status, Strategy, Via
 from verify.routed import (
+    GONE,
     LETTERS,
     NAMES,
     Budget,
@@ -25,17 +26,28 @@ from verify.routed import (
     Rules,
     Spec,
     State,
+    begins,
     canonical,
+    coarsely,
     following,
     listens,
     normal,
     others,
     ref_of,
     shared_revisions,
+    template_of,
     written,
 )
 from verify.search import Counterexample, Result
-from verify.verdicts import of_a_bake, of_a_verdict, waits_for_requests, weights_at_rest
+from verify.values import owner_of
+from verify.verdicts import (
+    of_a_bake,
+    of_a_beginning,
+    of_a_lost_control,
+    of_a_verdict,
+    waits_for_requests,
+    weights_at_rest,
+)
 from verify.words import Said
 from worlds import ME
 
@@ -131,15 +143,39 @@ def of_a_write(before: State, after: State) -> str:
 
 
 def of_a_change(before: State, after: State) -> str:
-    """What is wrong with anything that has happened: the last pods of a version go while it may get requests."""
+    """What is wrong with anything that has happened."""
+    return of_a_beginning(before, after) or of_lost_pods(before, after) or of_a_lost_control(before, after)
+
+
+def of_lost_pods(before: State, after: State) -> str:
+    """The last pods of a version go while it may get requests.
+
+    Whoever deletes a model ends its pods, too, and no operator can keep them from the garbage collector: of those it is
+    asked only that no candidate has got any weight for them since the model was made again.
+    """
     if before.fleets is after.fleets or not (gone := before.there - after.there):
         return ""
     if before.straight and before.kids is after.kids:
         return ""  # nobody removes them: they roll over, and their requests come straight
+    if gone & left_behind(before):
+        for slot, revision, weight in before.route.slots if before.route else ():
+            if revision in gone and weight and before.route and slot != before.route.stable:
+                return f"{LETTERS[revision]} got requests for the pods of an object that is gone, and they go"
+        return ""
     for route in (before.route, *(router.route for router in before.routers)):
         if route and (lost := gone & route.weights.keys()):
             return f"a router sends requests to {LETTERS[min(lost)]}, whose pods are gone"
     return ""
+
+
+def left_behind(state: State) -> frozenset[str]:
+    """The revisions whose Deployment belongs to an object that is gone."""
+    left = (
+        template_of(each)[0]
+        for each in state.kids
+        if owner_of(each) != state.uid and ref_of(each)[0] == Kind.DEPLOYMENT
+    )
+    return frozenset(left if state.uid != ME.uid else ())
 
 
 def always(state: State) -> str:
@@ -159,6 +195,9 @@ def always(state: State) -> str:
 
 def at_rest(state: State) -> str:
     """What is wrong where nothing is left to do."""
+    if state.uid == GONE:
+        left = state.kids or state.fleets or any(router.route for router in state.routers)
+        return "the model is gone, and something of it is left" if left else ""
     status, spec = state.status.value, state.spec
     wanted, target = NAMES[spec.version], status.revision
     rejected = {entry.revision for entry in status.rejected}
@@ -208,6 +247,7 @@ class Settler:
     looks: Looks
     known: set[State]
     ends: set[State]
+    coarse: bool = False
 
     def settle(self, state: State) -> tuple[str, list[str]] | None:
         """Nobody meddles any more. What is wrong then, and the way there."""
@@ -237,7 +277,7 @@ class Settler:
         return None
 
     def next(self, state: State) -> tuple[str, State | None]:
-        for moves in (others, listens):
+        for moves in (coarsely, begins) if self.coarse else (others, listens):
             for words, after in moves(state):
                 return words, after
         made = self.looks.begin(state)
@@ -297,10 +337,17 @@ def waiting(strategy: Strategy, routers: int = 2) -> State:
 
 
 @cache
-def tried(*, bakes: bool = False) -> State:
+def tried(*, bakes: bool = False, routers: int = 2) -> State:
     """A serves, and B has its first requests, which have not said anything yet."""
-    state = serving(Via.ROUTER, Strategy.AUTO)
+    state = serving(Via.ROUTER, Strategy.AUTO, routers)
     return rested(state._replace(spec=state.spec._replace(version="B", bakes=bakes)))
+
+
+@cache
+def struck() -> State:
+    """A serves, B has a strike, and the requests of its second trial have not said anything yet; one router."""
+    state = tried(bakes=True, routers=1)
+    return rested(state._replace(words=state.words and state.words._replace(says=Said.HARM)))
 
 
 BOTH = (Via.ROUTER, Via.SERVICE)
@@ -368,6 +415,20 @@ def starts() -> tuple[Start, ...]:
             Rules(words=tuple(Said)),
         ),
         Start(
+            "restoring",
+            "B has its first requests; the model is deleted at any moment and made again from a backup; one router",
+            partial(tried, bakes=True, routers=1),
+            (Budget(words=1, restores=1), Budget(edits=1, restores=1), Budget(verbs=1, restores=1)),
+            Rules("AB", verbs=(Verb.ABORT, Verb.PROMOTE), words=(Said.HARM, Said.PROOF), coarse=True),
+        ),
+        Start(
+            "struck",
+            "the same, in the second trial of B",
+            struck,
+            (Budget(restores=1), Budget(words=1, restores=1), Budget(troubles=1, restores=1)),
+            Rules("AB", troubles=("starts", "unready"), words=(Said.HARM, Said.PROOF), coarse=True),
+        ),
+        Start(
             "approval",
             "B has a first part of the requests; people approve, promote, take back, pause and resume",
             canary,
@@ -402,6 +463,7 @@ MISSED = {
     Guard.COUNTED: "evidence",
     Guard.EVIDENT: "evidence",
     Guard.AFRESH: "evidence",
+    Guard.OWN_PODS: "restoring",
 }
 """Where each of the guards on this way is missed."""
 
@@ -417,7 +479,7 @@ def search(start: Start, guards: Guards = ALL, seconds: float = 1e9) -> Result:
     """All states, or the way to the first broken promise."""
     result, started = Result(start.name), time.monotonic()
     looks = Looks(guards)
-    settler = Settler(looks, set(), set())
+    settler = Settler(looks, set(), set(), start.rules.coarse)
     begin = canonical(start.state())
     before: dict[tuple[State, Budget], tuple[tuple[State, Budget], str] | None] = {}
     best: dict[State, list[Budget]] = {begin: list(start.budgets)}
@@ -450,7 +512,7 @@ def search(start: Start, guards: Guards = ALL, seconds: float = 1e9) -> Result:
         for words, after, left, made in following(start.rules, looks, state, budget):
             result.transitions += 1
             wrong = of_a_look(state, made) if made else ""
-            if not wrong and state.flight and not made:
+            if not wrong and state.flight and not made and after.uid == state.uid:
                 wrong = of_a_write(state, after)
             wrong = wrong or of_a_change(state, after)
             after = canonical(after)

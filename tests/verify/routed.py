@@ -32,6 +32,7 @@ from tidegate_operator.core.look import (
     WriteStatus,
     look,
 )
+from tidegate_operator.core.trial import Trial, goes_on
 from tidegate_operator.core.types import (
     Apply,
     Approval,
@@ -57,7 +58,7 @@ from tidegate_operator.core.types import (
     Workload,
     Write,
 )
-from verify.values import Shared, manifest_of, status_of
+from verify.values import EMPTY, Shared, manifest_of, owner_of, status_of
 from verify.words import Said, Words, current, evidence_of, tried_in, unsaid
 from worlds import ME, NOW, RELEASE
 
@@ -75,6 +76,10 @@ STEPS: dict[Strategy, tuple[RolloutStep, ...]] = {
     Strategy.SHADOW: (Approval(),),
     Strategy.AUTO: (Weight(FIRST_WEIGHT), Weight(50)),
 }
+
+
+GONE, AGAIN = "", f"{ME.uid}-again"
+"""In the place of the model's uid: while it is deleted, and after it was made again."""
 
 
 class Spec(NamedTuple):
@@ -166,6 +171,10 @@ class State(NamedTuple):
     words: Words | tuple[()] | None = None
     """What the requests of a trial say, as far as the process knows: maybe of one that has ended; empty: of none.
     None: in this world they say nothing, which is kept."""
+    uid: str = ME.uid
+    """Of the model: its own, `GONE` or `AGAIN`."""
+    left: tuple[Trial, ...] = ()
+    """Trials that the object before has kept in its revisions. They all say harm: whoever goes on from one shows it."""
 
     @property
     def says(self) -> Said | None:
@@ -199,7 +208,7 @@ class State(NamedTuple):
     def straight(self) -> bool | None:
         """Whether the model's Service leads to its pods, and not to routers; None: it is not there."""
         found = kid(self, Kind.SERVICE, ME.name)
-        return None if found is None else found is DIRECT
+        return None if found is None else found in DIRECT
 
 
 class Budget(NamedTuple):
@@ -213,6 +222,8 @@ class Budget(NamedTuple):
     """A router starts, ends or falls silent; pods are not ready any more."""
     words: int = 0
     """The requests of a trial say something else."""
+    restores: int = 0
+    """The model is deleted, and made again."""
 
     def covers(self, other: "Budget") -> bool:
         return (
@@ -220,6 +231,7 @@ class Budget(NamedTuple):
             and self.verbs >= other.verbs
             and self.troubles >= other.troubles
             and self.words >= other.words
+            and self.restores >= other.restores
         )
 
 
@@ -242,7 +254,8 @@ def place_of(manifest: Shared[Any]) -> tuple[int, str]:
 def child_of(manifest: Shared[Any]) -> Child:
     made = manifest.value
     plain = {key: value for key, value in made["metadata"].items() if key != "annotations"}
-    return worlds.child(ref_of(manifest)[0], {**made, "metadata": plain})
+    kind = ref_of(manifest)[0]
+    return worlds.child(kind, {**made, "metadata": plain}, uid=f"{kind}-of-{owner_of(manifest)}")
 
 
 @cache
@@ -252,7 +265,7 @@ def template_of(manifest: Shared[Any]) -> tuple[str, bool]:
     return spec["template"]["metadata"]["labels"][labels.REVISION], bool(spec.get("paused"))
 
 
-DIRECT = manifest_of(seal(service(ME)))
+DIRECT = frozenset(manifest_of(seal(service(replace(ME, uid=uid)))) for uid in (ME.uid, AGAIN))
 
 
 def kid(state: State, kind: Kind, name: str) -> Shared[Any] | None:
@@ -305,8 +318,8 @@ class Looks:
         return len(self._made)
 
     def begin(self, state: State) -> Made | None:
-        """What a look that begins now would write; None if there is nothing to write."""
-        return self._look(state)[0]
+        """What a look that begins now would write; None if there is nothing to write, or nothing to look at."""
+        return self._look(state)[0] if state.uid != GONE else None
 
     def moves(self, state: State) -> bool:
         """Whether a look that begins now says that another one may find something new."""
@@ -316,7 +329,7 @@ class Looks:
         told = tuple(sorted(router.said for router in state.routers if router.listed))
         unlisted = len(state.routers) - len(told)
         words = state.words and (state.words.trial, state.words.says, state.words.kept is not None)
-        key = (*state[:7], told, unlisted, words)
+        key = (*state[:7], told, unlisted, words, state.uid)
         if key not in self._made:
             self._made[key] = self._run(state, told, unlisted)
         return self._made[key]
@@ -325,7 +338,8 @@ class Looks:
         heard = {f"r{place}": heard_from(said) for place, said in enumerate(told)}
         observed = observed_of(state, heard)
         status = replace(state.status.value, route=route_of(state.route))
-        steps = look(Known(ME, "1", desired(state.spec), status, observed, RELEASE, NOW + LATE), self.guards)
+        me = replace(ME, uid=state.uid)
+        steps = look(Known(me, "1", desired(state.spec), status, observed, RELEASE, NOW + LATE), self.guards)
         writes: list[Write | Save] = []
         after, revisions = status, {found.name: found for found in state.revisions.value}
         answer: Any = None
@@ -338,7 +352,7 @@ class Looks:
             answer = None
             match step:
                 case ReadModel():
-                    answer = Fresh(ME.uid)
+                    answer = Fresh(state.uid)
                 case ReadRouters():
                     answer = frozenset(heard) | {f"new{place}" for place in range(unlisted)}
                 case Together(steps=together):
@@ -373,13 +387,13 @@ class Looks:
 def leads_straight(write: Write | Save) -> bool | None:
     """Whether it makes the model's Service lead to pods, and not to routers; None: it is about something else."""
     if isinstance(write, Apply) and (write.kind, write.manifest["metadata"]["name"]) == (Kind.SERVICE, ME.name):
-        return manifest_of(write.manifest) is DIRECT
+        return manifest_of(write.manifest) in DIRECT
     return None
 
 
 def shared_write(write: Write | Save) -> Shared[Write | Save]:
     if isinstance(write, Apply):
-        return Shared.of(write, ("apply", manifest_of(write.manifest)))
+        return Shared.of(write, ("apply", write.uid, manifest_of(write.manifest)))
     return Shared.of(write, write)
 
 
@@ -405,7 +419,7 @@ def observed_of(state: State, routers: dict[str, Router | None]) -> Observed:
         versions={name.removeprefix(f"{ME.name}-"): found for name, found in numbers.items() if name != ME.name},
         routers=routers,
         reachable=len(routers),
-        port=None if state.route else PORT,
+        port=None if state.route or (state.uid == AGAIN and state.status is EMPTY) else PORT,
         evidence=heard_of(state),
     )
 
@@ -500,23 +514,28 @@ class Rules(NamedTuple):
     verbs: tuple[Verb, ...] = ()
     troubles: tuple[str, ...] = ("starts", "ends", "falls silent", "unready")
     words: tuple[Said, ...] = ()
+    coarse: bool = False
+    """Controllers and routers do all that they have to do in one move, and what requests do not meet is written with
+    what follows it; so that what is about other things stays small."""
 
 
 def following(rules: Rules, looks: Looks, state: State, budget: Budget) -> Iterator[Move]:
-    yield from operator(looks, state, budget)
-    for words, after in others(state):
+    yield from operator(rules, looks, state, budget)
+    for words, after in coarsely(state) if rules.coarse else others(state):
         yield words, after, budget, None
     if state.flight:
         yield "the look is lost", state._replace(flight=None), budget, None
     else:
-        for words, after in listens(state):
+        for words, after in begins(state) if rules.coarse else listens(state):
             yield words, after, budget, None
     if (left := ended(state)) is not None:
         yield "the operator ends, and another one begins", left, budget, None
+    if budget.restores:
+        yield from restores(rules, state, budget)
     if budget.words:
         for words, after in sayings(rules, state):
             yield words, after, budget._replace(words=budget.words - 1), None
-    if budget.edits:
+    if budget.edits and state.uid != GONE:
         for version in rules.versions:
             for via in rules.vias:
                 spec = state.spec._replace(version=version, via=via)
@@ -528,7 +547,7 @@ def following(rules: Rules, looks: Looks, state: State, budget: Budget) -> Itera
                         budget._replace(edits=budget.edits - 1),
                         None,
                     )
-    if budget.verbs:
+    if budget.verbs and state.uid != GONE:
         for verb in rules.verbs:
             if verb != state.action:
                 after = told_people(state._replace(action=verb))
@@ -536,6 +555,35 @@ def following(rules: Rules, looks: Looks, state: State, budget: Budget) -> Itera
     if budget.troubles:
         for words, after in troubles(rules, state):
             yield words, after, budget._replace(troubles=budget.troubles - 1), None
+
+
+def restores(rules: Rules, state: State, budget: Budget) -> Iterator[Move]:
+    """The object is deleted; and made again from a backup: same spec and annotations, no status.
+
+    What the process knows of its trial ends with it: `Trials.follow` meets an object that speaks of none.
+    """
+    if state.uid == AGAIN:
+        return  # once: another one would need a uid of its own
+    if state.uid != GONE:
+        after = told_people(state._replace(status=EMPTY, route=(), uid=GONE, left=left_by(state)))
+        after = after._replace(words=None if state.words is None else ())
+        yield "the ModelDeployment is deleted", after, budget, None
+        return
+    again, spent = state._replace(uid=AGAIN), budget._replace(restores=budget.restores - 1)
+    yield f"the ModelDeployment is made again, asking for {state.spec.version}", again, spent, None
+    for version in rules.versions if budget.edits else ():
+        if version != state.spec.version:
+            after = again._replace(spec=state.spec._replace(version=version))
+            words = f"the ModelDeployment is made again, from an older backup that asks for {version}"
+            yield words, after, spent._replace(edits=budget.edits - 1), None
+
+
+def left_by(state: State) -> tuple[Trial, ...]:
+    """The trials of what is under trial, or was until its last strike: this one, and those before."""
+    candidate, trial = state.status.value.candidate, current(state.status)
+    if trial is None and candidate and state.status.value.stable:
+        trial = Trial(candidate.revision, state.status.value.stable.revision, candidate.trial)
+    return tuple(replace(trial, number=number + 1) for number in range(trial.number)) if trial else ()
 
 
 def sayings(rules: Rules, state: State) -> Iterator[tuple[str, State]]:
@@ -566,13 +614,21 @@ def told_people(state: State) -> State:
     return state._replace(flight=None) if state.flight and state.flight.status else state
 
 
-def operator(looks: Looks, state: State, budget: Budget) -> Iterator[Move]:
+def operator(rules: Rules, looks: Looks, state: State, budget: Budget) -> Iterator[Move]:
     if state.flight is None:
         if made := looks.begin(state):
             yield "the operator begins a look", state._replace(flight=made.flight), budget, made
         return
     words, after = written(state, state.flight)
+    while rules.coarse and after.flight and not state.flight.status and is_unmet(state.flight.writes[0].value):
+        state = after
+        words, after = written(state, after.flight)
     yield words, after, budget, None
+
+
+def is_unmet(write: Write | Save) -> bool:
+    """Whether it is about a child that no request meets."""
+    return isinstance(write, Apply) and write.kind in (Kind.SERVICE_ACCOUNT, Kind.NETWORK_POLICY)
 
 
 def written(state: State, flight: Flight) -> tuple[str, State]:
@@ -587,6 +643,8 @@ def written(state: State, flight: Flight) -> tuple[str, State]:
     write, *rest = flight.writes
     left = flight._replace(writes=tuple(rest)) if rest else None
     state = state._replace(flight=left)
+    if is_refused(state, write.value):
+        return "what a look is about has changed, and it ends", state._replace(flight=None)
     match write.value:
         case Apply(kind=kind, manifest=manifest):
             applied = manifest_of(manifest)
@@ -603,6 +661,18 @@ def written(state: State, flight: Flight) -> tuple[str, State]:
         case Remove(kind=kind, name=name):
             return f"the operator removes {kind} {called(name)}", without_kid(state, (kind, name))
     raise AssertionError(write.value)
+
+
+def is_refused(state: State, write: Write | Save) -> bool:
+    """Whether the object that a write names is gone, or another one has its name."""
+    match write:
+        case Apply(kind=kind, manifest=manifest, uid=uid):
+            there = kid(state, kind, manifest["metadata"]["name"])
+        case Remove(kind=kind, name=name, uid=uid):
+            there = kid(state, kind, name)
+        case _:
+            return False
+    return (child_of(there).uid if there else None) != uid
 
 
 def called(name: str) -> str:
@@ -634,6 +704,42 @@ def others(state: State) -> Iterator[tuple[str, State]]:
         if has != router.pods:
             learnt = "".join(LETTERS[name] for name in has) or "none"
             yield f"router {place} learns of pods: {learnt}", with_router(state, place, router._replace(pods=has))
+    yield from collected(state)
+
+
+def coarsely(state: State) -> Iterator[tuple[str, State]]:
+    """The same, each of them in one move; and the operator hears of it."""
+    for fleet in state.fleets:
+        after: Fleet | None = fleet
+        while after is not None and (found := kid(state, Kind.DEPLOYMENT, fleet.name)):
+            template, held = template_of(found)
+            last = after._replace(pods=tuple((revision, True) for revision, _ in after.pods))
+            after = rolled(last, template, held=held)
+        if found and last != fleet:
+            yield f"the controller of {called(fleet.name)} finishes", with_fleet(state, last)
+    for place, router in enumerate(state.routers):
+        has = tuple(sorted(name for name in state.known if state.route and name in state.route.weights))
+        after_it = Envoy(state.route, has)
+        after_it = after_it._replace(said=after_it.says())
+        if after_it != router:
+            yield f"router {place} follows, and says so", with_router(state, place, after_it)
+    yield from collected(state)
+
+
+def collected(state: State) -> Iterator[tuple[str, State]]:
+    """The garbage collector removes what was made for an object that is gone: each Deployment, and the rest."""
+    if state.uid == ME.uid:
+        return
+    left = [ref_of(each) for each in state.kids if owner_of(each) != state.uid]
+    for ref in left:
+        if ref[0] == Kind.DEPLOYMENT:
+            yield f"the garbage collector removes {called(ref[1])}", without_kid(state, ref)
+    rest = [ref for ref in left if ref[0] != Kind.DEPLOYMENT]
+    if rest:
+        after = state
+        for ref in rest:
+            after = without_kid(after, ref)
+        yield "the garbage collector removes the other children", after
 
 
 def rolled(fleet: Fleet, template: str, *, held: bool) -> Fleet | None:
@@ -664,12 +770,18 @@ def listens(state: State) -> Iterator[tuple[str, State]]:
             yield f"the operator hears of router {place}", with_router(state, place, router._replace(listed=True))
         elif heard(router.says(), state.route) != router.said:
             yield f"router {place} is asked", with_router(state, place, router._replace(said=router.says()))
+    yield from begins(state)
+
+
+def begins(state: State) -> Iterator[tuple[str, State]]:
+    """What the requests of a trial say begins to count."""
     trial = current(state.status)
     if state.words is not None and trial and not (state.words and state.words.trial == trial):
         both = {trial.revision, trial.against}
         if all(router.route and both <= router.route.weights.keys() for router in state.routers if router.listed):
             words = f"the requests of {LETTERS[trial.revision]} begin to count, for trial {trial.number}"
-            yield words, state._replace(words=Words(trial))
+            on = trial in state.left and goes_on(ME.uid, trial, state.uid, trial)
+            yield words, state._replace(words=Words(trial, Said.HARM, Said.HARM) if on else Words(trial))
 
 
 def troubles(rules: Rules, state: State) -> Iterator[tuple[str, State]]:

@@ -85,6 +85,11 @@ def manifest_of(manifest: Manifest) -> Shared[Manifest]:
     return Shared.of(manifest, repr(manifest))
 
 
+def owner_of(manifest: Shared[Manifest]) -> str:
+    """The uid of the ModelDeployment that a child was made for."""
+    return str(manifest.value["metadata"]["ownerReferences"][0]["uid"])
+
+
 # ---------------------------------------------------------------- what the API server holds
 
 
@@ -152,7 +157,7 @@ class Kid(Value):
 
     @property
     def owner(self) -> str:
-        return str(self.manifest.value["metadata"]["ownerReferences"][0]["uid"]) if self.manifest else ""
+        return owner_of(self.manifest) if self.manifest else ""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

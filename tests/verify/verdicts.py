@@ -9,6 +9,7 @@ from tidegate_operator.core.look import Save
 from tidegate_operator.core.types import (
     Approval,
     Candidate,
+    Role,
     RolloutStep,
     Standing,
     Status,
@@ -16,7 +17,7 @@ from tidegate_operator.core.types import (
     Via,
     Weight,
 )
-from verify.routed import BAKE, LETTERS, STEPS, Made, State, Told
+from verify.routed import AGAIN, BAKE, LETTERS, STEPS, Made, State, Told
 from verify.words import Said
 
 FORWARD, BACK = (Verb.APPROVE, Verb.PROMOTE), (Verb.ABORT, Verb.ROLLBACK)
@@ -52,7 +53,8 @@ def of_a_verdict(state: State, made: Made, after: Status) -> str:
         or of_the_end_of_a_bake(state, before, after)
         or of_a_record(state, made, before, after)
         or of_a_step(state, before, after)
-        or (of_a_rise(state, after, route) if route and state.route else "")
+        or of_a_return(state, after, route)
+        or (of_a_rise(state, after, route) if route else "")
         or (of_a_suspect(state, after, route) if route else "")
     )
 
@@ -60,13 +62,41 @@ def of_a_verdict(state: State, made: Made, after: Status) -> str:
 def of_rejections(state: State, before: Status, after: Status) -> str:
     """Two strikes in two trials, or a person."""
     was, is_new = tried(before), {entry.revision for entry in after.rejected} - {e.revision for e in before.rejected}
-    if not is_new or state.action in BACK:
+    if not before.observed_generation:
+        is_new -= recorded_as_rejected(state)
+    elif state.action in BACK:
+        return ""
+    if not is_new:
         return ""
     if was is None or is_new != {was.revision} or state.says is not Said.HARM:
         return f"{LETTERS[min(is_new)]} is rejected, and nobody has said anything against it"
     if was.strikes < STRIKES - 1 or was.trial < STRIKES:
         return f"{LETTERS[was.revision]} is rejected after one strike"
     return ""
+
+
+def recorded_as_rejected(state: State) -> set[str]:
+    return {each.name for each in state.revisions.value if each.record.role is Role.REJECTED}
+
+
+def of_a_return(state: State, after: Status, route: Told | tuple[()]) -> str:
+    """12: what was rejected neither should serve again nor gets requests, whoever knows of it: a status or a record."""
+    before = state.route.weights if state.route else {}
+    for name in recorded_as_rejected(state):
+        if after.revision == name != state.status.value.revision:
+            return f"{LETTERS[name]} is recorded as rejected, and should serve again"
+        if route and route.weights.get(name, 0) > before.get(name, 0):
+            return f"{LETTERS[name]} is recorded as rejected, and has more weight"
+    return ""
+
+
+def of_a_beginning(before: State, after: State) -> str:
+    """A trial begins with nothing: what an object of the same name has counted is nobody's."""
+    words = after.words
+    if not words or words.trial == (before.words and before.words.trial):
+        return ""
+    afresh = words.says is Said.NOTHING and words.kept is None
+    return "" if afresh else f"trial {words.trial.number} of {LETTERS[words.trial.revision]} begins with {words.says}"
 
 
 def of_strikes(state: State, before: Status, after: Status) -> str:
@@ -197,11 +227,23 @@ def of_a_suspect(state: State, after: Status, route: Told) -> str:
 
 
 def of_a_bake(state: State) -> str:
-    """While it lasts the version before has pods."""
+    """While it lasts the version before has pods.
+
+    Of a model that was made again the garbage collector may have taken them before it began, and every look since then
+    been lost before it made others: there nobody may take them away while it lasts, and at rest they are there.
+    """
     baking = state.status.value.baking
-    if baking is None or baking.revision in state.there:
+    if baking is None or baking.revision in state.there or state.uid == AGAIN:
         return ""
     return f"{LETTERS[baking.revision]} is still compared with, and has no pods"
+
+
+def of_a_lost_control(before: State, after: State) -> str:
+    """Nor do they go while it lasts."""
+    baking = after.status.value.baking
+    if baking is None or before.status is not after.status or baking.revision not in before.there - after.there:
+        return ""
+    return f"{LETTERS[baking.revision]} is still compared with, and its pods go"
 
 
 # ---------------------------------------------------------------- at rest

@@ -20,6 +20,7 @@ from verify.words import Said, Words, current
         ("made", Budget(0, 1, 0)),
         ("evidence", Budget(words=1)),
         ("bake", Budget(words=2)),
+        ("struck", Budget(restores=1)),
     ],
 )
 def test_a_change_of_mind_loses_no_request_and_it_comes_to_rest(name: str, budget: Budget) -> None:
@@ -39,6 +40,7 @@ def test_a_change_of_mind_loses_no_request_and_it_comes_to_rest(name: str, budge
         (Guard.COUNTED, "evidence", Budget(words=1)),
         (Guard.EVIDENT, "evidence", Budget()),
         (Guard.AFRESH, "evidence", Budget(words=1)),
+        (Guard.OWN_PODS, "restoring", Budget(restores=1)),
     ],
 )
 def test_without_a_guard_a_promise_breaks(guard: Guard, name: str, budget: Budget) -> None:
