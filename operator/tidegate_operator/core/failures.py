@@ -7,6 +7,7 @@ speaks for all: they run the same revision, and one sentence helps more than ten
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from operator import attrgetter
 
 from tidegate_contract import failure as contract
 from tidegate_contract import names, resolution
@@ -24,6 +25,8 @@ PULL_REASONS = frozenset(
 TOOLS = (names.FETCH_CONTAINER, names.RESOLVE_CONTAINER)
 """The containers that are the operator's own."""
 
+_by_name = attrgetter("name")
+"""Whatever order the cache has, the first pod says the same sentence."""
 _NOISE = re.compile(r'^Back-off pulling image "[^"]*": ErrImagePull: |rpc error: code = \w+ desc = ')
 
 
@@ -95,11 +98,6 @@ def failure(content: Content, workload: Workload, pods: Iterable[Pod]) -> Failur
     if workload.refused:
         return Failure(Reason.PODS_REFUSED, f"the API server refuses the pods: {workload.refused}")
     return None
-
-
-def _by_name(pod: Pod) -> str:
-    """Whatever order the cache has, the first one says the same sentence."""
-    return pod.name
 
 
 def refutation(content: Content, pods: Iterable[Pod]) -> Failure | None:

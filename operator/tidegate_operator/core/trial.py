@@ -98,7 +98,7 @@ def judged(
     """
     trial, tried, found = trial_of(status), status.baking or status.candidate, heard_of(status, evidence)
     harm, cause = found.harm if found else "", Cause.HARM
-    if refuted and status.candidate and desired.strategy is not Strategy.IMMEDIATE:
+    if refuted and not status.baking and desired.strategy is not Strategy.IMMEDIATE:
         harm, cause = f"{REFUTED}: {refuted.message}", Cause(refuted.reason)
     if trial and harm and status.baking and trial.against not in kept:
         why = f"{trial.against} is not kept any more, so it stays: {harm}"
