@@ -351,8 +351,7 @@ class Reconciler:
             case ReadPorts():
                 return await self._read_ports(namespace)
             case Save():
-                if (model := self._stores.models.get(key)) is not None:
-                    await self._trials.save(key, model.metadata.uid)
+                await self._trials.save(key)
             case GivePort():
                 self._ports[namespace, step.name] = step.uid, step.port
                 self._mark((namespace, step.name))

@@ -182,10 +182,6 @@ class Operator:
         if known is None or _wish(known) != _wish(model):
             self.queue.forgive(key)
 
-    def _uid(self, key: Key) -> str:
-        model = self.stores.models.get(key)
-        return model.metadata.uid if model else ""
-
     def _states(self) -> Iterator[tuple[str, str]]:
         for key in self.stores.models:
             if model := self.stores.models.get(key):
@@ -383,7 +379,7 @@ class Operator:
             task.cancel()
         await asyncio.gather(*self.tasks, return_exceptions=True)
         try:
-            await self.trials.save_all(self._uid)
+            await self.trials.save_all()
         except (*TRANSIENT, NotLeader) as error:
             log.warning("a trial was not kept at the end: %s: %s", type(error).__name__, error)
         await self.leader.release(self.api, self.writer)

@@ -45,6 +45,8 @@ MOST_KEPT = 3
 class _Running:
     """One trial."""
 
+    uid: str
+    """Of the ModelDeployment: another one of its name has trials of its own."""
     trial: Trial
     tolerance: core.Tolerance
     tally: Tally | None = None
@@ -105,19 +107,18 @@ class Trials:
         Raises what the API server answers.
         """
         running = self._running.get(key)
-        if running is not None and running.trial != trial:
-            await self._leave(key, uid, running)
-        if trial is None:
+        if running is not None and (running.uid, running.trial) != (uid, trial):
+            await self._leave(key, running)
             self.end(key)
-        elif running is None or running.trial != trial:
+        if trial is not None and key not in self._running:
             self._running[key] = await self._begun(key, uid, trial, tolerance)
 
-    async def _leave(self, key: Key, uid: str, running: _Running) -> None:
+    async def _leave(self, key: Key, running: _Running) -> None:
         """Keep a trial that has ended as it is, if the look that ended it could not. Nothing waits for that."""
         if running.tally is None or running.tally is running.saved:
             return
         try:
-            await self.save(key, uid)
+            await self.save(key)
         except (*TRANSIENT, NotLeader) as error:
             said = f"the end of trial {running.trial.number} of {running.trial.revision} is not kept"
             log.warning("%s: %s: %s", said, type(error).__name__, error, extra={"model": "/".join(key)})
@@ -127,7 +128,7 @@ class Trials:
         self._running.pop(key, None)
 
     async def _begun(self, key: Key, uid: str, trial: Trial, tolerance: core.Tolerance) -> _Running:
-        running = _Running(trial, tolerance)
+        running = _Running(uid, trial, tolerance)
         await self._read(key, running)
         for body in running.earlier:
             try:
@@ -198,8 +199,8 @@ class Trials:
 
     # ---------------------------------------------------------------- what is kept
 
-    async def save(self, key: Key, uid: str) -> None:
-        """Keep what has been counted so far. `uid`: of the ModelDeployment.
+    async def save(self, key: Key) -> None:
+        """Keep what has been counted so far.
 
         Raises NotLeader and what the API server answers; NotFound where the version is not kept.
         """
@@ -212,7 +213,7 @@ class Trials:
                 raise NotFound(404, f"revision {running.trial.revision} is not kept")
         number = running.trial.number
         tally = running.tally
-        body = r.TrialBody(number, running.trial.against, packed(Kept(uid, tally, running.trial.began)))
+        body = r.TrialBody(number, running.trial.against, packed(Kept(running.uid, tally, running.trial.began)))
         others = [each for each in running.earlier if each.number != number]
         name, revision_uid = object_name(key[1], running.trial.revision), running.revision_uid
         running.revision_uid = ""  # unless it is taken: that object may be gone, and another one be there
@@ -221,11 +222,10 @@ class Trials:
         running.saved = tally
         running.saved_at = self._monotonic()
 
-    async def save_all(self, uid_of: Callable[[Key], str]) -> None:
+    async def save_all(self) -> None:
         """Keep every trial: the process is about to end."""
         for key in tuple(self._running):
-            if uid := uid_of(key):
-                await self.save(key, uid)
+            await self.save(key)
 
 
 def _paced(running: _Running, readings: Iterable[Reading], now: float) -> None:

@@ -167,7 +167,7 @@ async def test_what_a_router_has_found_by_itself_is_harm(world: World) -> None:
 async def test_another_process_goes_on_where_the_last_one_was_and_loses_no_request(world: World) -> None:
     await world.follow()
     world.told((0, 0), (0, 0), weight=0)
-    await world.trials.save(KEY, ME.uid)
+    await world.trials.save(KEY)
     assert world.evidence().saved
     world.told((3, 3), (60, 0))
     world.anew()
@@ -191,21 +191,21 @@ async def test_what_was_kept_of_another_one_is_nobodys(world: World, trial: Tria
     await world.follow()
     world.told((0, 0), (0, 0), weight=0)
     world.told((12, 12), (200, 0))
-    await world.trials.save(KEY, ME.uid)
+    await world.trials.save(KEY)
     world.anew()
     await world.follow(trial, uid)
     assert world.trials.evidence(KEY) is None
     world.told((12, 12), (200, 0))
     if trial.against == TRIAL.against:
         assert not world.evidence().harm
-        await world.trials.save(KEY, ME.uid)
+        await world.trials.save(KEY)
         assert world.evidence().saved
 
 
 async def test_it_is_due_a_minute_after_it_was_kept(world: World) -> None:
     await world.follow()
     world.told((0, 0), (0, 0), weight=0)
-    await world.trials.save(KEY, ME.uid)
+    await world.trials.save(KEY)
     assert not world.evidence().due
     world.seconds += SAVE_SECONDS
     assert world.evidence().due
@@ -216,8 +216,8 @@ async def test_the_last_trials_of_a_version_stay(world: World) -> None:
         world.anew()
         await world.follow(replace(TRIAL, number=number))
         world.told((0, 0), (0, 0), weight=0)
-        await world.trials.save(KEY, ME.uid)
-        await world.trials.save(KEY, ME.uid)
+        await world.trials.save(KEY)
+        await world.trials.save(KEY)
     assert world.server.numbers == [3, 4, 5]
 
 
@@ -226,9 +226,9 @@ async def test_where_the_version_is_not_kept_its_trial_cannot_be(world: World) -
     await world.follow()
     world.told((0, 0), (0, 0), weight=0)
     with pytest.raises(NotFound):
-        await world.trials.save(KEY, ME.uid)
+        await world.trials.save(KEY)
     world.server.body = known
-    await world.trials.save(KEY, ME.uid)
+    await world.trials.save(KEY)
     assert world.evidence().saved
 
 
@@ -240,7 +240,7 @@ async def test_what_cannot_be_read_is_begun_anew(world: World) -> None:
         await world.follow()
         assert world.trials.evidence(KEY) is None
     world.told((0, 0), (0, 0), weight=0)
-    await world.trials.save(KEY, ME.uid)
+    await world.trials.save(KEY)
     assert world.evidence().saved
 
 
@@ -284,11 +284,11 @@ async def test_counts_that_contradict_each_other_are_no_reason_to_stop(world: Wo
 async def test_where_another_revision_of_that_name_is_made_the_trial_is_kept_there(world: World) -> None:
     await world.follow()
     world.told((0, 0), (0, 0), weight=0)
-    await world.trials.save(KEY, ME.uid)
+    await world.trials.save(KEY)
     world.server.body = {"metadata": {"name": f"{ME.name}-bbbbbbbb", "uid": "another"}}
     with pytest.raises(Conflict):
-        await world.trials.save(KEY, ME.uid)
-    await world.trials.save(KEY, ME.uid)
+        await world.trials.save(KEY)
+    await world.trials.save(KEY)
     assert world.server.numbers == [1]
 
 
@@ -296,12 +296,26 @@ async def test_where_another_revision_of_that_name_is_made_the_trial_is_kept_the
 async def test_a_trial_that_has_ended_is_kept_as_it_ended(world: World, after: Trial | None) -> None:
     await world.follow()
     world.told((0, 0), (0, 0), weight=0)
-    await world.trials.save(KEY, ME.uid)
+    await world.trials.save(KEY)
     world.told((12, 12), (200, 0))
     await world.follow(after)
     assert world.server.body is not None
     (body,) = world.server.body["trials"]
     assert unpacked(body["kept"]).tally.entries, "what ended it is in it"
+
+
+async def test_a_model_that_is_made_again_has_a_trial_of_its_own(world: World) -> None:
+    """Within the same second, so that nothing but its uid tells them apart."""
+    await world.follow()
+    world.told((0, 0), (0, 0), weight=0)
+    world.told((12, 12), (200, 0))
+    await world.follow(uid="another")
+    assert world.trials.evidence(KEY) is None
+    assert world.server.body is not None
+    (body,) = world.server.body["trials"]
+    assert unpacked(body["kept"]).uid == ME.uid, "what the one before has counted is kept as that one's"
+    world.told((12, 12), (200, 0))
+    assert not world.evidence().harm
 
 
 async def test_nothing_waits_for_the_end_of_a_trial_to_be_kept(world: World) -> None:
@@ -316,7 +330,7 @@ async def test_all_that_runs_is_kept_at_the_end(world: World) -> None:
     await world.follow()
     world.told((0, 0), (0, 0), weight=0)
     world.told((12, 12), (200, 0))
-    await world.trials.save_all(lambda key: ME.uid)
+    await world.trials.save_all()
     world.anew()
     await world.follow()
     assert "12 of 12" in world.evidence().harm
