@@ -50,6 +50,7 @@ BY_HAND = "every router sends it"
 """How a Step begins to say why, where a person is to say whether it goes on."""
 AT_FIRST = "waiting for routers that know the model"
 LETS_GO = "waiting for the routers to let the model go"
+LEFT_BEHIND = "waiting for pods that an object of this name has left: the garbage collector takes them"
 DEADLINE_SECONDS = 10.0
 """Of a version of which nothing is known."""
 
@@ -296,11 +297,12 @@ def _through(scene: Scene) -> Way:
         versions = tuple(scene.version(revision, size) for revision, size in sorted(sizes.items()))
         opens = guards.holds(Guard.OWN_PODS, not scene.left_behind - {aim.stable})
         if observed.port is None:
-            waits = "waiting for a port in the namespace's routers"
+            waits = "waiting for a port in the namespace's routers" if opens else LEFT_BEHIND
             return Way(status, versions, opens=opens, waits=waits, arrived=False, moves=True)
         if not guards.holds(Guard.ACKNOWLEDGED, scene.unknown_to_routers):
             # What they say of a route that is gone would be taken for what they say of this one.
-            return Way(status, versions, opens=opens, waits=LETS_GO, arrived=False, moves=True)
+            waits = LETS_GO if opens else LEFT_BEHIND
+            return Way(status, versions, opens=opens, waits=waits, arrived=False, moves=True)
         longest = _longest(scene, {aim.stable}, DEADLINE_SECONDS)
         route = first(aim, observed.port, longest, scene.desired.sticky, scene.desired.tolerance.errors)
         port = None if enters else route.port
@@ -321,7 +323,7 @@ def _through(scene: Scene) -> Way:
         gone |= _succeeded(scene, port)
     alone = len(route.slots) == 1 and route.slots[route.stable].revision == choice.target
     arrived = alone and not enters and not scene.present - {choice.target}
-    waits = found.waits or evidence_waits
+    waits = found.waits or evidence_waits or (LEFT_BEHIND if scene.left_behind else "")
     return Way(status, versions, port, gone, waits, arrived, moves=not (arrived and found.acknowledged))
 
 

@@ -102,7 +102,7 @@ STRICT: dict[str, dict[str, dict[str, str]]] = {
             "enters": "the same",
             "enters or scene.before.route is None": "whether there is anybody yet who divides the requests",
             "comes": "the same: a candidate is none before that",
-            "found.waits or evidence_waits": "only words",
+            "found.waits or evidence_waits or (LEFT_BEHIND if scene.left_behind else '')": "only words",
             "found.acknowledged and _known(scene, route, aim.stable, _reached(scene, route))": (
                 "the fact that PODS_KNOWN asks"
             ),

@@ -8,6 +8,7 @@ from routed_worlds import PORT, ROUTED, STEPS, Cluster, canary, deployment_of
 from tidegate_contract.actions import Action
 from tidegate_contract.route import Share, Slot
 from tidegate_operator.core.children import endpoints
+from tidegate_operator.core.rollout import LEFT_BEHIND
 from tidegate_operator.core.types import Approval, Child, Desired, Kind, Remove, Status, Strategy, Via, Weight
 from worlds import FLIGHTS, ME, asking, child, name
 
@@ -521,6 +522,7 @@ def test_made_again_it_has_no_pods_of_a_candidate_before_it_comes_through_router
 def test_made_again_it_has_no_address_while_another_version_has_pods_of_the_object_before() -> None:
     found, address = made_again(B).settle(), (Kind.SERVICE, ME.name)
     assert address not in found.children
+    assert LEFT_BEHIND in found.message("Progressing")
     collect(found, B)
     assert address in found.settle().children
     assert address in made_again(A).settle().children
@@ -531,6 +533,7 @@ def test_made_again_a_candidate_waits_for_the_end_of_the_pods_of_the_object_befo
     found = made_again(left)
     found.port = PORT
     assert found.settle().weights() == {A: 100, B: 0}
+    assert LEFT_BEHIND in found.message("Progressing")
     collect(found, left)
     assert found.settle().weights() == {A: 95, B: 5}
 
