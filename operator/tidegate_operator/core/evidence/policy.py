@@ -9,6 +9,8 @@ from tidegate_operator.core.evidence.split import Split, broken
 
 STEP_REQUESTS, STEP_SECONDS = 20, 30.0
 """Of the candidate: what a step sees at least."""
+ROUNDING = 1e-9
+"""A logarithm so near to 0 is one: sums are rounded."""
 STRIKES = 2
 """So many reject a revision."""
 WATCHERS = 2
@@ -34,6 +36,11 @@ CERTAIN = frozenset({Cause.GOLDEN_MISMATCH, Cause.DIGEST_MISMATCH})
 """No matter of chance, and so not to be tried again."""
 
 
+def speaks_against(harm: Evidence) -> bool:
+    """Whether more speaks for harm than against it, E > 1. It proves nothing."""
+    return harm.log_evidence >= ROUNDING
+
+
 def may_leave_step(harms: Iterable[Evidence], requests: int, seconds: float) -> bool:
     """Whether a step has seen enough: 20 requests of the candidate, 30 s, and more against harm than for it, E < 1.
 
@@ -41,7 +48,7 @@ def may_leave_step(harms: Iterable[Evidence], requests: int, seconds: float) -> 
     has E = 1, and holds nobody up.
     """
     enough = whole(requests, "requests") >= STEP_REQUESTS and seconds >= STEP_SECONDS
-    return enough and all(harm.log_evidence < 1e-9 for harm in harms)
+    return enough and not any(map(speaks_against, harms))
 
 
 def may_promote(

@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 from tidegate_contract.evidence import ALPHA, Arm, Harm, Scrape, Signal, harm_of, harmful, merged
 from tidegate_contract.route import WHOLE
+from tidegate_operator.core.evidence.policy import ROUNDING, speaks_against
 from tidegate_operator.core.evidence.promotion import BETA, Promotion, needed_by_all, promotion_of, proven, still_needed
 from tidegate_operator.core.evidence.slow import LEAST, slower_than, threshold
 from tidegate_operator.core.evidence.split import AT_FIRST, Split, broken
@@ -23,7 +24,6 @@ ENTRY_READINGS = 120
 """So many readings at the most are put together: about a minute of them."""
 MOST_ENTRIES = 4000
 """Of a record, about: a trial that is longer enters less and less often."""
-SUSPICIOUS = 1e-9
 NONE, UNSPLIT = Arm(0), Split(AT_FIRST)
 
 
@@ -316,8 +316,8 @@ def _is_suspicious(found: Judges, signal: Signal) -> bool:
     A step that multiplies what clients see of a version is not left in doubt. Of slow answers the proof wavers for
     hundreds of requests of a version that is as fast as stable, and what is slow is no failure.
     """
-    does_harm = found.harm[signal].log_evidence >= SUSPICIOUS
-    return does_harm or (signal is Signal.ERRORS and found.promotion[signal].log_evidence <= -SUSPICIOUS)
+    is_worse = signal is Signal.ERRORS and found.promotion[signal].log_evidence <= -ROUNDING
+    return is_worse or speaks_against(found.harm[signal])
 
 
 def _words(tally: Tally, signal: Signal, harm: Harm) -> str:
