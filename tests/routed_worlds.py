@@ -133,10 +133,9 @@ class Cluster:
 
     def _pod(self, name: str, n: int) -> Pod:
         ready = n < self.ready(name)
-        ended = (
-            () if ready or not self.last_words else (Container("server", exit_code=3, exit_message=self.last_words),)
-        )
-        return Pod(f"{name}-{n}", self.serves[name], ready=ready, containers=ended)
+        gave_up = Container("server", exit_code=3, exit_message=self.last_words)
+        containers = (gave_up,) if self.last_words and not ready else ()
+        return Pod(f"{name}-{n}", self.serves[name], ready=ready, containers=containers)
 
     def _numbers(self, name: str) -> Workload:
         size = self.sizes[name]

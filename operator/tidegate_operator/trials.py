@@ -107,7 +107,7 @@ class Trials:
         Raises what the API server answers.
         """
         running = self._running.get(key)
-        if running is not None and (running.uid, running.trial) != (uid, trial):
+        if running is not None and not goes_on(running.uid, running.trial, uid, trial):
             await self._leave(key, running)
             self.end(key)
         if trial is not None and key not in self._running:

@@ -150,9 +150,11 @@ def goes_back(status: Status) -> bool:
 
 def _refuted(status: Status, asked: Asked, observed: Observed) -> Failure | None:
     """What the pods of the candidate have found that takes no requests to know."""
-    name = status.candidate.revision if status.candidate else ""
+    if status.candidate is None:
+        return None
+    name = status.candidate.revision
     contents = {revision.name: revision.content for revision in observed.revisions} | {asked.name: asked.content}
-    pods = (pod for pod in observed.pods if name and pod.revision == name)
+    pods = (pod for pod in observed.pods if pod.revision == name)
     return refutation(contents[name], pods) if name in contents else None
 
 

@@ -31,6 +31,7 @@ from tidegate_operator.core.types import (
     Identity,
     Kind,
     Observed,
+    Pod,
     Ref,
     Router,
     Stable,
@@ -112,28 +113,33 @@ class Scene:
         return kept | ({self.choice.target: self.choice.content} if self.choice.content else {})
 
     def is_ours(self, kind: Kind, name: str) -> bool:
+        return self._claim(kind, name) == Claim.OURS
+
+    def _claim(self, kind: Kind, name: str) -> Claim | None:
         child = self.observed.children.get((kind, name))
-        return child is not None and claim(self.identity, child) == Claim.OURS
+        return claim(self.identity, child) if child else None
+
+    def _with_deployments(self, whose: Claim) -> frozenset[str]:
+        names = {revision: version_name(self.identity, revision) for revision in self.observed.versions}
+        return frozenset(revision for revision, name in names.items() if self._claim(Kind.DEPLOYMENT, name) == whose)
 
     @property
     def present(self) -> frozenset[str]:
         """The revisions that have a Deployment of their own."""
-        names = {revision: version_name(self.identity, revision) for revision in self.observed.versions}
-        return frozenset(revision for revision, name in names.items() if self.is_ours(Kind.DEPLOYMENT, name))
+        return self._with_deployments(Claim.OURS)
 
     @property
     def left_behind(self) -> Set[str]:
         """The revisions of which only an object before has pods, or may get some: the garbage collector takes them."""
         if self.is_ours(Kind.DEPLOYMENT, self.identity.name):
             return set()
-        pods, versions = self.observed.pods, self.observed.versions
-        alone = {pod.revision for pod in pods if pod.revision and not (pod.deleting or pod.ended)} - versions.keys()
-        names = {revision: version_name(self.identity, revision) for revision in versions}
-        return alone | {revision for revision, name in names.items() if self._is_left_behind(name)}
+        alone = {pod.revision for pod in self._running} - self.observed.versions.keys()
+        return alone | self._with_deployments(Claim.LEFT_BEHIND)
 
-    def _is_left_behind(self, name: str) -> bool:
-        child = self.observed.children.get((Kind.DEPLOYMENT, name))
-        return child is not None and claim(self.identity, child) == Claim.LEFT_BEHIND
+    @property
+    def _running(self) -> list[Pod]:
+        """The pods of any version that are there to stay, whoever made them."""
+        return [pod for pod in self.observed.pods if pod.revision and not (pod.deleting or pod.ended)]
 
     def refs(self, revision: str) -> set[Ref]:
         """The children of one version."""
@@ -187,8 +193,7 @@ class Scene:
     @property
     def reached(self) -> Mapping[str, int]:
         """How many pods of each revision get their part of the requests that go straight, whoever made them."""
-        pods = self.observed.pods
-        return Counter(pod.revision for pod in pods if pod.revision and pod.ready and not (pod.deleting or pod.ended))
+        return Counter(pod.revision for pod in self._running if pod.ready)
 
     @property
     def told(self) -> list[Router]:

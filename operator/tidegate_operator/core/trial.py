@@ -73,9 +73,9 @@ def heard_of(status: Status, evidence: Evidence | None) -> Evidence | None:
     return evidence if known else None
 
 
-def goes_on(kept_uid: str, kept: Trial, uid: str, trial: Trial) -> bool:
-    """Whether a trial goes on from what is kept: that of another ModelDeployment of the same name is nobody's."""
-    return (kept_uid, kept) == (uid, trial)
+def goes_on(before_uid: str, before: Trial, uid: str, trial: Trial | None) -> bool:
+    """Whether a trial is the one before, going on: that of another ModelDeployment of the same name is nobody's."""
+    return (before_uid, before) == (uid, trial)
 
 
 def gist(found: Evidence) -> tuple[bool, ...]:
