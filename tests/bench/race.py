@@ -166,7 +166,7 @@ def listed(of: list[str]) -> Any:
     """A type for argparse: some of these, with commas between them."""
 
     def parsed(text: str) -> list[str]:
-        found = text.split(",")
+        found = [name for name in text.split(",") if name]
         if unknown := set(found) - set(of):
             raise argparse.ArgumentTypeError(f"there is no {', '.join(sorted(unknown))}; there are {', '.join(of)}")
         return found
@@ -178,7 +178,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=10, help="an outage comes twice in each")
     parser.add_argument("--faults", type=listed([*FAULTS]), default=[*FAULTS], help=f"of {','.join(FAULTS)}")
-    parser.add_argument("--against", type=listed([*SETTINGS]), default=[*SETTINGS], help=f"of {','.join(SETTINGS)}")
+    parser.add_argument(
+        "--against", type=listed([*SETTINGS]), default=[*SETTINGS], help=f"of {','.join(SETTINGS)}, or ''"
+    )
     parser.add_argument("--docs-rounds", type=int, default=1, help="in which docs takes part: it needs half an hour")
     parser.add_argument("--limit", type=float, default=600.0, metavar="SECONDS", help="of a run")
     parser.add_argument("--docs-limit", type=float, default=1800.0, metavar="SECONDS", help="of one of docs")
