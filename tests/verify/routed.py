@@ -268,8 +268,13 @@ def template_of(manifest: Shared[Any]) -> tuple[str, bool]:
 DIRECT = frozenset(manifest_of(seal(service(replace(ME, uid=uid)))) for uid in (ME.uid, AGAIN))
 
 
+@cache
+def by_ref(kids: tuple[Shared[Any], ...]) -> dict[Ref, Shared[Any]]:
+    return {ref_of(each): each for each in kids}
+
+
 def kid(state: State, kind: Kind, name: str) -> Shared[Any] | None:
-    return next((each for each in state.kids if ref_of(each) == (kind, name)), None)
+    return by_ref(state.kids).get((kind, name))
 
 
 def with_kid(state: State, manifest: Shared[Any]) -> State:
@@ -819,6 +824,10 @@ def heard(said: tuple[Any, ...], route: Told | tuple[()]) -> tuple[Any, ...]:
     return -1 if route else said[0], ()
 
 
+def with_said(router: Envoy, said: tuple[Any, ...]) -> Envoy:
+    return router if router.said == said else router._replace(said=said)
+
+
 def canonical(state: State) -> State:
     """The same for states that differ in the order of their routers, or in the count of generations alone.
 
@@ -832,7 +841,7 @@ def canonical(state: State) -> State:
     renamed = {number: place + min(numbers[0], 2) for place, number in enumerate(numbers)}
     if any(number != then for number, then in renamed.items()):
         state = renumbered(state, renamed)
-    routers = tuple(sorted(router._replace(said=heard(router.said, state.route)) for router in state.routers))
+    routers = tuple(sorted(with_said(router, heard(router.said, state.route)) for router in state.routers))
     return state if routers == state.routers else state._replace(routers=routers)
 
 

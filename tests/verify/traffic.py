@@ -6,8 +6,8 @@ old as its last question. Routers take the newest route in one step, learn of po
 
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Hashable, Iterator, Sequence
+from typing import NamedTuple
 
 from tidegate_contract.route import WHOLE, Route, Share, Slot, total
 from tidegate_operator.core.guards import ALL, Guard, Guards
@@ -24,8 +24,7 @@ MOST_MOVES = 200
 """From any state to rest."""
 
 
-@dataclass(frozen=True, slots=True)
-class Envoy:
+class Envoy(NamedTuple):
     """A router, as it is."""
 
     route: Route
@@ -43,8 +42,7 @@ class Envoy:
         return Router(self.route.generation, pods, len(self.busy - in_route))
 
 
-@dataclass(frozen=True, slots=True)
-class State:
+class State(NamedTuple):
     route: Route
     aim: Aim
     ready: frozenset[str]
@@ -57,26 +55,20 @@ class State:
     troubles: int
     """How often a router may still start or end, or pods become unready."""
 
-    def key(self) -> tuple[object, ...]:
+    def key(self) -> Hashable:
         """The same for states that differ in nothing but the count of generations, or in the order of their routers."""
         now = self.route.generation
 
-        def shape(route: Route) -> tuple[object, ...]:
-            slots = ((slot, share.revision, share.weight) for slot, share in route.slots.items())
-            return now - route.generation, route.stable, tuple(sorted(slots))
+        def shape(route: Route) -> Hashable:
+            return now - route.generation, route.stable, frozenset(route.slots.items())
 
-        def one(router: Envoy) -> tuple[object, ...]:
+        def one(router: Envoy) -> Hashable:
             said = router.said
-            heard = (
-                None
-                if said is None
-                else (min(now - said.generation, 1), tuple(sorted(said.pods.items())), said.leaving)
-            )
-            return shape(router.route), tuple(sorted(router.pods)), tuple(sorted(router.busy)), repr(heard)
+            heard = said and (min(now - said.generation, 1), frozenset(said.pods.items()), said.leaving)
+            return shape(router.route), router.pods, router.busy, heard
 
-        routers = tuple(sorted(map(one, self.routers), key=repr))
-        aim, sets = (self.aim.stable, self.aim.candidate, self.aim.weight), (sorted(self.ready), sorted(self.there))
-        return shape(self.route), aim, repr(sets), routers, self.changes, self.troubles
+        routers = tuple(sorted(map(one, self.routers), key=hash))
+        return shape(self.route), self.aim, self.ready, self.there, routers, self.changes, self.troubles
 
 
 Move = tuple[str, State, str]
@@ -108,37 +100,37 @@ def following(state: State, guards: Guards, *, calm: bool = False) -> Iterator[M
     for place, router in enumerate(state.routers):
         yield from _router(state, place, router, calm=calm)
     for revision in sorted(state.there - state.ready):
-        yield f"pods of {revision} get ready", replace(state, ready=state.ready | {revision}), ""
+        yield f"pods of {revision} get ready", state._replace(ready=state.ready | {revision}), ""
     if calm:
         return
     if state.changes:
         for aim in AIMS:
             if aim != state.aim:
-                yield f"the owner wants {aim}", replace(state, aim=aim, changes=state.changes - 1), ""
+                yield f"the owner wants {aim}", state._replace(aim=aim, changes=state.changes - 1), ""
     if state.troubles:
-        left = replace(state, troubles=state.troubles - 1)
-        yield "a router starts", replace(left, routers=(*state.routers, Envoy(state.route, state.ready))), ""
+        left = state._replace(troubles=state.troubles - 1)
+        yield "a router starts", left._replace(routers=(*state.routers, Envoy(state.route, state.ready))), ""
         if len(state.routers) > 1:
-            yield "a router ends", replace(left, routers=state.routers[1:]), ""
+            yield "a router ends", left._replace(routers=state.routers[1:]), ""
         for revision in sorted(state.ready):
-            yield f"pods of {revision} are not ready any more", replace(left, ready=state.ready - {revision}), ""
+            yield f"pods of {revision} are not ready any more", left._replace(ready=state.ready - {revision}), ""
 
 
 def _operator(state: State, guards: Guards) -> Iterator[Move]:
     wanted = {state.aim.stable, state.aim.candidate} - {""}
     missing = wanted - state.there
     if missing:
-        yield f"the operator makes pods of {sorted(missing)}", replace(state, there=state.there | missing), ""
+        yield f"the operator makes pods of {sorted(missing)}", state._replace(there=state.there | missing), ""
     for place, router in enumerate(state.routers):
         if router.said != router.says():
-            yield f"router {place} is asked", _with(state, place, replace(router, said=router.says())), ""
+            yield f"router {place} is asked", _with(state, place, router._replace(said=router.says())), ""
     fleets = {revision: Fleet(ready=int(revision in state.ready)) for revision in state.there}
     told = [router.said or Router() for router in state.routers]
     found = step(state.route, state.aim, fleets, told, guards)
     if found.route != state.route:
-        yield f"the operator writes {found.route}", replace(state, route=found.route), _wrong_change(state, found.route)
+        yield f"the operator writes {found.route}", state._replace(route=found.route), _wrong_change(state, found.route)
     elif found.free:
-        gone = replace(state, there=state.there - found.free, ready=state.ready - found.free)
+        gone = state._replace(there=state.there - found.free, ready=state.ready - found.free)
         yield f"the operator ends the pods of {sorted(found.free)}", gone, _wrong_end(state, found.free)
 
 
@@ -146,11 +138,11 @@ def _router(state: State, place: int, router: Envoy, *, calm: bool) -> Iterator[
     if router.route != state.route:
         yield (
             f"router {place} runs {state.route.generation}",
-            _with(state, place, replace(router, route=state.route)),
+            _with(state, place, router._replace(route=state.route)),
             "",
         )
     if router.pods != state.ready:
-        yield f"router {place} learns of pods", _with(state, place, replace(router, pods=state.ready)), ""
+        yield f"router {place} learns of pods", _with(state, place, router._replace(pods=state.ready)), ""
     for revision in sorted(router.busy):
         yield f"router {place} is answered by {revision}", _busy(state, place, router.busy - {revision}), ""
     if calm:
@@ -165,11 +157,11 @@ def _router(state: State, place: int, router: Envoy, *, calm: bool) -> Iterator[
 
 
 def _with(state: State, place: int, router: Envoy) -> State:
-    return replace(state, routers=(*state.routers[:place], router, *state.routers[place + 1 :]))
+    return state._replace(routers=(*state.routers[:place], router, *state.routers[place + 1 :]))
 
 
 def _busy(state: State, place: int, busy: frozenset[str]) -> State:
-    return _with(state, place, replace(state.routers[place], busy=busy))
+    return _with(state, place, state.routers[place]._replace(busy=busy))
 
 
 def _wrong_change(state: State, route: Route) -> str:
@@ -213,12 +205,12 @@ def at_rest(state: State) -> str:
 def search(guards: Guards = ALL, starts: Sequence[State] = STARTS) -> Result:
     """All states, or the way to the first broken promise."""
     result, started = Result(NAME), time.monotonic()
-    before: dict[tuple[object, ...], tuple[tuple[object, ...], str] | None] = {start.key(): None for start in starts}
-    waiting = deque((start, 0) for start in starts)
-    settled: set[tuple[object, ...]] = set()
+    waiting = deque((start, start.key(), 0) for start in starts)
+    before: dict[Hashable, tuple[Hashable, str] | None] = {key: None for _, key, _ in waiting}
+    settled: set[Hashable] = set()
 
-    def finish(state: State, *words: str) -> Result:
-        way, at = [], state.key()
+    def finish(at: Hashable, *words: str) -> Result:
+        way = []
         while (link := before[at]) is not None:
             at = link[0]
             way.append(link[1])
@@ -227,24 +219,24 @@ def search(guards: Guards = ALL, starts: Sequence[State] = STARTS) -> Result:
         return result
 
     while waiting:
-        state, depth = waiting.popleft()
+        state, key, depth = waiting.popleft()
         result.depth = depth
         if said := settle(state, guards, settled):
-            return finish(state, said)
+            return finish(key, said)
         for words, after, broken in following(state, guards):
             result.transitions += 1
             if broken:
-                return finish(state, words, broken)
-            if after.key() not in before:
-                before[after.key()] = (state.key(), words)
-                waiting.append((after, depth + 1))
+                return finish(key, words, broken)
+            if (following_key := after.key()) not in before:
+                before[following_key] = (key, words)
+                waiting.append((after, following_key, depth + 1))
     result.states, result.ends, result.seconds = len(before), len(settled), time.monotonic() - started
     return result
 
 
-def settle(state: State, guards: Guards, settled: set[tuple[object, ...]]) -> str:
+def settle(state: State, guards: Guards, settled: set[Hashable]) -> str:
     """Let everybody go on until nothing is left to do; what is wrong then."""
-    seen: set[tuple[object, ...]] = set()
+    seen: set[Hashable] = set()
     for _ in range(MOST_MOVES):  # states of one key may follow each other: a key does not say all that was heard
         if (key := state.key()) in settled:
             break

@@ -4,7 +4,9 @@ A search compares and hashes millions of states, so every value here exists once
 that say the same are one object, and comparing them costs nothing.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from operator import attrgetter
 from typing import Any, Generic, NamedTuple, Self, TypeVar, cast
 
 from tidegate_contract.actions import Action
@@ -18,22 +20,27 @@ class Once(type):
 
     _all: dict[tuple[Any, ...], Any]
     _places: dict[str, int]
+    _fields: Callable[[Any], tuple[Any, ...]]
 
     def __call__(cls, *args: Any, **kwargs: Any) -> Any:
         if "_all" not in cls.__dict__:
+            names = cls.__dict__["__slots__"]
             cls._all = {}
-            cls._places = {name: place for place, name in enumerate(cls.__dict__["__slots__"])}
+            cls._places = {name: place for place, name in enumerate(names)}
+            several = len(names) > 1  # of one name there would be no tuple
+            cls._fields = attrgetter(*names) if several else lambda value: tuple(getattr(value, name) for name in names)
+        found = cls._all.get(args) if len(args) == len(cls._places) else None
+        if found is not None:
+            return found
         made = super().__call__(*args, **kwargs)
-        return cls._all.setdefault(tuple([getattr(made, name) for name in cls._places]), made)
+        return cls._all.setdefault(cls._fields(made), made)
 
     def changed(cls, value: Any, changes: dict[str, Any]) -> Any:
         """The value with other fields, which mostly exists already."""
-        fields = [getattr(value, name) for name in cls._places]
+        fields = list(cls._fields(value))
         for name, value_now in changes.items():
             fields[cls._places[name]] = value_now
-        key = tuple(fields)
-        found = cls._all.get(key)
-        return cls(*fields) if found is None else found
+        return cls(*fields)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -1,8 +1,9 @@
 """What the ModelRevisions should say, and which of them have had their time."""
 
 from collections.abc import Iterable
-from dataclasses import astuple, replace
+from dataclasses import replace
 from datetime import datetime, timedelta
+from operator import attrgetter
 
 from tidegate_contract.resolution import Card
 from tidegate_operator.core.choice import BACK, Choice, is_rejected, newest_first
@@ -111,7 +112,9 @@ def verdict(role: Role, name: str, status: Status, before: Record, now: datetime
 
 def merged(before: Iterable[Decision], after: Iterable[Decision]) -> tuple[Decision, ...]:
     """Both, each once, in the order of their times; the last of them if they are many."""
-    return tuple(sorted({*before, *after}, key=astuple))[-DECISIONS:]
+    return tuple(
+        sorted(dict.fromkeys((*before, *after)), key=attrgetter("at", "what", "revision", "by", "why"))[-DECISIONS:]
+    )
 
 
 def forgets(
