@@ -17,7 +17,8 @@ from tidegate_operator.core.guards import ALL, Guard, Guards
 from tidegate_operator.core.ramp import ramped
 from tidegate_operator.core.reasons import Reason, Type
 from tidegate_operator.core.revision import Asked, asked, request_of
-from tidegate_operator.core.rollout import Scene, Way, follow
+from tidegate_operator.core.rollout import Way, follow
+from tidegate_operator.core.scene import Scene
 from tidegate_operator.core.trial import heard_of, numbered
 from tidegate_operator.core.types import (
     Child,

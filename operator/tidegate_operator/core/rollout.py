@@ -1,54 +1,24 @@
-"""How a version takes over: which versions have pods, where requests are to go, and how far the candidate is. Pure.
+"""How a version takes over: which versions have pods, and what the model's Service leads to. Pure.
 
 Where requests go straight to the pods, one Deployment rolls over. Where they come through routers each version has a
-Deployment of its own; the steps of the rollout and the people who act say where the traffic is to go, and
-`core/traffic.py` in which order it goes there. A model can change from the one to the other while it serves.
+Deployment of its own; `core/steps.py` says where the traffic is to go, and `core/traffic.py` in which order it goes
+there. A model can change from the one to the other while it serves.
 """
 
 import math
-from collections import Counter
-from collections.abc import Iterable, Mapping, Set
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from datetime import datetime
-from functools import partial
 
-from tidegate_contract.route import Route, Slot
-from tidegate_operator.core.children import seal, service, version_name
-from tidegate_operator.core.choice import Choice, goes_back, is_rejected
-from tidegate_operator.core.claim import Claim, claim
+from tidegate_contract.route import Route
+from tidegate_operator.core.children import seal, service
+from tidegate_operator.core.choice import Choice, goes_back
 from tidegate_operator.core.drift import is_latest
-from tidegate_operator.core.guards import Guard, Guards
-from tidegate_operator.core.ramp import ramp, reason
-from tidegate_operator.core.traffic import Aim, Fleet, Step, first, step
-from tidegate_operator.core.trial import OPERATOR, decided, expected, heard_of, is_baked, next_check, step_waits
-from tidegate_operator.core.types import (
-    Approval,
-    Baking,
-    Candidate,
-    Content,
-    Decision,
-    Desired,
-    Identity,
-    Kind,
-    Observed,
-    Pod,
-    Ref,
-    Router,
-    Stable,
-    Standing,
-    Status,
-    Strategy,
-    Version,
-    Via,
-    Weight,
-    Workload,
-)
+from tidegate_operator.core.guards import Guard
+from tidegate_operator.core.scene import Scene
+from tidegate_operator.core.steps import advanced, aim_of, baking_of, candidate_of, with_ramp
+from tidegate_operator.core.traffic import Aim, Fleet, first, step
+from tidegate_operator.core.types import Kind, Ref, Status, Strategy, Version, Via, Workload
 
-RAMP, STEP, PROMOTED = "Ramp", "Step", "Promoted"
-"""What is decided of a candidate that goes on: its weights, where nobody gave any; that it has seen enough at one of
-them; and that it is stable from now on."""
-BY_HAND = "every router sends it"
-"""How a Step begins to say why, where a person is to say whether it goes on."""
 AT_FIRST = "waiting for routers that know the model"
 LETS_GO = "waiting for the routers to let the model go"
 LEFT_BEHIND = "waiting for pods that an object of this name has left: the garbage collector takes them"
@@ -78,136 +48,6 @@ class Way:
 
     def of(self, revision: str) -> Version | None:
         return next((version for version in self.versions if version.revision == revision), None)
-
-
-@dataclass(frozen=True, slots=True)
-class Scene:
-    """What a way is found from."""
-
-    identity: Identity
-    desired: Desired
-    choice: Choice
-    observed: Observed
-    replicas: int
-    now: datetime
-    guards: Guards
-
-    @property
-    def before(self) -> Status:
-        return self.choice.status
-
-    @property
-    def bare(self) -> Status:
-        """The same without what each look says of a rollout anew."""
-        return replace(self.before, candidate=None, baking=None, next_check=None)
-
-    @property
-    def serving(self) -> str:
-        """The revision that is stable; empty if none has been yet."""
-        return self.before.stable.revision if self.before.stable else ""
-
-    @property
-    def contents(self) -> dict[str, Content]:
-        """By revision: what is known of how to make its pods."""
-        kept = {revision.name: revision.content for revision in self.observed.revisions}
-        return kept | ({self.choice.target: self.choice.content} if self.choice.content else {})
-
-    def is_ours(self, kind: Kind, name: str) -> bool:
-        return self._claim(kind, name) == Claim.OURS
-
-    def _claim(self, kind: Kind, name: str) -> Claim | None:
-        child = self.observed.children.get((kind, name))
-        return claim(self.identity, child) if child else None
-
-    def _with_deployments(self, whose: Claim) -> frozenset[str]:
-        names = {revision: version_name(self.identity, revision) for revision in self.observed.versions}
-        return frozenset(revision for revision, name in names.items() if self._claim(Kind.DEPLOYMENT, name) == whose)
-
-    @property
-    def present(self) -> frozenset[str]:
-        """The revisions that have a Deployment of their own."""
-        return self._with_deployments(Claim.OURS)
-
-    @property
-    def left_behind(self) -> Set[str]:
-        """The revisions of which only an object before has pods, or may get some: the garbage collector takes them."""
-        if self.is_ours(Kind.DEPLOYMENT, self.identity.name):
-            return set()
-        alone = {pod.revision for pod in self._running} - self.observed.versions.keys()
-        return alone | self._with_deployments(Claim.LEFT_BEHIND)
-
-    @property
-    def _running(self) -> list[Pod]:
-        """The pods of any version that are there to stay, whoever made them."""
-        return [pod for pod in self.observed.pods if pod.revision and not (pod.deleting or pod.ended)]
-
-    def refs(self, revision: str) -> set[Ref]:
-        """The children of one version."""
-        name = version_name(self.identity, revision)
-        return {ref for ref in ((Kind.DEPLOYMENT, name), (Kind.SERVICE, name)) if self.is_ours(*ref)}
-
-    @property
-    def old(self) -> Workload:
-        """The numbers of the Deployment whose pods requests are sent to straight; of a stranger's they say nothing."""
-        ours = self.is_ours(Kind.DEPLOYMENT, self.identity.name)
-        return (self.observed.workload if ours else None) or Workload()
-
-    @property
-    def leads_straight(self) -> bool:
-        """Whether the model's Service leads to its pods."""
-        there = self.observed.children.get((Kind.SERVICE, self.identity.name))
-        return there is not None and is_latest(there, seal(service(self.identity)))
-
-    @property
-    def is_left(self) -> bool:
-        """Whether what is stable was rejected, and has only not been left for good yet."""
-        return self.serving != "" and is_rejected(self.serving, self.desired, self.before)
-
-    @property
-    def returns_to(self) -> str:
-        """While what is stable is left: the version in the route that takes its place."""
-        route = self.before.route
-        if route is None or not self.is_left:
-            return ""
-        shares = (share for slot, share in route.slots.items() if slot is not Slot.SHADOW)
-        others = (share for share in shares if share.revision != self.serving)
-        rejected = partial(is_rejected, desired=self.desired, status=self.before)
-        return next((share.revision for share in others if share.weight or not rejected(share.revision)), "")
-
-    def has_steps(self, candidate: Candidate) -> bool:
-        """Whether the steps in `desired` are this candidate's."""
-        before = self.before.candidate
-        chosen = before is not None and before.revision == candidate.revision and before.ramp != ()
-        return self.desired.budget is None or chosen or candidate.passed
-
-    @property
-    def left_over(self) -> frozenset[Ref]:
-        """Services of versions without a Deployment: a look has ended between the two."""
-        named = (name for kind, name in self.observed.children if kind is Kind.SERVICE and name != self.identity.name)
-        alone = (name for name in named if (Kind.DEPLOYMENT, name) not in self.observed.children)
-        return frozenset((Kind.SERVICE, name) for name in alone)
-
-    def ready(self, revision: str) -> int:
-        return self.reached.get(revision, 0)
-
-    @property
-    def reached(self) -> Mapping[str, int]:
-        """How many pods of each revision get their part of the requests that go straight, whoever made them."""
-        return Counter(pod.revision for pod in self._running if pod.ready)
-
-    @property
-    def told(self) -> list[Router]:
-        """What each router says; one that does not answer runs nothing that is known."""
-        return [router or Router() for router in self.observed.routers.values()]
-
-    @property
-    def unknown_to_routers(self) -> bool:
-        """Whether every router says that it does not run any route of the model."""
-        return all(router is not None and not router.generation for router in self.observed.routers.values())
-
-    def version(self, revision: str, replicas: int | None) -> Version:
-        """One with a Deployment of its own."""
-        return Version(revision, self.contents.get(revision), version_name(self.identity, revision), replicas)
 
 
 def follow(scene: Scene) -> Way:
@@ -251,7 +91,7 @@ def _back(scene: Scene) -> Way:
     reached = scene.observed.routers and not scene.leads_straight  # else there is nobody who divides its requests
     if route is not None and alone and reached and (len(route.slots) > 1 or scene.present - {alone}):
         found = step(route, Aim(alone), _fleets(scene, {}), scene.told, scene.guards)
-        status, _ = _after(scene, status, found.route, found, Aim(alone), enters=False)
+        status, _ = advanced(scene, status, found.route, found, Aim(alone), enters=False)
         gone = _refs(scene, found.free)
         versions = tuple(version for version in others if version.revision not in found.free)
         waits = found.waits or "all requests go to one version first"
@@ -292,11 +132,11 @@ def _through(scene: Scene) -> Way:
     choice, observed, guards = scene.choice, scene.observed, scene.guards
     enters = scene.is_ours(Kind.DEPLOYMENT, scene.identity.name) or scene.leads_straight
     comes = enters or scene.before.route is None  # until it has come, what serves does: nobody divides its requests yet
-    status = scene.bare if comes else replace(scene.bare, candidate=_candidate(scene), baking=_baking(scene))
-    status = _with_ramp(scene, status)
+    status = scene.bare if comes else replace(scene.bare, candidate=candidate_of(scene), baking=baking_of(scene))
+    status = with_ramp(scene, status)
     if not choice.target:
         return Way(status, (), status.route.port if status.route else None, arrived=False, moves=True)
-    aim = _aim(scene, status, enters=comes)
+    aim = aim_of(scene, status, enters=comes)
     sizes = _sizes(scene, aim)
     if status.route is None:
         versions = tuple(scene.version(revision, size) for revision, size in sorted(sizes.items()))
@@ -315,14 +155,14 @@ def _through(scene: Scene) -> Way:
     fleets = _fleets(scene, sizes)
     found = step(status.route, aim, fleets, scene.told, guards)
     route = _told(scene, status.route, found.route)
-    status, evidence_waits = _after(scene, status, route, found, aim, enters=enters)
+    status, evidence_waits = advanced(scene, status, route, found, aim, enters=enters)
     versions = tuple(
         scene.version(revision, sizes.get(revision)) for revision in sorted(fleets) if revision not in found.free
     )
     gone = _refs(scene, found.free)
     port = route.port
     if enters:
-        known = found.acknowledged and _known(scene, route, aim.stable, _reached(scene, route))
+        known = found.acknowledged and scene.knows(route, aim.stable, _reached(scene, route))
         stands = guards.holds(Guard.SUCCEEDED, _stands(scene, aim.stable))
         port = route.port if guards.holds(Guard.PODS_KNOWN, known) and stands else None
         gone |= _succeeded(scene, port)
@@ -330,86 +170,6 @@ def _through(scene: Scene) -> Way:
     arrived = alone and not enters and not scene.present - {choice.target}
     waits = found.waits or evidence_waits or (LEFT_BEHIND if scene.left_behind else "")
     return Way(status, versions, port, gone, waits, arrived, moves=not (arrived and found.acknowledged))
-
-
-def _candidate(scene: Scene) -> Candidate | None:
-    """The version that is to take over step by step; None if there is none, or it takes over at once."""
-    target, before, now = scene.choice.target, scene.before, scene.now
-    if not scene.serving or target in ("", scene.serving) or goes_back(before) or scene.returns_to:
-        return None
-    candidate = before.candidate
-    if candidate is None or candidate.revision != target:
-        return Candidate(target, 0, 0, now, now)
-    left = target not in scene.present and not any(pod.revision == target for pod in scene.observed.pods)
-    if candidate.standing is Standing.SUSPECT and scene.guards.holds(Guard.AFRESH, left):
-        anew = replace(candidate, step=0, weight=0, since=now, reached=None, standing=Standing.TRIED, passed=False)
-        return replace(anew, trial=candidate.trial + 1)
-    steps = len(scene.desired.steps)
-    if steps and candidate.step >= steps and not candidate.passed:  # the owner has taken steps away
-        return replace(candidate, step=steps - 1, since=now, reached=None)
-    return candidate
-
-
-def _with_ramp(scene: Scene, status: Status) -> Status:
-    """The weights of a candidate that nobody has given any, once it is known how many requests there are."""
-    candidate, budget, found = status.candidate, scene.desired.budget, heard_of(status, scene.observed.evidence)
-    if candidate is None or budget is None or candidate.ramp or candidate.passed:
-        return status
-    if found is None or found.rate is None:
-        return status
-    weights = ramp(found.rate, budget)
-    why = reason(found.rate, weights, budget)
-    status = decided(status, Decision(scene.now, RAMP, candidate.revision, OPERATOR, why))
-    step = min(candidate.step, len(weights) - 1)
-    return replace(status, candidate=replace(candidate, ramp=weights, step=step, reached=None))
-
-
-def _baking(scene: Scene) -> Baking | None:
-    """What stable has taken over from, as long as it is compared with it."""
-    baking, found = scene.before.baking, heard_of(scene.before, scene.observed.evidence)
-    if baking is None or scene.choice.target != scene.serving or baking.revision not in scene.contents:
-        return None
-    return None if is_baked(baking, scene.desired, found, scene.now) else baking
-
-
-def _aim(scene: Scene, status: Status, *, enters: bool) -> Aim:
-    """Where the traffic is to go."""
-    steps, route, candidate, bake = scene.desired.steps, scene.before.route, status.candidate, scene.desired.bake
-    if enters and scene.serving and not scene.is_left:
-        return Aim(scene.serving)
-    if status.baking is not None and bake is not None:
-        return Aim(scene.serving, status.baking.revision, bake.holdback)
-    if candidate is None:
-        return Aim(scene.returns_to or scene.choice.target)
-    if candidate.standing is Standing.SUSPECT:
-        return Aim(scene.serving)
-    if candidate.standing is Standing.INCONCLUSIVE:
-        return Aim(scene.serving, candidate.revision, 0)
-    if not scene.guards.holds(Guard.NOT_PAUSED, not scene.choice.paused):
-        return _as_it_is(route) if route else Aim(scene.serving)
-    if not scene.guards.holds(Guard.OWN_PODS, not scene.left_behind & {scene.serving, candidate.revision}):
-        return Aim(scene.serving, candidate.revision, candidate.weight)
-    if not scene.has_steps(candidate):
-        return Aim(scene.serving, candidate.revision, candidate.weight)
-    if candidate.step >= len(steps):
-        return Aim(candidate.revision)
-    if scene.desired.strategy is Strategy.SHADOW:
-        return Aim(scene.serving, candidate.revision, copies=True)
-    weights = [each.percent for each in steps[: candidate.step + 1] if isinstance(each, Weight)]
-    found = heard_of(status, scene.observed.evidence)
-    if not weights:
-        return Aim(scene.serving, candidate.revision, 0)
-    if not scene.guards.holds(Guard.COUNTED, found is not None and found.saved):
-        return Aim(scene.serving, candidate.revision, min(weights[-1], candidate.weight))
-    return Aim(scene.serving, candidate.revision, weights[-1])
-
-
-def _as_it_is(route: Route) -> Aim:
-    stable = route.slots[route.stable].revision
-    if shadow := route.slots.get(Slot.SHADOW):
-        return Aim(stable, shadow.revision, copies=True)
-    others = [share for slot, share in route.slots.items() if slot != route.stable]
-    return Aim(stable, others[0].revision, others[0].weight) if others else Aim(stable)
 
 
 def _sizes(scene: Scene, aim: Aim) -> dict[str, int]:
@@ -445,67 +205,6 @@ def _fleets(scene: Scene, sizes: Mapping[str, int]) -> dict[str, Fleet]:
     there = {revision: scene.observed.versions[revision].wanted for revision in scene.present}
     wanted = dict.fromkeys(in_route, 1) | there | dict(sizes)
     return {revision: Fleet(scene.ready(revision), size) for revision, size in wanted.items()}
-
-
-def _after(scene: Scene, status: Status, route: Route, found: Step, aim: Aim, *, enters: bool) -> tuple[Status, str]:
-    """The status after a step of the traffic: whose time as stable has begun, and how far the candidate is; and what
-    its next step waits for."""
-    status, candidate, now = replace(status, route=route), status.candidate, scene.now
-    stable = route.slots[route.stable].revision
-    if scene.serving and stable != scene.serving and stable == aim.stable and not enters:
-        why = f"it has taken over from {scene.serving}: it has all requests, and every router says so"
-        status = decided(status, Decision(now, PROMOTED, stable, OPERATOR, why))
-        baking = None
-        if candidate is not None and scene.desired.bake and not scene.is_left:
-            baking = Baking(scene.serving, now, candidate.strikes, candidate.trial, candidate.began)
-        return replace(status, stable=Stable(stable, now), candidate=None, baking=baking), ""
-    first_one = not scene.serving and not enters and stable == scene.choice.target and scene.replicas > 0
-    if first_one and found.acknowledged and _known(scene, route, stable, 1):
-        return replace(status, stable=Stable(stable, now)), ""
-    if candidate is None or enters:
-        return status, ""
-    shares = (share for share in route.slots.values() if share.revision == candidate.revision)
-    candidate = replace(candidate, weight=next((share.weight for share in shares), 0))
-    follows = route == scene.before.route and found.acknowledged
-    if not scene.has_steps(candidate):
-        return replace(status, candidate=candidate), "its weights wait until all routers have counted for a few seconds"
-    if candidate.standing is Standing.SUSPECT or candidate.step >= len(scene.desired.steps) or not follows:
-        return replace(status, candidate=candidate), ""
-    return _stepped(scene, status, candidate)
-
-
-def _stepped(scene: Scene, status: Status, candidate: Candidate) -> tuple[Status, str]:
-    """How far a candidate is that has what every router says it has; and what its step waits for."""
-    steps, now = scene.desired.steps, scene.now
-    if steps[candidate.step] != Weight(candidate.weight):
-        return replace(status, candidate=candidate), ""
-    candidate = replace(candidate, reached=candidate.reached or now)
-    evidence, behind = heard_of(status, scene.observed.evidence), steps[candidate.step + 1 :]
-    asks = bool(behind) and isinstance(behind[0], Approval)
-    waits = "" if asks else step_waits(candidate, evidence, now, last=not behind)
-    goes_on = scene.guards.holds(Guard.NOT_PAUSED, not scene.choice.paused)
-    if not goes_on or not scene.guards.holds(Guard.EVIDENT, not waits):
-        if goes_on:
-            check = next_check(candidate, evidence, now, last=not behind)
-            status = replace(status, next_check=expected(scene.before.next_check, check, now))
-        return replace(status, candidate=candidate), f"its step waits for {waits}" if waits else ""
-    why = f"{BY_HAND} {candidate.weight} of 100 requests"
-    if not asks and evidence is not None:
-        why = f"{evidence.proof or evidence.summary} at {candidate.weight} of 100 requests"
-    status = decided(status, Decision(now, STEP, candidate.revision, OPERATOR, why))
-    passed = replace(candidate, step=candidate.step + 1, passed=not behind)
-    return replace(status, candidate=replace(passed, since=now, reached=None)), ""
-
-
-def _known(scene: Scene, route: Route, revision: str, pods: int) -> bool:
-    """Whether this version is stable in the route, new requests reach a router, and each of them, of those that are
-    about to end too, knows so many pods of it."""
-    is_stable = route.slots[route.stable].revision == revision
-    return (
-        is_stable
-        and scene.observed.reachable > 0
-        and all(router.pods.get(route.stable, 0) >= pods for router in scene.told)
-    )
 
 
 def _reached(scene: Scene, route: Route) -> int:

@@ -18,7 +18,7 @@ from routed_worlds import ROUTED, Cluster, canary
 from tidegate_contract.evidence import Arm
 from tidegate_contract.route import WHOLE, Route
 from tidegate_operator.core.evidence.tally import Pods, Reading, Tally, begin, hear, hear_pods, meaning
-from tidegate_operator.core.rollout import PROMOTED
+from tidegate_operator.core.steps import PROMOTED
 from tidegate_operator.core.trial import STRIKE, Trial, gist, trial_of
 from tidegate_operator.core.types import Bake, Evidence, RolloutStep, Tolerance
 from tidegate_router import latch

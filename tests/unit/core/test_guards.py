@@ -103,7 +103,7 @@ STRICT: dict[str, dict[str, dict[str, str]]] = {
             "enters or scene.before.route is None": "whether there is anybody yet who divides the requests",
             "comes": "the same: a candidate is none before that",
             "found.waits or evidence_waits or (LEFT_BEHIND if scene.left_behind else '')": "only words",
-            "found.acknowledged and _known(scene, route, aim.stable, _reached(scene, route))": (
+            "found.acknowledged and scene.knows(route, aim.stable, _reached(scene, route))": (
                 "the fact that PODS_KNOWN asks"
             ),
             "revision not in found.free": "what `traffic.step` has let go behind ACKNOWLEDGED and DRAINED",
@@ -128,14 +128,22 @@ STRICT: dict[str, dict[str, dict[str, str]]] = {
             ),
             "ends": "the same",
         },
-        "_after": {
+        "_succeeded": {
+            "port is not None and there is not None and is_latest(there, seal(service(scene.identity, port)))": (
+                "whether the Service leads to routers already, which SUCCEEDED and PODS_KNOWN have let it"
+            ),
+            "leads": "the same",
+        },
+    },
+    "core/steps.py": {
+        "advanced": {
             "scene.serving and stable != scene.serving and (stable == aim.stable) and (not enters)": (
                 "what `traffic.step` has made of the route"
             ),
             "not scene.serving and (not enters) and (stable == scene.choice.target) and (scene.replicas > 0)": (
                 "what the status says"
             ),
-            "first_one and found.acknowledged and _known(scene, route, stable, 1)": "what the status says",
+            "first_one and found.acknowledged and scene.knows(route, stable, 1)": "what the status says",
             "candidate is None or enters": "without a candidate, or before its turn, there are no steps",
             "not scene.has_steps(candidate)": "its weights are not chosen yet, so it is at none of them",
             "share.revision == candidate.revision": "looks for its share",
@@ -146,12 +154,6 @@ STRICT: dict[str, dict[str, dict[str, str]]] = {
                 "whether there is a step to go on from: what gave it the weight are the guards of `traffic.step`"
             ),
             "route == scene.before.route and found.acknowledged": "the fact that ACKNOWLEDGED asks",
-        },
-        "_succeeded": {
-            "port is not None and there is not None and is_latest(there, seal(service(scene.identity, port)))": (
-                "whether the Service leads to routers already, which SUCCEEDED and PODS_KNOWN have let it"
-            ),
-            "leads": "the same",
         },
     },
     "core/namespace.py": {

@@ -15,7 +15,7 @@ from tidegate_contract.evidence import Signal
 from tidegate_operator.core.choice import RESTORED, ROLLOUT
 from tidegate_operator.core.evidence.split import broken
 from tidegate_operator.core.evidence.tally import NO_WORSE, Entry, Judges, Sum, Tally, counted, limits, read, replayed
-from tidegate_operator.core.rollout import BY_HAND, PROMOTED, STEP
+from tidegate_operator.core.steps import BY_HAND, PROMOTED, STEP
 from tidegate_operator.core.trial import IMPOSSIBLE, LATCHED, OPERATOR, REFUTED, STRIKE, UNDECIDED
 from tidegate_operator.core.types import Counted, Decision, Numbers
 
