@@ -56,7 +56,10 @@ class State(NamedTuple):
     """How often a router may still start or end, or pods become unready."""
 
     def key(self) -> Hashable:
-        """The same for states that differ in nothing but the count of generations, or in the order of their routers."""
+        """The same for states that differ in nothing but the count of generations, or in the order of their routers.
+
+        Routers are put in the order of their hashes: two that share one by chance make a state more, and hide none.
+        """
         now = self.route.generation
 
         def shape(route: Route) -> Hashable:
