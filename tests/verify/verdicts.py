@@ -23,6 +23,8 @@ from verify.words import Said
 FORWARD, BACK = (Verb.APPROVE, Verb.PROMOTE), (Verb.ABORT, Verb.ROLLBACK)
 RESTLESS = {Said.HARM, Said.PROOF, Said.UNHEARD}
 """What no last step stays with."""
+IN_DOUBT = {Said.DOUBT, Said.OLD, Said.UNHEARD}
+"""What a bake stays with."""
 
 
 class Tried(NamedTuple):
@@ -150,11 +152,12 @@ def of_a_record(state: State, made: Made, before: Status, after: Status) -> str:
 
 
 def of_the_end_of_a_bake(state: State, before: Status, after: Status) -> str:
-    """It lasts as long as something speaks against what has taken over."""
-    if before.baking is None or after.baking is not None or state.says is not Said.DOUBT:
+    """It lasts as long as something speaks against what has taken over, or nothing is heard of its requests."""
+    unknown = state.says is None and state.words is not None
+    if before.baking is None or after.baking is not None or not (unknown or state.says in IN_DOUBT):
         return ""
     same = after.revision == before.revision and state.spec.via is Via.ROUTER
-    return "the bake ends, and something speaks against what has taken over" if same else ""
+    return f"the bake ends, and the requests of what has taken over say {state.says}" if same else ""
 
 
 def steps_of(state: State, candidate: Candidate) -> tuple[RolloutStep, ...]:
@@ -257,7 +260,7 @@ def weights_at_rest(state: State) -> dict[str, int] | str:
     if baking:
         if serves != status.revision:
             return f"{LETTERS[baking.revision]} is still compared with, and {LETTERS.get(status.revision)} should serve"
-        if says is not Said.DOUBT:
+        if says not in IN_DOUBT:
             return f"the bake never ends, and requests say {says}"
         return {serves: WHOLE - BAKE.holdback, baking.revision: BAKE.holdback}
     if candidate is None:

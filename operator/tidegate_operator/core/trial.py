@@ -40,7 +40,7 @@ ROUGHLY, NEAR_SECONDS, SAID_AGAIN = 1.5, 5.0, timedelta(seconds=10)
 """What was said of the next check stands as long as it is right by this factor, or within so much; and for so long."""
 FAR = timedelta(days=30).total_seconds()
 PATIENCE = 2
-"""So many times as long as it should a bake lasts at the most, while something speaks against what is stable now."""
+"""So many times as long as it should a bake lasts at the most, while it is in doubt."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +76,11 @@ def heard_of(status: Status, evidence: Evidence | None) -> Evidence | None:
 def goes_on(before_uid: str, before: Trial, uid: str, trial: Trial | None) -> bool:
     """Whether a trial is the one before, going on: that of another ModelDeployment of the same name is nobody's."""
     return (before_uid, before) == (uid, trial)
+
+
+def is_heard(found: Evidence | None, now: datetime) -> bool:
+    """Whether both versions have been heard from every router just now."""
+    return found is not None and found.heard is not None and now - found.heard < STALE
 
 
 def gist(found: Evidence) -> tuple[bool, ...]:
@@ -141,7 +146,7 @@ def _heard(status: Status, candidate: Candidate, found: Evidence | None, now: da
     """A candidate of which nothing is heard for too long, or something again."""
     heard = found.heard if found else None
     lasts = heard is not None and now - heard < LOST
-    if candidate.standing is Standing.INCONCLUSIVE and heard is not None and now - heard < STALE:
+    if candidate.standing is Standing.INCONCLUSIVE and is_heard(found, now):
         status = replace(status, candidate=replace(candidate, standing=Standing.TRIED, since=now, reached=None))
         return decided(status, Decision(now, AGAIN, candidate.revision, OPERATOR, "its routers are heard again"))
     if candidate.standing is not Standing.TRIED or not candidate.weight or lasts:
@@ -188,7 +193,7 @@ def step_waits(candidate: Candidate, found: Evidence | None, now: datetime, *, l
         return "a person: its time is over"
     if candidate.reached is None:
         return "every router to send it what the step says"
-    if found is None or found.heard is None or now - found.heard >= STALE:
+    if found is None or not is_heard(found, now):
         return "every router to say how its requests ended"
     if found.requests < STEP_REQUESTS:
         return f"{STEP_REQUESTS} requests, it had {found.requests}"
@@ -204,11 +209,12 @@ def step_waits(candidate: Candidate, found: Evidence | None, now: datetime, *, l
 
 
 def is_baked(baking: Baking, desired: Desired, found: Evidence | None, now: datetime) -> bool:
-    """Whether the version that was stable before may go."""
+    """Whether the version that was stable before may go: in time, or later as long as the other one is in doubt."""
     lasts, bake = now - baking.since, desired.bake
     if bake is None or lasts >= timedelta(seconds=bake.seconds * PATIENCE):
         return True
-    return lasts >= timedelta(seconds=bake.seconds) and not (found and found.suspicion)
+    in_doubt = found is None or not is_heard(found, now) or found.suspicion
+    return lasts >= timedelta(seconds=bake.seconds) and not in_doubt
 
 
 def next_check(candidate: Candidate, found: Evidence | None, now: datetime, *, last: bool) -> NextCheck | None:

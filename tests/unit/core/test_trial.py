@@ -336,6 +336,17 @@ def test_a_bake_lasts_while_something_speaks_against_the_new_one_and_twice_as_lo
     assert found.settle().weights() == {B: 100}
 
 
+def test_a_bake_lasts_while_nothing_is_heard_and_twice_as_long_at_most() -> None:
+    found = baking()
+    found.deaf = True
+    assert looks(found, 80).weights() == {A: 5, B: 95}
+    found.deaf = False
+    assert found.settle().weights() == {B: 100}
+    found = baking()
+    found.deaf = True
+    assert looks(found, 140).settle().weights() == {B: 100}
+
+
 def test_another_version_ends_the_bake_and_starts_from_what_is_stable_now() -> None:
     found = baking()
     found.desired = replace(BAKED, content=THIRD.content)
