@@ -99,6 +99,7 @@ def _show_one(model: ModelView) -> None:
         "ready": f"{_mark(model.ready)} {escape(model.reason)}",
         "stable": model.stable,
         "candidate": _candidate(model, model.candidate) if model.candidate else "",
+        "next": escape(model.next_check),
         "wanted": _wanted(model),
         "phase": model.phase if model.observed else f"{model.phase} (the operator has not seen the latest spec yet)",
         "replicas": model.replicas,

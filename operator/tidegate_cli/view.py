@@ -105,6 +105,8 @@ class ModelView:
     """None: nothing is on its way step by step."""
     baking: str = ""
     """The revision that was stable before, while what is stable now is compared with it; empty if it is not."""
+    next_check: str = ""
+    """When the requests of a candidate will be enough for its step, about; empty if nobody can tell."""
     rejected: tuple[str, ...] = ()
     """Revisions that were rejected under the retry token that spec has now."""
 
@@ -180,6 +182,7 @@ def view(model: Mapping[str, Any], events: Sequence[Mapping[str, Any]] | None = 
         action=_action(mapping(status.get("action"))),
         candidate=_candidate(mapping(status.get("candidate")), rollout),
         baking=str(mapping(status.get("baking")).get("revision") or ""),
+        next_check=_next_check(mapping(status.get("nextCheck"))),
         rejected=_rejected(status, rollout),
     )
 
@@ -219,6 +222,14 @@ def _action(item: Mapping[str, Any]) -> ActionView | None:
         outcome=text(item.get("outcome")),
         message=str(item.get("message") or ""),
     )
+
+
+def _next_check(item: Mapping[str, Any]) -> str:
+    if not item:
+        return ""
+    more = count(item.get("requests"))
+    needs = f", {more:,} more requests of its own" if more else ""
+    return f"it has seen enough at about {text(item.get('at'))}{needs}; as of {text(item.get('asOf'))}"
 
 
 def _candidate(item: Mapping[str, Any], rollout: Mapping[str, Any]) -> CandidateView | None:

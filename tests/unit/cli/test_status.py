@@ -327,6 +327,18 @@ def test_one_model_with_a_candidate_and_how_it_goes_on(
     ]
 
 
+@pytest.mark.parametrize(
+    ("requests", "more"),
+    [(1310, ", 1,310 more requests of its own"), (0, ""), ("many", "")],
+    ids=["that many", "time alone", "nobody knows how many"],
+)
+def test_one_model_with_when_its_step_will_have_seen_enough(requests: Any, more: str, api: Api) -> None:
+    due = {"at": "2013-03-02T00:09:00Z", "requests": requests, "asOf": "2013-03-02T00:01:00Z"}
+    api.models["flights"] = _rolling({"strategy": "Canary"}, CANDIDATE, nextCheck=due)
+    line = next(line for line in _status("flights").output.splitlines() if line.startswith("next"))
+    assert line == f"next      it has seen enough at about 2013-03-02T00:09:00Z{more}; as of 2013-03-02T00:01:00Z"
+
+
 def test_a_list_shows_candidates_and_their_weights(api: Api) -> None:
     api.models["flights"] = _rolling({"strategy": "Canary"}, CANDIDATE)
     assert _status().output.splitlines()[1].split() == (
