@@ -210,7 +210,7 @@ test-cluster: venv
 	@$(MAKE) cluster images install
 	echo "== tests on the real cluster"
 	$(WITH_CLUSTER)
-	$(BIN)/pytest -q tests/e2e
+	$(BIN)/pytest -q tests/e2e --durations 12
 
 ## bench-idle: 15 minutes of idling beside a model; counts the operator's writes in the audit log
 .PHONY: bench-idle
