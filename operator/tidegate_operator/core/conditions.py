@@ -172,7 +172,8 @@ def _tried(facts: Facts) -> Finding | None:
     if baking is not None and bake is not None:
         said = (
             f"revision {facts.choice.target} has taken over; {baking.revision} keeps {bake.holdback} of 100 requests, "
-            f"to be compared with, for {duration(bake.seconds)} since {baking.since:%H:%M:%S}"
+            f"to be compared with, for {duration(bake.seconds)} since {baking.since:%H:%M:%S}, twice as long at most "
+            "while something speaks against the new one or nothing is heard"
         )
         return Finding(Type.PROGRESSING, Truth.TRUE, Reason.BAKING, said)
     if candidate is None:
