@@ -37,7 +37,7 @@ class Seat:
 
 
 async def failover(world: World) -> None:
-    rounds = 5 if world.options.short else 20
+    rounds = 3 if world.options.short else 20
     await world.make_namespace(NAMESPACE)
     async with world.proxy("a") as (proxy_a, way_a), world.proxy("b") as (proxy_b, way_b):
         seats = [
