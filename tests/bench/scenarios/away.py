@@ -14,7 +14,7 @@ MODELS = 30
 
 async def outage(world: World) -> None:
     """Stopped, or killed and started again, for a while."""
-    kinds = [("stopped", 20), ("killed", 30)]
+    kinds = [("stopped", 20), ("killed", 60)]
     if not world.options.short:
         kinds = [("stopped", 60), ("killed", 60), ("killed", 300)]
     await world.make_namespace(NAMESPACE)
