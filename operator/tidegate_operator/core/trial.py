@@ -8,6 +8,7 @@ news: without numbers nothing goes on.
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from typing import TypeGuard
 
 from tidegate_contract.actions import Verb
 from tidegate_operator.core.evidence.policy import STEP_REQUESTS, STEP_SECONDS, STRIKES, Cause, strike
@@ -78,7 +79,7 @@ def goes_on(before_uid: str, before: Trial, uid: str, trial: Trial | None) -> bo
     return (before_uid, before) == (uid, trial)
 
 
-def is_heard(found: Evidence | None, now: datetime) -> bool:
+def is_heard(found: Evidence | None, now: datetime) -> TypeGuard[Evidence]:
     """Whether both versions have been heard from every router just now."""
     return found is not None and found.heard is not None and now - found.heard < STALE
 
@@ -193,7 +194,7 @@ def step_waits(candidate: Candidate, found: Evidence | None, now: datetime, *, l
         return "a person: its time is over"
     if candidate.reached is None:
         return "every router to send it what the step says"
-    if found is None or not is_heard(found, now):
+    if not is_heard(found, now):
         return "every router to say how its requests ended"
     if found.requests < STEP_REQUESTS:
         return f"{STEP_REQUESTS} requests, it had {found.requests}"
@@ -213,7 +214,7 @@ def is_baked(baking: Baking, desired: Desired, found: Evidence | None, now: date
     lasts, bake = now - baking.since, desired.bake
     if bake is None or lasts >= timedelta(seconds=bake.seconds * PATIENCE):
         return True
-    in_doubt = found is None or not is_heard(found, now) or found.suspicion
+    in_doubt = not is_heard(found, now) or found.suspicion
     return lasts >= timedelta(seconds=bake.seconds) and not in_doubt
 
 
